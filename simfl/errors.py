@@ -1,0 +1,67 @@
+"""What can go wrong, drawn.
+
+SimflError                    exit 3
+├── InputError                exit 2   something the user wrote is wrong; says where and what would do
+│   ├── ScenarioError                  a key of a scenario or a command-line override
+│   ├── CatalogueError                 a device or network class
+│   ├── DataError                      a data set, its files or its partition
+│   └── TraceError                     a trace file
+├── Stalled                   exit 4   nothing can ever happen again, or time stands still
+├── PluginError               exit 3   a strategy, codec or local rule raised or returned nonsense
+└── InvariantError            exit 3   simfl broke one of its own laws: a bug
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SimflError(Exception):
+    """Root of everything that simfl raises on purpose."""
+
+    exit_code = 3
+
+
+class InputError(SimflError):
+    """Something the user wrote is wrong; nothing was run."""
+
+    exit_code = 2
+
+
+class ScenarioError(InputError):
+    """A key of a scenario, or an override of it, is wrong."""
+
+
+class CatalogueError(InputError):
+    """A device or network class is unknown or malformed."""
+
+
+class DataError(InputError):
+    """A data set is missing, damaged, or cannot be partitioned as asked."""
+
+
+class TraceError(InputError):
+    """A trace file is malformed or holds something that it must not."""
+
+
+class Stalled(SimflError):
+    """The simulation can make no further progress."""
+
+    exit_code = 4
+
+
+class PluginError(SimflError):
+    """A plug-in raised, or returned what no plug-in may return."""
+
+
+class InvariantError(SimflError):
+    """A law that simfl guarantees does not hold."""
+
+
+def did_you_mean(given: str, options: Iterable[str]) -> str:
+    """Ends an error message: the nearest option, then all of them in alphabetical order."""
+    known = sorted(options)
+    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"({hint}options: {', '.join(known) or 'none'})"

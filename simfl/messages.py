@@ -1,0 +1,93 @@
+"""Task and Update: what goes out and what comes back.
+
+A Task is opened by `server.dispatch` and lives until it is delivered, lost or cancelled; the
+kernel fills it in as it travels. An Update is what a delivered task hands to the strategy.
+Neither knows torch: parameters are opaque here, anything with `+`, `-` and `*`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+#: Phases of a task, in order; `phase` columns and waste tables use these words.
+PHASES = ("download", "train", "upload")
+
+#: Bytes added to every message's payload: magic, kind, device, task, version, counts, scalars.
+FRAME_BYTES = 64
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One dispatched piece of local work, as the kernel sees it. Times are virtual seconds."""
+
+    serial: int  #: unique and increasing over the run; column `task`
+    device: int
+    index: int  #: how many tasks this device was given before; addresses its random draws
+    version: int  #: server version when dispatched
+    base: Any  #: server parameters at that version
+    dispatched_s: float
+    epochs: float | None = None  #: exactly one of epochs and steps is set
+    steps: int | None = None
+    extras: Mapping[str, Any] = field(default_factory=dict)  #: sent down beside the model, charged
+    # Filled in by the workload at dispatch.
+    examples: int = 0  #: size of the device's data set, n_i
+    local_steps: int = 0  #: mini-batch steps that the work takes
+    flops: float = 0.0
+    down_bytes: int = 0
+    up_bytes: int = -1  #: -1 while the size is not known before training
+    # Filled in by the clock on the way.
+    phase: int = 0  #: index into PHASES
+    phase_s: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  #: spent so far
+    moved_bytes: list[int] = field(default_factory=lambda: [0, 0])  #: down, up, charged so far
+    ended_s: float = -1.0
+    outcome: str = "in_flight"
+    cause: str = ""
+    journey: Any = None  #: the clock's own bookkeeping
+
+
+class Counter(Protocol):
+    """Whatever knows the current version."""
+
+    version: int
+
+
+@dataclass(slots=True, eq=False)
+class Update:
+    """What a finished task delivers. `delta` is added to the server's model, not subtracted."""
+
+    task: int
+    device: int
+    version: int  #: version of the base; fixed when the task was dispatched
+    base: Any  #: server parameters at that version
+    delta: Any  #: local model minus the model that the device started from
+    extras: Mapping[str, Any]  #: what `LocalRule.report` sent beside the delta
+    examples: int  #: n_i
+    steps: int  #: local mini-batch steps done
+    epochs: float  #: passes over the local data done
+    loss: float  #: mean training loss per example over the task (nan without learning)
+    loss_rms: float  #: root mean square of the per-example training losses (nan without learning)
+    dispatched_s: float
+    arrived_s: float
+    server: Counter
+
+    @property
+    def staleness(self) -> int:
+        """Versions applied since the task was dispatched, as of now."""
+        return self.server.version - self.version
+
+
+class Nothing:
+    """The parameters of a run without learning: every operation gives itself back."""
+
+    def __add__(self, other: Any) -> Nothing:
+        return self
+
+    __sub__ = __mul__ = __rmul__ = __radd__ = __add__
+
+    def __repr__(self) -> str:
+        return "NOTHING"
+
+
+NOTHING = Nothing()

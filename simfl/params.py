@@ -1,0 +1,127 @@
+"""Params: named tensors over one contiguous flat float32 buffer.
+
+Folding is one vector operation on `flat`; a partial upload selects by name; K devices stack
+to a (K, P) matrix. The layout says which name lies where; trainable parameters come first,
+float buffers (running statistics) after them, so that `flat[:layout.trainable]` is what
+optimisers, norms and control variates may touch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names and shapes in buffer order. `trainable`: number of leading elements that are trained."""
+
+    shapes: tuple[tuple[str, tuple[int, ...]], ...]
+    trainable: int
+
+    @cached_property
+    def slices(self) -> dict[str, slice]:
+        """Where each name lies in the flat buffer."""
+        where, start = {}, 0
+        for name, shape in self.shapes:
+            stop = start + math.prod(shape)
+            where[name] = slice(start, stop)
+            start = stop
+        return where
+
+    @cached_property
+    def size(self) -> int:
+        """P, the number of elements."""
+        return sum(math.prod(shape) for _, shape in self.shapes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.shapes)
+
+    def select(self, names: Iterable[str]) -> Layout:
+        """The layout of a part, in this layout's order."""
+        wanted = set(names)
+        unknown = wanted - set(self.names)
+        if unknown:
+            raise KeyError(f"no such parameter: {', '.join(sorted(unknown))}")
+        kept = tuple((name, shape) for name, shape in self.shapes if name in wanted)
+        trained = sum(math.prod(s) for n, s in kept if self.slices[n].stop <= self.trainable)
+        return Layout(kept, trained)
+
+
+@dataclass(frozen=True, eq=False)
+class Params:
+    """flat: (P,) float32 tensor; layout: what its elements are. Treated as immutable."""
+
+    flat: torch.Tensor
+    layout: Layout
+
+    @classmethod
+    def from_named(cls, named: Mapping[str, torch.Tensor], buffers: Iterable[str] = ()) -> Params:
+        """Copies named tensors into one buffer, `buffers` (names that are not trained) last."""
+        later = set(buffers)
+        order = [n for n in named if n not in later] + [n for n in named if n in later]
+        trainable = sum(named[n].numel() for n in order if n not in later)
+        shapes = tuple((name, tuple(named[name].shape)) for name in order)
+        parts = [named[name].detach().reshape(-1).to(torch.float32) for name in order]
+        flat = torch.cat(parts) if parts else torch.zeros(0)
+        return cls(flat, Layout(shapes, trainable))
+
+    def like(self, flat: torch.Tensor) -> Params:
+        """The same layout over another buffer."""
+        return Params(flat, self.layout)
+
+    def select(self, names: Iterable[str]) -> Params:
+        """A part, copied, in this layout's order."""
+        layout = self.layout.select(names)
+        parts = [self.flat[self.layout.slices[name]] for name in layout.names]
+        return Params(torch.cat(parts) if parts else self.flat[:0].clone(), layout)
+
+    def norm(self) -> float:
+        """L2 norm over the trainable elements, accumulated in float64."""
+        return float(torch.linalg.vector_norm(self.trained, dtype=torch.float64))
+
+    def dot(self, other: Params) -> float:
+        """Inner product over the trainable elements, accumulated in float64."""
+        return float(torch.dot(self.trained.double(), other.trained.double()))
+
+    @property
+    def trained(self) -> torch.Tensor:
+        return self.flat[: self.layout.trainable]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the dense float32 encoding."""
+        return 4 * self.layout.size
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.flat[self.layout.slices[name]].view(dict(self.layout.shapes)[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layout.names)
+
+    def __len__(self) -> int:
+        return self.layout.size
+
+    def __add__(self, other: Params) -> Params:
+        return self.like(self.flat + other.flat)
+
+    def __sub__(self, other: Params) -> Params:
+        return self.like(self.flat - other.flat)
+
+    def __mul__(self, factor: float) -> Params:
+        return self.like(self.flat * factor)
+
+    __rmul__ = __mul__
+
+    def __repr__(self) -> str:
+        return f"Params({len(self.layout.shapes)} tensors, {self.layout.size} elements)"
+
+
+def zeros_like(params: Params) -> Params:
+    """The neutral element of `+` in this layout."""
+    return params.like(torch.zeros_like(params.flat))

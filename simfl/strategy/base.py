@@ -1,0 +1,166 @@
+"""The three things a plug-in author meets: Strategy, LocalRule, and the Server they talk to.
+
+A strategy decides who is asked, when, and how answers fold into the model. It is a frozen
+dataclass of options; its running state is a separate object made by `init`. The kernel calls
+`step` at the start and whenever the last `Wait` is met, and fills in versions, staleness,
+bytes, times, streams and memories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from simfl.messages import Task, Update
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+Context = dict[str, "Tensor"]
+
+
+@dataclass(frozen=True)
+class Wait:
+    """When the strategy wants to be asked again: at the first that comes true.
+
+    arrivals: so many updates have come since this step. within: so many virtual seconds have
+    passed. In every case also when nothing is in flight any more, so that losses cannot hang a
+    run; `Wait()` waits for just that.
+    """
+
+    arrivals: int | None = None
+    within: float | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What `server.apply` adds to the model, and how much of it each update contributed.
+
+    weights: effective weight by task serial; the ledger records it.
+    """
+
+    delta: Any
+    weights: Mapping[int, float] = field(default_factory=dict)
+
+    def __mul__(self, factor: float) -> Change:
+        return Change(self.delta * factor, {t: w * factor for t, w in self.weights.items()})
+
+    __rmul__ = __mul__
+
+    def with_delta(self, delta: Any) -> Change:
+        """Another delta with the same contributions: what a server optimiser returns."""
+        return replace(self, delta=delta)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a local rule may know of its task. lr: local learning rate."""
+
+    examples: int  #: n_i
+    mean_examples: float  #: mean of n_i over the fleet
+    epochs: float
+    steps: int  #: mini-batch steps
+    batch_size: int
+    lr: float
+    #: gradient of the mean loss over all local data at a point: (P,) -> (T,)
+    gradient: Callable[[Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a device sends back and what it keeps.
+
+    delta: (P,) tensor, or a `Params` with fewer names for a partial upload. extras travel beside
+    it and are charged. memory is kept by the device once the upload has been delivered.
+    """
+
+    delta: Any
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    memory: Mapping[str, Any] = field(default_factory=dict)
+
+
+class LocalRule:
+    """How a device learns: what is added to plain SGD. Every method is the identity by default.
+
+    `prepare` and `report` see one task. `penalty` and `correct` see tensors of shape (..., T):
+    one task, or K of them stacked, so they must be elementwise or reduce over the last
+    dimension only. T counts the trainable elements, which lead the P elements of the model.
+    Every tensor of the context has a last dimension of T or 1. `context["base"]` is always
+    there: the trainable part of the model that the device received.
+    """
+
+    def prepare(
+        self, base: Tensor, extras: Mapping[str, Any], memory: Mapping[str, Any], work: Work
+    ) -> tuple[Tensor, Context]:
+        """The (P,) model that training starts from, and constants for the other hooks."""
+        return base, {}
+
+    def penalty(self, y: Tensor, context: Context) -> Tensor:
+        """Added to the loss: (..., T) -> (...). Differentiated by autograd."""
+        return y.new_zeros(y.shape[:-1])
+
+    def correct(self, grad: Tensor, y: Tensor, context: Context) -> Tensor:
+        """The gradient that SGD follows: (..., T) -> (..., T)."""
+        return grad
+
+    def report(self, end: Tensor, base: Tensor, context: Context, work: Work) -> Report:
+        """What is sent back: by default the difference to the model received, both (P,)."""
+        return Report(end - base)
+
+
+class Server(Protocol):
+    """The server as a strategy sees it. Times are virtual seconds."""
+
+    version: int  #: +1 at each `apply`
+    params: Any  #: the current model; treat as immutable
+    now_s: float
+    in_flight: int  #: tasks that are under way
+    devices: int  #: size of the fleet
+    examples: np.ndarray  #: (devices,) int64, examples each device holds
+    fleet: Any  #: columns of the fleet, read-only
+    lost: Sequence[Task]  #: tasks ended without an update since the last step
+
+    def sample(self, n: int) -> list[int]:
+        """Up to n distinct devices, uniform among those that are idle and present now."""
+
+    def candidates(self) -> np.ndarray:
+        """All devices that are idle and present now, ascending. Costs a scan of the fleet."""
+
+    def dispatch(
+        self,
+        devices: Iterable[int],
+        *,
+        epochs: float | Sequence[float] | None = None,
+        steps: int | Sequence[int] | None = None,
+        extras: Mapping[str, Any] | None = None,
+    ) -> list[int]:
+        """Sends the current model to devices; returns the serials of the new tasks."""
+
+    def apply(self, change: Change) -> None:
+        """Adds a change to the model and makes the next version."""
+
+    def discard(self, updates: Iterable[Update], cause: str) -> None:
+        """Says that these updates will not be used, and why; they count as waste."""
+
+    def cancel(self, devices: Iterable[int] | None = None, cause: str = "cancelled") -> None:
+        """Ends the tasks of these devices (default: all in flight) at once."""
+
+    def charge(self, flops: float = 0.0, seconds: float = 0.0) -> None:
+        """Server work: what this step dispatches leaves only when it is done."""
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        """A random generator for this step of the strategy and this purpose."""
+
+
+class Strategy(Protocol):
+    """Options of a strategy. `local` says how devices learn."""
+
+    local: LocalRule
+
+    def init(self, params: Any) -> Any:
+        """The running state at the start."""
+
+    def step(self, state: Any, server: Server, updates: list[Update]) -> Wait:
+        """One decision. `updates`: what arrived since the last step, in order of arrival."""
