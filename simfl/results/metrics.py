@@ -1,0 +1,125 @@
+"""Targets, staleness and participation: pure functions of the tables of a run.
+
+A quantile is the smallest value that at least that share of the data does not exceed, so a
+staleness quantile is a staleness that occurred.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from simfl.errors import InputError, did_you_mean
+
+#: Columns of `evaluations` that are no metrics.
+_COUNTERS = ("time_s", "version", "tasks_ended", "down_bytes", "up_bytes")
+
+
+def reached(evaluations: pd.DataFrame, **target: float) -> pd.Series | None:
+    """The first evaluation that meets the target, or None if the run ended before one did.
+
+    target: one metric and its value, `accuracy=0.8`; a loss is met from above, any other metric
+    from below. Raises InputError for an unknown metric.
+    """
+    if len(target) != 1:
+        raise InputError(f"a target is one metric and its value, accuracy=0.8, not {target}")
+    ((metric, value),) = target.items()
+    if metric not in evaluations:
+        known = [name for name in evaluations if name not in _COUNTERS]
+        raise InputError(f"target {metric!r} was not evaluated {did_you_mean(metric, known)}")
+    found = evaluations[metric]
+    met = evaluations[found <= value if "loss" in metric else found >= value]
+    return None if met.empty else met.iloc[0]
+
+
+def time_to(evaluations: pd.DataFrame, **target: float) -> float:
+    """Virtual seconds until an evaluation first meets the target; inf (censored) if none does."""
+    row = reached(evaluations, **target)
+    return math.inf if row is None else float(row["time_s"])
+
+
+def bytes_to(evaluations: pd.DataFrame, **target: float) -> float:
+    """Bytes moved, down and up, until the target was first met; inf (censored) if never."""
+    row = reached(evaluations, **target)
+    return math.inf if row is None else float(row["down_bytes"] + row["up_bytes"])
+
+
+def versions_to(evaluations: pd.DataFrame, **target: float) -> float:
+    """Server version that first met the target; inf (censored) if none did."""
+    row = reached(evaluations, **target)
+    return math.inf if row is None else float(row["version"])
+
+
+def speedup(reference: pd.DataFrame, other: pd.DataFrame, **target: float) -> float:
+    """How many times sooner `other` meets the target than `reference`, both being evaluations.
+
+    inf if only the reference never does, 0 if only the other never does, NaN if neither.
+    """
+    before, after = time_to(reference, **target), time_to(other, **target)
+    if before == after:
+        return math.nan if math.isinf(before) else 1.0
+    return math.inf if after == 0 else before / after
+
+
+def staleness_of(tasks: pd.DataFrame, final_version: int | None = None) -> pd.Series:
+    """Staleness in versions of every applied task.
+
+    With `final_version`, tasks in flight at the end count with their age so far: leaving them
+    out hides the slowest devices.
+    """
+    known = tasks.loc[tasks["outcome"] == "applied", "staleness"].dropna().astype("int64")
+    if final_version is None:
+        return known
+    flying = final_version - tasks.loc[tasks["outcome"] == "in_flight", "version"]
+    return pd.concat([known, flying.astype("int64")]).rename("staleness")
+
+
+def spread(values: pd.Series) -> dict[str, float]:
+    """count, mean, p50, p95 and max; NaN where there is nothing."""
+    if values.empty:
+        return {"count": 0, "mean": math.nan, "p50": math.nan, "p95": math.nan, "max": math.nan}
+    array = values.to_numpy()
+    p50, p95 = np.quantile(array, [0.5, 0.95], method="inverted_cdf").tolist()
+    return {
+        "count": len(array),
+        "mean": float(array.mean()),
+        "p50": p50,
+        "p95": p95,
+        "max": array.max().item(),
+    }
+
+
+def staleness_summary(tasks: pd.DataFrame, final_version: int | None = None) -> dict[str, float]:
+    """count, mean, p50, p95, max of staleness in versions; see `staleness_of`."""
+    return spread(staleness_of(tasks, final_version))
+
+
+def staleness_by(
+    tasks: pd.DataFrame, column: str = "device_class", final_version: int | None = None
+) -> pd.DataFrame:
+    """`staleness_summary` for each value of a column; one row each, named by the value."""
+    values = staleness_of(tasks, final_version)
+    groups = values.groupby(tasks.loc[values.index, column], observed=True)
+    return pd.DataFrame({key: spread(group) for key, group in groups}).T.rename_axis(column)
+
+
+def participation(tasks: pd.DataFrame, devices: int) -> np.ndarray:
+    """(devices,) int64: how many applied updates each device contributed."""
+    took_part = tasks.loc[tasks["outcome"] == "applied", "device"].to_numpy()
+    return np.bincount(took_part, minlength=devices)
+
+
+def jain(counts: np.ndarray) -> float:
+    """Jain's fairness index: 1 if all are equal, 1/n if one has everything (Jain et al., 1984)."""
+    squares = float(np.square(counts, dtype=np.float64).sum())
+    return float(counts.sum()) ** 2 / (len(counts) * squares) if squares > 0 else math.nan
+
+
+def gini(counts: np.ndarray) -> float:
+    """Gini coefficient: 0 if all are equal, 1 - 1/n if one has everything."""
+    ordered = np.sort(counts).astype(np.float64)
+    n, total = len(ordered), float(ordered.sum())
+    rank = np.arange(1, n + 1)
+    return float(2 * (rank * ordered).sum() / (n * total) - (n + 1) / n) if total > 0 else math.nan

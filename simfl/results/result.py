@@ -1,0 +1,133 @@
+"""Result: what a run leaves behind, read when it is asked for."""
+
+from __future__ import annotations
+
+import html
+import json
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from simfl.errors import InputError
+from simfl.results import frames
+from simfl.results.digest import digest
+from simfl.results.model import load_model
+from simfl.results.say import headline
+from simfl.results.store import MODEL, SCENARIO, SUMMARY, Store
+from simfl.results.summary import summarise
+
+if TYPE_CHECKING:
+    from simfl.params import Params
+
+
+class Result:
+    """One run, seen from its folder. `tasks`, `evaluations`, `versions`, `devices`: frames.
+
+    store: the Store of a run that was given no folder, kept here because its files go with it.
+    """
+
+    def __init__(self, folder: Path, store: Store | None = None) -> None:
+        self.folder = folder
+        self._store = store
+
+    @cached_property
+    def tasks(self) -> pd.DataFrame:
+        """One row per task; columns as in `frames.TASKS`."""
+        return self.read("tasks")
+
+    @cached_property
+    def evaluations(self) -> pd.DataFrame:
+        """One row per evaluation; columns as in `frames.EVALUATIONS`, then further metrics."""
+        return self.read("evaluations")
+
+    @cached_property
+    def versions(self) -> pd.DataFrame:
+        """One row per version; columns as in `frames.VERSIONS`."""
+        return self.read("versions")
+
+    @cached_property
+    def devices(self) -> pd.DataFrame:
+        """The fleet: one row per device."""
+        return self.read("devices")
+
+    @cached_property
+    def scenario(self) -> dict[str, Any]:
+        """The fully resolved scenario; {} if the folder holds none."""
+        path = self.folder / SCENARIO
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """What the run wrote as summary.json; computed from the tables if it did not get there."""
+        path = self.folder / SUMMARY
+        try:
+            found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}: {error}") from error
+        return summarise(self.read) if found is None else found
+
+    @property
+    def digest(self) -> str:
+        """One word for everything that happened: see `results.digest`."""
+        known = self.summary.get("digest")
+        return known if known is not None else digest(self.folder, self.params)
+
+    @cached_property
+    def params(self) -> Params | None:
+        """The final model, or None if the run learnt nothing or did not get there."""
+        path = self.folder / MODEL
+        return load_model(path) if path.exists() else None
+
+    @property
+    def name(self) -> str:
+        return str(self.scenario.get("name", self.folder.name))
+
+    @property
+    def strategy(self) -> str:
+        """The strategy's `kind`; empty if the folder holds no scenario."""
+        return str(self.scenario.get("strategy", {}).get("kind", ""))
+
+    @property
+    def finished(self) -> bool:
+        """False if the run was interrupted: then the frames hold what happened until then."""
+        return (self.folder / SUMMARY).exists()
+
+    def read(self, table: str, columns: list[str] | None = None) -> pd.DataFrame:
+        """A table afresh, or only some of its columns, without keeping it."""
+        return frames.read(self.folder, table, columns)
+
+    def headline(self) -> dict[str, str]:
+        """The few things that one wants to know first, as text."""
+        state = {} if self.finished else {"state": "unfinished"}
+        return {"name": self.name, "strategy": self.strategy} | state | headline(self.summary)
+
+    def __repr__(self) -> str:
+        said = self.headline()
+        width = max(map(len, said))
+        return "\n".join(["Result", *(f"  {key:<{width}}  {said[key]}" for key in said)])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(key)}</th>"
+            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+            for key, value in self.headline().items()
+        )
+        return f"<table>{rows}</table>"
+
+
+def open_run(folder: Path | str) -> Result:
+    """The run in a folder, finished or not. Raises InputError if there is none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected a run folder as `simfl run` makes it")
+    if not any(frames.paths_of(folder, table) for table in frames.TABLES):
+        inside = sorted(p.name for p in folder.iterdir() if any(p.glob("tasks.parquet")))
+        hint = f"; the runs inside it are {', '.join(inside)}" if inside else ""
+        raise InputError(f"{folder}: not a run folder, for it holds no tasks.parquet{hint}")
+    return Result(folder)

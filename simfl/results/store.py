@@ -1,0 +1,134 @@
+"""Store: the tables of a run on disk, append-only and in bounded memory.
+
+While a run lives, every table grows as a row of small complete Parquet files in a hidden folder,
+each written under another name first, so that a run killed at any moment leaves a folder that
+can be read, and a checkpoint can say how far it had come. `finish` joins them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from simfl.errors import InputError
+from simfl.results import frames
+
+SCENARIO, SUMMARY, MODEL = "scenario.toml", "summary.json", "model.safetensors"
+
+#: Rows that are held in memory before they become a part.
+PART_ROWS = 50_000
+
+
+class Store:
+    """Where a run writes down what happens.
+
+    folder: the run folder, made if need be and emptied of an earlier run's results; None: a
+    temporary one that lives as long as this object. at: what `mark` returned, to go on from
+    there; whatever was written later is dropped.
+    """
+
+    def __init__(self, folder: Path | None, at: Mapping[str, int] | None = None) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="simfl-") if folder is None else None
+        self.folder = Path(self._temporary.name if self._temporary else str(folder))
+        self._parts = self.folder / frames.PARTS
+        self._held: dict[str, list[pa.Table]] = {table: [] for table in frames.TABLES}
+        self._rows = dict.fromkeys(frames.TABLES, 0)
+        self._count = dict(at) if at is not None else dict.fromkeys(frames.TABLES, 0)
+        self._clear(keep=at is not None)
+
+    @property
+    def temporary(self) -> bool:
+        """True if the folder goes when this object goes."""
+        return self._temporary is not None
+
+    def append(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Adds rows to `tasks`, `evaluations` or `versions`; columns as in `frames.TABLES`."""
+        rows = frames.to_arrow(table, columns)
+        self._held[table].append(rows)
+        self._rows[table] += len(rows)
+        if self._rows[table] >= PART_ROWS:
+            self._flush(table)
+
+    def put_devices(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Writes the fleet's columns, once."""
+        _write(self.folder / "devices.parquet", [frames.free_table(columns)])
+
+    def put_summary(self, summary: Mapping[str, Any]) -> None:
+        """Writes summary.json. Numbers must be finite; None says that there is none."""
+        text = json.dumps(summary, indent=2, allow_nan=False)
+        (self.folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+
+    def mark(self) -> dict[str, int]:
+        """Makes all rows so far durable and says where they end: for `Store(folder, at=...)`."""
+        for table in frames.TABLES:
+            self._flush(table)
+        return dict(self._count)
+
+    def finish(self) -> None:
+        """Joins the parts of each table into TABLE.parquet, a part at a time, and removes them."""
+        self.mark()
+        for table in frames.TABLES:
+            parts = [self._part(table, i) for i in range(self._count[table])]
+            _write(self.folder / f"{table}.parquet", _stream(parts, frames.schema(table)))
+        shutil.rmtree(self._parts)
+
+    def close(self) -> None:
+        """Removes a temporary folder now; does nothing to any other."""
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def _flush(self, table: str) -> None:
+        if self._rows[table]:
+            _write(self._part(table, self._count[table]), [frames.unite(self._held[table])])
+            self._count[table] += 1
+            self._held[table], self._rows[table] = [], 0
+
+    def _part(self, table: str, index: int) -> Path:
+        return self._parts / f"{table}-{index:06d}.parquet"
+
+    def _clear(self, keep: bool) -> None:
+        """Removes results of an earlier run; keeps the parts that `at` counts."""
+        self._parts.mkdir(parents=True, exist_ok=True)
+        kept = {self._part(t, i).name for t, n in self._count.items() for i in range(n)}
+        for part in self._parts.iterdir():
+            if part.name not in kept:
+                part.unlink()
+        absent = sorted(name for name in kept if not (self._parts / name).exists())
+        if absent:
+            raise InputError(f"{self.folder}: cannot resume, {absent[0]} is not there any more")
+        stale = [f"{table}.parquet" for table in frames.TABLES] + [SUMMARY, MODEL]
+        for name in stale if keep else [*stale, "devices.parquet"]:
+            (self.folder / name).unlink(missing_ok=True)
+
+
+def _stream(parts: Sequence[Path], plan: pa.Schema) -> Iterator[pa.Table]:
+    """Parts as tables of one schema and of about PART_ROWS rows; only one is held at a time."""
+    found = [pq.read_schema(part).remove_metadata() for part in parts]
+    plan = pa.unify_schemas([plan, *found])
+    held = [plan.empty_table()]
+    for part in parts:
+        held.append(frames.widen(pq.read_table(part), plan))
+        if sum(map(len, held)) >= PART_ROWS:
+            yield frames.unite(held)
+            held = [plan.empty_table()]
+    yield frames.unite(held)
+
+
+def _write(path: Path, tables: Sequence[pa.Table] | Iterator[pa.Table]) -> None:
+    """Writes tables as row groups of one file, which appears under its name when complete."""
+    unfinished = path.with_name(path.name + ".tmp")
+    writer = None
+    for table in tables:
+        writer = writer or pq.ParquetWriter(unfinished, table.schema, compression="zstd")
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+        os.replace(unfinished, path)

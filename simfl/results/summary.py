@@ -1,0 +1,83 @@
+"""The numbers of summary.json, from the tables of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from simfl.results.costs import PHASE_BYTES, PHASE_S, spent
+from simfl.results.frames import OUTCOMES
+from simfl.results.metrics import gini, jain, participation, spread, staleness_of
+
+# What is read of the tasks; the other columns stay on disk.
+_TASK_COLUMNS = [
+    *("device", "version", "ended_s", "outcome", "cause", "staleness", "energy_j"),
+    *PHASE_S.values(),
+    *PHASE_BYTES.values(),
+]
+
+
+def summarise(
+    read: Callable[[str, list[str]], pd.DataFrame], devices: int | None = None
+) -> dict[str, Any]:
+    """The numbers of summary.json, ready for JSON: None where there is nothing to say.
+
+    read: gives some columns of a table of the run (`Result.read`), so that a long run is never
+    held whole. devices: size of the fleet, for fairness of participation.
+    """
+    tasks = read("tasks", _TASK_COLUMNS)
+    evaluations = read("evaluations", ["time_s", "loss", "accuracy"])
+    versions = read("versions", ["time_s", "version"])
+    summary = _extent(tasks, evaluations, versions) | _learnt(evaluations) | _cost(tasks)
+    found = spread(staleness_of(tasks))
+    summary |= {f"staleness_{key}": found[key] for key in ("mean", "p50", "p95", "max")}
+    if devices is not None:
+        counts = participation(tasks, devices)
+        summary |= {"participation_jain": jain(counts), "participation_gini": gini(counts)}
+    return {key: _plain(value) for key, value in summary.items()}
+
+
+def _extent(
+    tasks: pd.DataFrame, evaluations: pd.DataFrame, versions: pd.DataFrame
+) -> dict[str, Any]:
+    times = pd.concat([tasks["ended_s"], evaluations["time_s"], versions["time_s"]])
+    counts = tasks["outcome"].value_counts()
+    return {
+        "virtual_s": times.max(),
+        "versions": versions["version"].max(),
+        "tasks": len(tasks),
+        **{outcome: int(counts.get(outcome, 0)) for outcome in OUTCOMES},
+    }
+
+
+def _learnt(evaluations: pd.DataFrame) -> dict[str, Any]:
+    last = evaluations.iloc[-1] if len(evaluations) else {"loss": math.nan, "accuracy": math.nan}
+    return {
+        "final_accuracy": last["accuracy"],
+        "best_accuracy": evaluations["accuracy"].max(),
+        "final_loss": last["loss"],
+    }
+
+
+def _cost(tasks: pd.DataFrame) -> dict[str, Any]:
+    table = spent(tasks)
+    lost = table[table["outcome"] != "applied"]
+    device_s, wasted_s = float(table["device_s"].sum()), float(lost["device_s"].sum())
+    return {
+        "down_bytes": tasks["down_bytes"].sum(),
+        "up_bytes": tasks["up_bytes"].sum(),
+        "wasted_bytes": lost["bytes"].sum(),
+        "device_s": device_s,
+        "wasted_device_s": wasted_s,
+        "wasted_share": wasted_s / device_s if device_s > 0 else math.nan,
+        "energy_j": tasks["energy_j"].sum(),
+    }
+
+
+def _plain(value: Any) -> int | float | None:
+    """A Python number that JSON knows; None for NaN and infinities."""
+    number = value.item() if hasattr(value, "item") else value
+    return number if math.isfinite(number) else None
