@@ -70,12 +70,10 @@ def traffic(tasks: pd.DataFrame, bin_s: float) -> pd.DataFrame:
     A transfer's bytes are spread evenly over its seconds: a download follows the dispatch, an
     upload ends with its task. The columns sum to all bytes.
     """
-    down_from = tasks["dispatched_s"].to_numpy()
-    up_to = tasks["ended_s"].to_numpy()
-    down = _spread(
-        down_from, down_from + tasks["download_s"].to_numpy(), tasks["down_bytes"], bin_s
-    )
-    up = _spread(up_to - tasks["upload_s"].to_numpy(), up_to, tasks["up_bytes"], bin_s)
+    sent, ended = tasks["dispatched_s"].to_numpy(), tasks["ended_s"].to_numpy()
+    download_s, upload_s = tasks["download_s"].to_numpy(), tasks["upload_s"].to_numpy()
+    down = _spread(sent, sent + download_s, tasks["down_bytes"], bin_s)
+    up = _spread(ended - upload_s, ended, tasks["up_bytes"], bin_s)
     bins = max(len(down), len(up))
     table = {"time_s": np.arange(bins) * bin_s}
     for name, column in (("down_bytes", down), ("up_bytes", up)):

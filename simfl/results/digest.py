@@ -55,7 +55,7 @@ def _batches(paths: list[Path]) -> Iterator[pa.RecordBatch]:
 
 
 def _bytes(array: pa.Array) -> bytes:
-    """Values as little-endian bytes, each NaN alike; words end in NUL; a missing integer is -2^63."""
+    """Values as little-endian bytes, all NaN alike; words end in NUL."""
     if pa.types.is_dictionary(array.type):
         words = [word.encode() + b"\0" for word in array.dictionary.to_pylist()]
         return b"".join([words[i] for i in array.indices.to_pylist()])

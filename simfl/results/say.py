@@ -55,5 +55,5 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
 
 def _odd(value: float | None) -> str:
     if value is None or math.isnan(value):
-        return "–"
+        return "-"
     return "never" if value > 0 else "-∞"

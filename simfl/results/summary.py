@@ -47,7 +47,7 @@ def _extent(
     counts = tasks["outcome"].value_counts()
     return {
         "virtual_s": times.max(),
-        "versions": versions["version"].max(),
+        "versions": 0 if versions.empty else versions["version"].max(),
         "tasks": len(tasks),
         **{outcome: int(counts.get(outcome, 0)) for outcome in OUTCOMES},
     }
