@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Protocol
 
 #: Phases of a task, in order; `phase` columns and waste tables use these words.
@@ -28,8 +29,8 @@ class Task:
     version: int  #: server version when dispatched
     base: Any  #: server parameters at that version
     dispatched_s: float
-    epochs: float | None = None  #: exactly one of epochs and steps is set
-    steps: int | None = None
+    epochs: float | None = None  #: as asked; from `start` on, passes really made
+    steps: int | None = None  #: as asked; if set, epochs was not
     extras: Mapping[str, Any] = field(default_factory=dict)  #: sent down beside the model, charged
     # Filled in by the workload at dispatch.
     examples: int = 0  #: size of the device's data set, n_i
@@ -42,9 +43,27 @@ class Task:
     phase_s: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  #: spent so far
     moved_bytes: list[int] = field(default_factory=lambda: [0, 0])  #: down, up, charged so far
     ended_s: float = -1.0
+    doomed: bool = False  #: known to end without an update: need not be trained ahead of time
     outcome: str = "in_flight"
     cause: str = ""
     journey: Any = None  #: the clock's own bookkeeping
+
+
+def local_steps(n: int, batch_size: int, epochs: float | None, steps: int | None) -> int:
+    """Mini-batch steps of a task on n examples; the last, partial batch of an epoch counts.
+
+    Exactly one of epochs and steps is given; a fraction of an epoch is rounded up to whole steps.
+    """
+    if steps is not None:
+        return steps
+    per_epoch = -(-n // batch_size)
+    return max(1, ceil((1.0 if epochs is None else epochs) * per_epoch - 1e-9))
+
+
+def examples_seen(n: int, batch_size: int, steps: int) -> int:
+    """Examples that so many mini-batch steps pass over, reshuffling after each epoch."""
+    full, rest = divmod(steps, -(-n // batch_size))
+    return full * n + min(rest * batch_size, n)
 
 
 class Counter(Protocol):

@@ -1,0 +1,1 @@
+"""WHEN: the home of SimPy. Plays downloads, training and uploads on a virtual clock."""

@@ -1,0 +1,256 @@
+"""One dispatch, told in order: download, train, upload; or its end on the way.
+
+A journey is a small state machine, not a process: it plans as far as the future is known, waits
+once, and goes on from there. On links of their own the devices' whole future is known at
+dispatch, so a task costs one event; a shared link, or a payload whose size depends on the
+training, adds a wait where the plan ends.
+
+What can end a task early: a share of its nominal work after which it fails, a lifetime (hazard),
+its device going away, the server's cancellation. All but the last are pure functions of the
+task's own random draws and of time, so they are the same under every strategy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+from simfl.clock.carry import Carrier
+from simfl.clock.events import Alarm, Clock, Kind
+from simfl.clock.workload import Workload
+from simfl.messages import FRAME_BYTES, Task
+from simfl.streams import Streams
+
+DOWNLOAD, TRAIN, UPLOAD, HOME = range(4)
+
+
+@dataclass(slots=True, eq=False)
+class Journey:
+    """The clock's bookkeeping for one task. A leg is one phase; clock times are absolute."""
+
+    latency_s: tuple[float, float, float]
+    rate: tuple[float, float]  #: bytes/s down and up of a device that is alone on its link
+    work_s: list[float]  #: seconds that each leg takes when nothing interferes
+    stop_leg: int  #: the leg in which the task fails by itself; HOME: none
+    stop_share: float  #: how much of that leg is done by then
+    lost_s: float  #: when the device's lifetime or absence ends the task; inf: never
+    lost_cause: str
+    pauses: bool  #: absence stretches the legs instead of ending the task
+    leg_s: float = 0.0  #: when the current leg began
+    ends_s: list[float] = field(default_factory=list)  #: planned ends, from the current leg on
+    alarm: Alarm | None = None
+
+
+class Journeys:
+    """Moves every task in flight; calls `ended(task)` once for each, whatever became of it."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        fleet: Any,
+        workload: Workload,
+        streams: Streams,
+        ended: Callable[[Task], None],
+        carrier: Carrier | None = None,
+    ) -> None:
+        self.clock = clock
+        self.fleet = fleet
+        self.workload = workload
+        self.streams = streams
+        self.ended = ended
+        self.carrier = carrier  # None: every device has its link for itself
+
+    def begin(self, task: Task) -> None:
+        """The task leaves the server now."""
+        self.workload.start(task)
+        task.journey = self._draw(task)
+        self._go_on(task)
+
+    def end(self, task: Task, outcome: str, cause: str) -> None:
+        """The task ends here and now without an update; what it did and moved is booked."""
+        self.book(task)
+        task.ended_s, task.outcome, task.cause = self.clock.now, outcome, cause
+        self.workload.lose(task)
+        self.ended(task)
+
+    def book(self, task: Task) -> None:
+        """Brings the task's phase, seconds and bytes up to now and takes it off the clock."""
+        j: Journey | None = task.journey
+        if j is None:
+            return  # it waits for the server's own work and has not left yet
+        now_s = self.clock.now
+        self._pass(task, j, [end_s for end_s in j.ends_s[:-1] if end_s <= now_s])
+        task.phase_s[task.phase] += now_s - j.leg_s
+        if j.ends_s:
+            self._charge(task, task.phase, self._share_moved(task, j, now_s))
+        elif self.carrier is not None:
+            moved = self.carrier.abandon(task)
+            task.moved_bytes[task.phase != DOWNLOAD] = round(moved)
+        if j.alarm is not None:
+            j.alarm.cancel()
+
+    def _draw(self, task: Task) -> Journey:
+        """Everything that chance decides about the task, from its own eight draws."""
+        fleet, device, now_s = self.fleet, task.device, self.clock.now
+        u = self.streams.uniforms("task", device, task.index)
+        down_latency_s, down_rate = fleet.link.down(device, u[0], u[1])
+        up_latency_s, up_rate = fleet.link.up(device, u[3], u[4])
+        up_bytes = task.up_bytes if task.up_bytes >= 0 else task.down_bytes
+        work_s = [
+            down_latency_s + (task.down_bytes + FRAME_BYTES) / down_rate,
+            fleet.compute.train_s(device, task.flops, task.local_steps, u[2]),
+            up_latency_s + (up_bytes + FRAME_BYTES) / up_rate,
+        ]
+        share, lifetime_s = fleet.faults.fate(device, u[5], u[6], u[7])
+        stop_leg, stop_share = _where(work_s, share) if share < 1.0 else (HOME, 1.0)
+        lost_s, cause, pauses = now_s + lifetime_s, "hazard", False
+        if not fleet.presence.always:
+            policy = fleet.faults.on_offline(device)
+            pauses = policy == "pause"
+            away_s = fleet.presence.off_after(device, now_s) if policy == "lost" else inf
+            if away_s < lost_s:
+                lost_s, cause = away_s, "offline"
+        latency_s, rate = (down_latency_s, 0.0, up_latency_s), (down_rate, up_rate)
+        return Journey(latency_s, rate, work_s, stop_leg, stop_share, lost_s, cause, pauses)
+
+    def _go_on(self, task: Task) -> None:
+        """Plans from the current leg as far as the future is known, then waits once."""
+        j: Journey = task.journey
+        j.leg_s = self.clock.now
+        j.ends_s = self._plan(task, j)
+        if not j.ends_s:
+            self._carry(task, j)
+            return
+        due_s, call = j.ends_s[-1], self._next
+        if task.phase + len(j.ends_s) - 1 == j.stop_leg:
+            task.doomed, call = True, self._failed
+        if j.lost_s < due_s:
+            task.doomed, call, due_s = True, self._lost, j.lost_s
+        j.alarm = self.clock.at(due_s, Kind.TASK, task.serial, call, task)
+
+    def _plan(self, task: Task, j: Journey) -> list[float]:
+        """When the legs end whose length is known, from the current one on."""
+        ends_s: list[float] = []
+        end_s = j.leg_s
+        for leg in range(task.phase, HOME):
+            if leg != TRAIN and self.carrier is not None:
+                break
+            if leg == UPLOAD and task.up_bytes < 0:
+                break
+            fails = leg == j.stop_leg
+            work_s = j.work_s[leg] * j.stop_share if fails else j.work_s[leg]
+            end_s = self._after(task.device, end_s, work_s) if j.pauses else end_s + work_s
+            ends_s.append(end_s)
+            if fails:
+                break
+        return ends_s
+
+    def _next(self, task: Task) -> None:
+        """Every planned leg is behind the task."""
+        j: Journey = task.journey
+        self._pass(task, j, j.ends_s)
+        if task.phase == HOME:
+            task.ended_s, task.outcome = self.clock.now, "delivered"
+            self.ended(task)
+            return
+        if task.phase == UPLOAD and task.up_bytes < 0:
+            self.workload.ready(task)
+            j.work_s[UPLOAD] = j.latency_s[UPLOAD] + (task.up_bytes + FRAME_BYTES) / j.rate[1]
+        self._go_on(task)
+
+    def _pass(self, task: Task, j: Journey, ends_s: list[float]) -> None:
+        for end_s in ends_s:
+            task.phase_s[task.phase] += end_s - j.leg_s
+            self._charge(task, task.phase, 1.0)
+            j.leg_s = end_s
+            task.phase += 1
+
+    def _failed(self, task: Task) -> None:
+        self.end(task, "lost", "drop-out")
+
+    def _lost(self, task: Task) -> None:
+        self.end(task, "lost", task.journey.lost_cause)
+
+    # A leg on a shared link: its end is not known when it begins.
+
+    def _carry(self, task: Task, j: Journey) -> None:
+        up = task.phase == UPLOAD
+        nbytes = float(FRAME_BYTES + (task.up_bytes if up else task.down_bytes))
+        if task.phase == j.stop_leg:
+            nbytes *= j.stop_share
+        self.carrier.begin(task, j, up=up, nbytes=nbytes, arrived=self._carried)
+        if j.lost_s < inf:
+            self._watch(task)
+
+    def _carried(self, task: Task) -> None:
+        j: Journey = task.journey
+        if j.alarm is not None:
+            j.alarm.cancel()
+        if task.phase == j.stop_leg:
+            self._failed(task)
+        else:
+            j.ends_s = [self.clock.now]
+            self._next(task)
+
+    def _watch(self, task: Task) -> None:
+        """Looks again soon rather than at a far-off loss that most tasks never live to see."""
+        j: Journey = task.journey
+        now_s = self.clock.now
+        if j.lost_s <= now_s:
+            self._lost(task)
+            return
+        look_s = min(j.lost_s, now_s + 4.0 * j.work_s[task.phase] + 1.0)
+        j.alarm = self.clock.at(look_s, Kind.TASK, task.serial, self._watch, task)
+
+    # Presence and pro-rata charges.
+
+    def _after(self, device: int, start_s: float, work_s: float) -> float:
+        """When work of so many seconds, begun at start_s, is done by a device that pauses."""
+        presence = self.fleet.presence
+        while True:
+            start_s = presence.on_after(device, start_s)
+            off_s = presence.off_after(device, start_s) if start_s < inf else inf
+            if start_s + work_s <= off_s:
+                return start_s + work_s
+            work_s -= off_s - start_s
+            start_s = off_s
+
+    def _present_s(self, device: int, start_s: float, end_s: float) -> float:
+        """Seconds of [start_s, end_s] in which the device was there."""
+        presence, there_s = self.fleet.presence, 0.0
+        start_s = presence.on_after(device, start_s)
+        while start_s < end_s:
+            off_s = min(presence.off_after(device, start_s), end_s)
+            there_s += off_s - start_s
+            start_s = presence.on_after(device, off_s) if off_s < end_s else end_s
+        return there_s
+
+    def _share_moved(self, task: Task, j: Journey, now_s: float) -> float:
+        """How much of the current leg's message has passed by now."""
+        phase = min(task.phase, UPLOAD)
+        spent_s = now_s - j.leg_s
+        if j.pauses:
+            spent_s = self._present_s(task.device, j.leg_s, now_s)
+        carry_s = j.work_s[phase] - j.latency_s[phase]
+        if carry_s <= 0.0:
+            return float(spent_s >= j.latency_s[phase])
+        return min(1.0, max(0.0, (spent_s - j.latency_s[phase]) / carry_s))
+
+    def _charge(self, task: Task, phase: int, share: float) -> None:
+        """Charges this share of a message to its direction; training moves nothing."""
+        if phase == DOWNLOAD:
+            task.moved_bytes[0] = round((task.down_bytes + FRAME_BYTES) * share)
+        elif phase == UPLOAD:
+            task.moved_bytes[1] = round((task.up_bytes + FRAME_BYTES) * share)
+
+
+def _where(work_s: list[float], share: float) -> tuple[int, float]:
+    """The leg in which this share of the work is reached, and how much of that leg is done."""
+    left_s = share * sum(work_s)
+    for leg in (DOWNLOAD, TRAIN):
+        if left_s < work_s[leg]:
+            return leg, left_s / work_s[leg]
+        left_s -= work_s[leg]
+    return UPLOAD, min(1.0, left_s / work_s[UPLOAD]) if work_s[UPLOAD] else 0.0

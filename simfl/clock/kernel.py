@@ -1,0 +1,327 @@
+"""The kernel: a clock, tasks in flight, and a strategy that is asked when its Wait is met.
+
+At one instant deliveries and losses come first, then the strategy's step, then what it sent out.
+Nothing waits for ever: a run in which nothing can happen any more, or in which time stands
+still, ends with `Stalled` and says why.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import inf, isfinite
+from typing import Any
+
+from simfl.clock.carry import Carrier
+from simfl.clock.events import Alarm, Clock, Kind
+from simfl.clock.journey import Journeys
+from simfl.clock.ledger import Append, Ledger
+from simfl.clock.server import Server
+from simfl.clock.transfers import SharedLink
+from simfl.clock.workload import Workload
+from simfl.errors import PluginError, SimflError, Stalled
+from simfl.messages import Task, Update
+from simfl.streams import Streams
+from simfl.strategy.base import Strategy, Wait
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a run ends: at the first of these. target: metric -> value; loss counts downwards."""
+
+    after_s: float = inf
+    versions: int | None = None
+    updates: int | None = None
+    target: Mapping[str, float] = field(default_factory=dict)
+    wall_s: float = inf
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is played, beside who takes part. Rates in bytes per second and FLOP per second."""
+
+    limits: Limits = field(default_factory=Limits)
+    shared_links: bool = False
+    down_rate: float = inf
+    up_rate: float = inf
+    server_flops: float = 1e11
+    evaluate_every_s: float = inf
+    evaluate_every_versions: int | None = None
+    evaluate_at_start: bool = True
+
+
+@dataclass(frozen=True)
+class Status:
+    """A glance at a living run, for progress displays."""
+
+    time_s: float
+    versions: int
+    tasks: int
+    in_flight: int
+    staleness_p50: float
+    staleness_p95: float
+    down_bytes: int
+    up_bytes: int
+    accuracy: float
+    stop_fraction: float
+
+
+class Kernel:
+    """One run. `run()` plays it to the first limit and returns why it ended."""
+
+    #: So many events at one instant, with time standing still, are a fault of the scenario.
+    STANDSTILL = 1_000_000
+    #: So many tasks lost in a row, with no delivery between them and no end in sight, likewise.
+    HOPELESS = 10_000
+    #: Task ends between two looks at the host's clock, for progress and `wall_s`.
+    GLANCE = 256
+
+    def __init__(
+        self,
+        fleet: Any,
+        workload: Workload,
+        strategy: Strategy,
+        streams: Streams,
+        plan: Plan,
+        append: Append,
+        progress: Callable[[Status], None] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.strategy = strategy
+        self.workload = workload
+        self.clock = Clock()
+        self.ledger = Ledger(fleet, append)
+        self.server = Server(
+            self.clock, fleet, workload, streams, self.ledger, plan.server_flops
+        )
+        carrier = self._carrier(fleet) if plan.shared_links else None
+        self.server.journeys = Journeys(
+            self.clock, fleet, workload, streams, self._ended, carrier
+        )
+        self.state: Any = None
+        self.reason = ""  #: why the run ended; empty while it lives
+        self.accuracy = float("nan")
+        self._progress = progress
+        self._wait = Wait()
+        self._arrived: list[Update] = []
+        self._deadline: Alarm | None = None
+        self._step_due = False
+        self._free_s = 0.0  # when the server's charged work is done
+        self._lost_in_a_row = 0
+        self._evaluated_version = -1
+        self._wall_end = time.monotonic() + plan.limits.wall_s
+
+    def run(self) -> str:
+        """Plays the run; returns the limit that ended it."""
+        self.state = self.strategy.init(self.server.params)
+        if self.plan.evaluate_at_start:
+            self._evaluate()
+        self._evaluate_next()
+        self.clock.at(self.plan.limits.after_s, Kind.STOP, 0, self._stop, "after_s")
+        self._step_soon()
+        self._play()
+        self._finish()
+        return self.reason
+
+    # The loop.
+
+    def _play(self) -> None:
+        clock, instant, events = self.clock, -1.0, 0
+        while not self.reason:
+            if clock.peek() == inf:
+                raise Stalled(self._why_stalled())
+            clock.step()
+            events += 1
+            if clock.now != instant:
+                instant, events = clock.now, 0
+            elif events > self.STANDSTILL:
+                raise Stalled(
+                    f"time stands still at t = {clock.now:g} s: {events:,} events took no time at "
+                    "all. Give the devices' work or links a duration, or stop after a number of "
+                    "versions or updates."
+                )
+
+    def _why_stalled(self) -> str:
+        flying = self.server.in_flight
+        story = (
+            f"{flying} task(s) are in flight on devices that never come back"
+            if flying
+            else "nothing is in flight and no device will ever be present again"
+        )
+        return f"nothing can happen any more after t = {self.clock.now:g} s: {story}."
+
+    def _stop(self, reason: str) -> None:
+        self.reason = self.reason or reason
+
+    def _finish(self) -> None:
+        """Evaluates the final model and writes down what is still open."""
+        if self._evaluated_version != self.server.published[1]:
+            self._evaluate()
+        for serial, (task, update) in sorted(self.server.open.items()):
+            self.ledger.close(task, "discarded", cause="unused at the end", loss=update.loss)
+            del self.server.open[serial]
+        for task in self.server.tasks.values():
+            self.server.journeys.book(task)
+            task.ended_s = self.clock.now
+            self.ledger.count(task)
+            age = self.server.version - task.version
+            self.ledger.close(task, "in_flight", staleness=age, used_s=self.clock.now)
+        self.ledger.flush()
+
+    # Tasks end; steps fall due.
+
+    def _ended(self, task: Task) -> None:
+        server = self.server
+        del server.tasks[task.serial]
+        server.pool.put(task.device)
+        self.ledger.count(task)
+        if task.outcome == "delivered":
+            update = self.workload.deliver(task, server)
+            server.open[task.serial] = (task, update)
+            self._arrived.append(update)
+            self._lost_in_a_row = 0
+        else:
+            server.versions.release(task.version)
+            self.ledger.close(task, task.outcome)
+            server.lost.append(task)
+            self._lost_in_a_row += task.outcome == "lost"
+        if not self.ledger.ended % self.GLANCE:
+            self._glance()
+        wanted = self._wait.arrivals
+        if not server.tasks or (wanted is not None and len(self._arrived) >= wanted):
+            self._step_soon()
+
+    def _step_soon(self, _: object = None) -> None:
+        """The strategy is asked at this instant, or when its last step's work is done."""
+        if not self._step_due:
+            self._step_due = True
+            due_s = max(self.clock.now, self._free_s)
+            self.clock.at(due_s, Kind.STEP, 1, self._step)
+
+    def _step(self, _: object) -> None:
+        server = self.server
+        self._check_hope()
+        updates, self._arrived = self._arrived, []
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        version = server.version
+        wait = self._ask(updates)
+        self._step_due = False
+        self._free_s = self.clock.now + server.end_step()
+        server.steps += 1
+        self._wait = wait
+        if wait.within is not None:
+            due_s = self._free_s + wait.within
+            self._deadline = self.clock.at(due_s, Kind.STEP, 1, self._step_soon)
+        if server.version > version:
+            self._after_versions(version)
+        if not self.reason:
+            self._never_hang()
+
+    def _ask(self, updates: list[Update]) -> Wait:
+        server, name = self.server, type(self.strategy).__name__
+        story = f"{name}.step at t = {self.clock.now:g} s, version {server.version}"
+        try:
+            wait = self.strategy.step(self.state, server, updates)
+        except SimflError as error:
+            raise type(error)(f"{story}: {error}") from error
+        except Exception as error:
+            devices = ", ".join(str(u.device) for u in updates[:5])
+            given = f"{len(updates)} update(s)" + (f" from devices {devices}" if updates else "")
+            raise PluginError(f"{story} failed with {given}: {error!r}") from error
+        if not isinstance(wait, Wait):
+            raise PluginError(f"{story}: must return a Wait, not {wait!r}")
+        return wait
+
+    def _never_hang(self) -> None:
+        """A step that leaves nothing in flight is asked again when a device is there, not before."""
+        server, now_s = self.server, self.clock.now
+        if server.tasks or self._deadline is not None:
+            return
+        back_s = server.fleet.presence.next_on(now_s)
+        if back_s <= now_s:
+            raise Stalled(
+                f"{type(self.strategy).__name__} sent nothing at t = {now_s:g} s, with nothing in "
+                "flight and devices present: nothing would ever happen again."
+            )
+        self.clock.at(back_s, Kind.TASK, 0, self._step_soon)
+
+    def _check_hope(self) -> None:
+        if self._lost_in_a_row < max(self.HOPELESS, 10 * self.server.devices):
+            return
+        if isfinite(self.plan.limits.after_s) and self.clock.now > 0:
+            return
+        causes = ", ".join(sorted({task.cause for task in self.server.lost}))
+        raise Stalled(
+            f"the last {self._lost_in_a_row:,} tasks were all lost ({causes or 'cancelled'}) by "
+            f"t = {self.clock.now:g} s, and the scenario has no `stop.after_s`: no update would "
+            "ever arrive. Lower the fleet's drop-out or set a time limit."
+        )
+
+    # Evaluation, limits, progress.
+
+    def _after_versions(self, before: int) -> None:
+        limits, every, now = self.plan.limits, self.plan.evaluate_every_versions, self.server.version
+        if every and now // every > before // every:
+            self.clock.at(self._free_s, Kind.EVALUATE, 0, self._evaluate)
+        if limits.versions is not None and now >= limits.versions:
+            self.clock.at(self._free_s, Kind.STOP, 0, self._stop, "versions")
+        if limits.updates is not None and self.ledger.applied >= limits.updates:
+            self.clock.at(self._free_s, Kind.STOP, 0, self._stop, "updates")
+
+    def _evaluate_next(self) -> None:
+        due_s = self.clock.now + self.plan.evaluate_every_s
+        self.clock.at(due_s, Kind.EVALUATE, 1, self._evaluate_on_time)
+
+    def _evaluate_on_time(self, _: object) -> None:
+        self._evaluate()
+        self._evaluate_next()
+
+    def _evaluate(self, _: object = None) -> None:
+        params, version = self.server.published
+        metrics = self.workload.evaluate(params)
+        self._evaluated_version = version
+        if not metrics:
+            return
+        self.ledger.evaluation(self.clock.now, version, metrics)
+        self.accuracy = metrics.get("accuracy", self.accuracy)
+        for name, value in self.plan.limits.target.items():
+            reached = metrics[name] <= value if name == "loss" else metrics[name] >= value
+            if reached:
+                self._stop("target")
+        self._glance()
+
+    def _glance(self) -> None:
+        if time.monotonic() > self._wall_end:
+            self._stop("wall_s")
+        if self._progress is not None:
+            self._progress(self.status())
+
+    def status(self) -> Status:
+        """Where the run is now."""
+        server, ledger, limits = self.server, self.ledger, self.plan.limits
+        p50, p95 = ledger.staleness_quantiles()
+        shares = [self.clock.now / limits.after_s]
+        if limits.versions:
+            shares.append(server.version / limits.versions)
+        if limits.updates:
+            shares.append(ledger.applied / limits.updates)
+        return Status(
+            time_s=self.clock.now,
+            versions=server.version,
+            tasks=ledger.ended,
+            in_flight=server.in_flight,
+            staleness_p50=p50,
+            staleness_p95=p95,
+            down_bytes=ledger.down_bytes,
+            up_bytes=ledger.up_bytes,
+            accuracy=self.accuracy,
+            stop_fraction=min(1.0, max(shares)),
+        )
+
+    def _carrier(self, fleet: Any) -> Carrier:
+        down = SharedLink(self.clock, self.plan.down_rate)
+        up = SharedLink(self.clock, self.plan.up_rate)
+        return Carrier(self.clock, fleet.presence, down, up)

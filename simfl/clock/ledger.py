@@ -1,0 +1,139 @@
+"""The record of what happened: rows go in, columns go out, memory stays bounded.
+
+A task's row is complete when its fate is: lost and cancelled tasks at their end, delivered ones
+when the strategy applies or discards their update. Until then the row stays open.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from math import nan
+from typing import Any
+
+import numpy as np
+
+from simfl.messages import PHASES, Task
+
+#: Rows kept before they are handed on as columns.
+CHUNK_ROWS = 16_384
+
+_TASK = (
+    "task device version applied_version dispatched_s download_s train_s upload_s ended_s outcome "
+    "cause phase down_bytes up_bytes examples epochs staleness staleness_s drift cosine weight "
+    "train_loss"
+).split()
+
+Append = Callable[[str, Mapping[str, Sequence[Any]]], None]
+
+
+class Ledger:
+    """Turns ended tasks, versions and evaluations into columns and appends them to a store.
+
+    append(table, columns): where they go.
+    """
+
+    def __init__(self, fleet: Any, append: Append) -> None:
+        self._append = append
+        self._fleet = fleet
+        self._tasks: list[tuple[Any, ...]] = []
+        self._versions: dict[str, list[Any]] = {}
+        self.down_bytes = 0
+        self.up_bytes = 0
+        self.ended = 0  #: tasks that ended, whatever became of them
+        self.applied = 0  #: updates that entered the model
+        self.recent: deque[int] = deque(maxlen=2000)  #: staleness of the last applied updates
+
+    def close(
+        self,
+        task: Task,
+        outcome: str,
+        *,
+        applied_version: int | None = None,
+        staleness: int | None = None,
+        used_s: float = nan,
+        drift: float = nan,
+        cosine: float = nan,
+        weight: float = 0.0,
+        loss: float = nan,
+        cause: str = "",
+    ) -> None:
+        """Writes the task's only row."""
+        d, t, u = task.phase_s
+        down, up = task.moved_bytes
+        phase = PHASES[min(task.phase, 2)]
+        self._tasks.append((
+            task.serial, task.device, task.version, applied_version, task.dispatched_s, d, t, u,
+            task.ended_s, outcome, cause or task.cause, phase, down, up, task.examples, task.epochs,
+            staleness, used_s - task.dispatched_s, drift, cosine, weight, loss,
+        ))  # fmt: skip
+        if len(self._tasks) >= CHUNK_ROWS:
+            self._flush_tasks()
+
+    def count(self, task: Task) -> None:
+        """The task has ended: its bytes and its end enter the running totals."""
+        self.ended += 1
+        self.down_bytes += task.moved_bytes[0]
+        self.up_bytes += task.moved_bytes[1]
+
+    def version(
+        self, version: int, time_s: float, staleness: Sequence[int], weight_sum: float, step_s: float
+    ) -> None:
+        """Writes the row of a new version. staleness: of the updates that went into it."""
+        n = len(staleness)
+        self.applied += n
+        self.recent.extend(staleness)
+        self._row(
+            version=version,
+            time_s=time_s,
+            updates=n,
+            staleness_mean=sum(staleness) / n if n else nan,
+            staleness_max=max(staleness) if n else None,
+            weight_sum=weight_sum,
+            step_s=step_s,
+            down_bytes=self.down_bytes,
+            up_bytes=self.up_bytes,
+        )
+
+    def evaluation(self, time_s: float, version: int, metrics: Mapping[str, float]) -> None:
+        """Writes the row of an evaluation."""
+        columns: dict[str, Any] = {"time_s": time_s, "version": version, "loss": nan, "accuracy": nan}
+        columns.update(metrics)
+        columns.update(tasks_ended=self.ended, down_bytes=self.down_bytes, up_bytes=self.up_bytes)
+        self._append("evaluations", {name: [value] for name, value in columns.items()})
+
+    def staleness_quantiles(self) -> tuple[float, float]:
+        """p50 and p95 over the most recent applied updates; nan before the first."""
+        if not self.recent:
+            return nan, nan
+        p50, p95 = np.quantile(np.fromiter(self.recent, float), (0.5, 0.95))
+        return float(p50), float(p95)
+
+    def flush(self) -> None:
+        """Hands on everything that is still held."""
+        self._flush_tasks()
+        if self._versions:
+            self._append("versions", self._versions)
+            self._versions = {}
+
+    def _row(self, **cells: Any) -> None:
+        if not self._versions:
+            self._versions = {name: [] for name in cells}
+        for name, cell in cells.items():
+            self._versions[name].append(cell)
+        if len(self._versions["version"]) >= CHUNK_ROWS:
+            self._append("versions", self._versions)
+            self._versions = {}
+
+    def _flush_tasks(self) -> None:
+        if not self._tasks:
+            return
+        columns: dict[str, Any] = dict(zip(_TASK, zip(*self._tasks, strict=True), strict=True))
+        device = np.array(columns["device"])
+        energy, fleet = self._fleet.energy, self._fleet
+        radio_s = np.array(columns["download_s"]) + np.array(columns["upload_s"])
+        train_s = np.array(columns["train_s"])
+        columns["energy_j"] = energy.train_w_of(device) * train_s + energy.radio_w_of(device) * radio_s
+        columns["device_class"] = fleet.class_of(device)
+        self._append("tasks", columns)
+        self._tasks = []

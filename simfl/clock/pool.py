@@ -1,0 +1,88 @@
+"""Who is idle. Sampling costs what it returns, not what the fleet holds.
+
+Idle devices fill the front of one permutation; a device that becomes busy is swapped to the
+back. Presence is asked only of the devices that a draw meets; when too many of them are away,
+one vectorised scan finds the rest.
+"""
+
+from __future__ import annotations
+
+from array import array
+from itertools import chain, repeat
+from typing import Protocol
+
+import numpy as np
+
+
+class Presence(Protocol):
+    """The part of the fleet that sampling needs."""
+
+    always: bool
+
+    def is_on(self, device: int, t: float) -> bool: ...
+
+    def mask(self, t: float) -> np.ndarray: ...
+
+
+class Pool:
+    """Idle and busy devices of a fleet."""
+
+    #: Absent devices that one draw may meet before it scans all.
+    PATIENCE = 64
+
+    def __init__(self, devices: int, presence: Presence, rng: np.random.Generator) -> None:
+        self.idle = devices
+        self._order = array("i", range(devices))  # idle devices first
+        self._where = array("i", range(devices))  # device -> position in _order
+        self._presence = presence
+        self._uniform = chain.from_iterable(rng.random(4096).tolist() for _ in repeat(None)).__next__
+
+    def is_idle(self, device: int) -> bool:
+        return self._where[device] < self.idle
+
+    def take(self, device: int) -> None:
+        """The device is busy from now on."""
+        self.idle -= 1
+        self._swap(self._where[device], self.idle)
+
+    def put(self, device: int) -> None:
+        """The device is idle again."""
+        self._swap(self._where[device], self.idle)
+        self.idle += 1
+
+    def sample(self, n: int, now_s: float) -> list[int]:
+        """Up to n distinct devices, uniform among the idle and present ones."""
+        chosen: list[int] = []
+        met, limit = 0, n + self.PATIENCE + n // 2
+        while len(chosen) < n and met < self.idle:
+            if met == limit:
+                return chosen + self._scan(n - len(chosen), met, now_s)
+            pick = met + int(self._uniform() * (self.idle - met))
+            self._swap(pick, met)
+            device = self._order[met]
+            met += 1
+            if self._presence.always or self._presence.is_on(device, now_s):
+                chosen.append(device)
+        return chosen
+
+    def candidates(self, now_s: float) -> np.ndarray:
+        """All idle and present devices, ascending."""
+        return np.sort(self._present(0, now_s))
+
+    def _scan(self, n: int, met: int, now_s: float) -> list[int]:
+        present = self._present(met, now_s).tolist()
+        for i in range(min(n, len(present))):
+            j = i + int(self._uniform() * (len(present) - i))
+            present[i], present[j] = present[j], present[i]
+        return present[:n]
+
+    def _present(self, met: int, now_s: float) -> np.ndarray:
+        # A copy: a view would pin the array's buffer and outlive later swaps.
+        idle = np.array(self._order[met : self.idle], dtype=np.int64)
+        return idle if self._presence.always else idle[self._presence.mask(now_s)[idle]]
+
+    def _swap(self, i: int, j: int) -> None:
+        order, where = self._order, self._where
+        a, b = order[i], order[j]
+        order[i], order[j] = b, a
+        where[a], where[b] = j, i

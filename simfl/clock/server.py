@@ -1,0 +1,205 @@
+"""The server as strategies see it: what `strategy.base.Server` promises, on the kernel's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+
+from simfl.clock.events import Clock, Kind
+from simfl.clock.journey import Journeys
+from simfl.clock.ledger import Ledger
+from simfl.clock.pool import Pool
+from simfl.clock.versions import VersionStore
+from simfl.clock.workload import Workload
+from simfl.errors import PluginError
+from simfl.messages import Task, Update
+from simfl.streams import Streams
+from simfl.strategy.base import Change
+
+
+class Server:
+    """Model, versions and tasks. Everything a strategy does goes through these methods."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        fleet: Any,
+        workload: Workload,
+        streams: Streams,
+        ledger: Ledger,
+        flops_per_s: float,
+    ) -> None:
+        self.version = 0
+        self.params = workload.initial
+        self.fleet = fleet
+        self.devices = len(fleet)
+        self.examples = workload.examples
+        self.lost: list[Task] = []
+        self.journeys: Journeys  # set by the kernel, which hears of every task's end
+        self.pool = Pool(self.devices, fleet.presence, streams.generator("sampling"))
+        self.versions = VersionStore()
+        self.tasks: dict[int, Task] = {}  #: in flight, by serial
+        self.open: dict[int, tuple[Task, Update]] = {}  #: delivered, neither applied nor discarded
+        self.published = (self.params, 0)  #: model and version once the server's work is done
+        self.steps = 0
+        self._clock = clock
+        self._workload = workload
+        self._streams = streams
+        self._ledger = ledger
+        self._flops_per_s = flops_per_s
+        self._charged_s = 0.0
+        self._serial = 0
+        self._index = np.zeros(self.devices, dtype=np.int32)
+        self._next_index = memoryview(self._index)
+
+    @property
+    def now_s(self) -> float:
+        return self._clock.now
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.tasks)
+
+    def sample(self, n: int) -> list[int]:
+        """Up to n distinct devices, uniform among those that are idle and present now."""
+        return self.pool.sample(n, self._clock.now)
+
+    def candidates(self) -> np.ndarray:
+        """All devices that are idle and present now, ascending. Costs a scan of the fleet."""
+        return self.pool.candidates(self._clock.now)
+
+    def dispatch(
+        self,
+        devices: Iterable[int],
+        *,
+        epochs: float | Sequence[float] | None = None,
+        steps: int | Sequence[int] | None = None,
+        extras: Mapping[str, Any] | None = None,
+    ) -> list[int]:
+        """Sends the current model to devices; returns the serials of the new tasks."""
+        made, chosen = [], list(devices)
+        plan = zip(chosen, _each(epochs, len(chosen)), _each(steps, len(chosen)), strict=True)
+        for device, task_epochs, task_steps in plan:
+            task = self._open_task(int(device), task_epochs, task_steps, extras)
+            made.append(task.serial)
+            if self._charged_s:
+                due_s = self._clock.now + self._charged_s
+                task.dispatched_s = due_s
+                self._clock.at(due_s, Kind.DISPATCH, task.serial, self._leave, task)
+            else:
+                self.journeys.begin(task)
+        return made
+
+    def apply(self, change: Change) -> None:
+        """Adds a change to the model and makes the next version."""
+        if not isinstance(change, Change):
+            raise PluginError(f"server.apply takes a Change (see simfl.strategy.fold), not {change!r}")
+        used_s = self._clock.now + self._charged_s
+        staleness = []
+        for serial, weight in change.weights.items():
+            task, update = self._close(serial, "applied")
+            drift, cosine = self._workload.measure(update, self.params)
+            staleness.append(self.version - task.version)
+            self._ledger.close(
+                task,
+                "applied",
+                applied_version=self.version + 1,
+                staleness=staleness[-1],
+                used_s=used_s,
+                drift=drift,
+                cosine=cosine,
+                weight=weight,
+                loss=update.loss,
+            )
+        self.params = self.params + change.delta
+        self.version += 1
+        total = float(sum(change.weights.values()))
+        self._ledger.version(self.version, used_s, staleness, total, self._charged_s)
+        self._publish(used_s)
+
+    def discard(self, updates: Iterable[Update], cause: str) -> None:
+        """Says that these updates will not be used, and why; they count as waste."""
+        for update in updates:
+            task, _ = self._close(update.task, "discarded")
+            self._ledger.close(task, "discarded", cause=cause, loss=update.loss)
+
+    def cancel(self, devices: Iterable[int] | None = None, cause: str = "cancelled") -> None:
+        """Ends the tasks of these devices (default: all in flight) at once."""
+        wanted = None if devices is None else {int(device) for device in devices}
+        for task in list(self.tasks.values()):
+            if wanted is None or task.device in wanted:
+                self.journeys.end(task, "cancelled", cause)
+
+    def charge(self, flops: float = 0.0, seconds: float = 0.0) -> None:
+        """Server work: what this step applies and dispatches takes effect when it is done."""
+        self._charged_s += seconds + flops / self._flops_per_s
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        """A random generator for this step of the strategy and this purpose."""
+        return self._streams.generator(f"step {purpose}", self.steps)
+
+    # For the kernel.
+
+    def end_step(self) -> float:
+        """Closes the books of a step; returns the seconds that it charged."""
+        charged_s, self._charged_s = self._charged_s, 0.0
+        self.lost = []
+        return charged_s
+
+    def _open_task(
+        self,
+        device: int,
+        epochs: float | None,
+        steps: int | None,
+        extras: Mapping[str, Any] | None,
+    ) -> Task:
+        if not self.pool.is_idle(device):
+            raise PluginError(f"device {device} was dispatched a task while it is busy with another")
+        self.pool.take(device)
+        self.versions.hold(self.version, self.params)
+        task = Task(
+            serial=self._serial,
+            device=device,
+            index=self._next_index[device],
+            version=self.version,
+            base=self.params,
+            dispatched_s=self._clock.now,
+            epochs=epochs,
+            steps=steps,
+            extras=extras or {},
+        )
+        self._serial += 1
+        self._next_index[device] += 1
+        self.tasks[task.serial] = task
+        return task
+
+    def _leave(self, task: Task) -> None:
+        if task.serial in self.tasks:  # it may have been cancelled meanwhile
+            self.journeys.begin(task)
+
+    def _close(self, serial: int, how: str) -> tuple[Task, Update]:
+        if serial not in self.open:
+            raise PluginError(f"the update of task {serial} was {how}, but it is not there to be used")
+        entry = self.open.pop(serial)
+        self.versions.release(entry[0].version)
+        return entry
+
+    def _publish(self, due_s: float) -> None:
+        if due_s > self._clock.now:
+            ready = (self.params, self.version)
+            self._clock.at(due_s, Kind.STEP, 0, lambda _: setattr(self, "published", ready))
+        else:
+            self.published = (self.params, self.version)
+
+
+def _each(values: Any, n: int) -> Iterable[Any]:
+    """One value for each of n devices: a scalar is repeated, a sequence is taken as it is."""
+    if values is None or np.isscalar(values):
+        return repeat(values, n)
+    each = np.asarray(values).tolist()
+    if len(each) != n:
+        raise PluginError(f"dispatch of {n} devices was given {len(each)} values of epochs or steps")
+    return each

@@ -1,0 +1,31 @@
+"""Models that somebody still needs, shared by version and counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class VersionStore:
+    """One snapshot per version, kept while a task or an update refers to it."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, list[Any]] = {}
+        self.peak = 0  #: most versions alive at once
+
+    def hold(self, version: int, params: Any) -> None:
+        entry = self._held.setdefault(version, [params, 0])
+        entry[1] += 1
+        if len(self._held) > self.peak:
+            self.peak = len(self._held)
+
+    def release(self, version: int) -> None:
+        entry = self._held[version]
+        entry[1] -= 1
+        if not entry[1]:
+            del self._held[version]
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __getitem__(self, version: int) -> Any:
+        return self._held[version][0]

@@ -1,0 +1,101 @@
+"""What tasks carry and compute, as the clock asks for it.
+
+The clock knows sizes and durations only. Training may be done at any moment between `start` and
+the call that needs its result (`ready`, `deliver`, and for some codecs `lose`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from simfl.messages import NOTHING, Counter, Task, Update, examples_seen, local_steps
+
+
+class Workload(Protocol):
+    """Learning and codecs behind one face."""
+
+    initial: Any  #: parameters at version 0
+    examples: np.ndarray  #: (devices,) int64, n_i
+
+    def start(self, task: Task) -> None:
+        """Fills in examples, local_steps, epochs, flops, down_bytes and, if known, up_bytes."""
+
+    def ready(self, task: Task) -> None:
+        """Fills in up_bytes; called at the end of training if `start` could not."""
+
+    def deliver(self, task: Task, server: Counter) -> Update:
+        """The update, decoded; what both sides remember is committed."""
+
+    def lose(self, task: Task) -> None:
+        """The task ended without an update, in the phase that `task.phase` says."""
+
+    def measure(self, update: Update, params: Any) -> tuple[float, float]:
+        """(drift, cosine): ||w_now - w_base|| / ||delta||, and cos(w_now - w_base, delta)."""
+
+    def evaluate(self, params: Any) -> dict[str, float]:
+        """Metrics of a model, by name."""
+
+
+def size_up(task: Task, n: int, batch_size: int, flops: float) -> None:
+    """Fills in the task's work for n examples. flops: of training on one example."""
+    steps = local_steps(n, batch_size, task.epochs, task.steps)
+    seen = examples_seen(n, batch_size, steps)
+    task.examples = n
+    task.local_steps = steps
+    task.epochs = seen / n
+    task.flops = flops * seen
+
+
+class TimingOnly:
+    """No learning: the same clock, bytes and staleness, with nothing inside the messages.
+
+    flops: per example. up_bytes is what the codec gives for the model's layout.
+    """
+
+    def __init__(
+        self, examples: np.ndarray, batch_size: int, flops: float, down_bytes: int, up_bytes: int
+    ) -> None:
+        self.initial = NOTHING
+        self.examples = examples
+        self.batch_size = batch_size
+        self.flops = flops
+        self.down_bytes = down_bytes
+        self.up_bytes = up_bytes
+        self._sizes = memoryview(np.ascontiguousarray(examples, dtype=np.int64))
+
+    def start(self, task: Task) -> None:
+        size_up(task, self._sizes[task.device], self.batch_size, self.flops)
+        task.down_bytes = self.down_bytes
+        task.up_bytes = self.up_bytes
+
+    def ready(self, task: Task) -> None:
+        """Nothing to do: sizes are known from the start."""
+
+    def deliver(self, task: Task, server: Counter) -> Update:
+        return Update(
+            task=task.serial,
+            device=task.device,
+            version=task.version,
+            base=NOTHING,
+            delta=NOTHING,
+            extras={},
+            examples=task.examples,
+            steps=task.local_steps,
+            epochs=task.epochs,
+            loss=float("nan"),
+            loss_rms=float("nan"),
+            dispatched_s=task.dispatched_s,
+            arrived_s=task.ended_s,
+            server=server,
+        )
+
+    def lose(self, task: Task) -> None:
+        """Nothing is kept."""
+
+    def measure(self, update: Update, params: Any) -> tuple[float, float]:
+        return float("nan"), float("nan")
+
+    def evaluate(self, params: Any) -> dict[str, float]:
+        return {}
