@@ -1,0 +1,92 @@
+"""simfl, the virtual-time laboratory for federated learning.
+
+The nouns:    a *device* is one simulated client, a row of the *fleet*; a *task* is one piece of
+              local work sent to it, an *update* what comes back; a *strategy* decides who is
+              asked and how updates become the next *version*; a *local rule* says how a device
+              learns, a *codec* how tensors travel; a *scenario* names all of these and a *run*
+              plays it once.
+The verbs:    `load` a scenario, `run` it, `open` the folder of an earlier run, `plot` either.
+
+Nothing heavy is imported before one of its names is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simfl.errors import InputError, SimflError
+    from simfl.fleet import Fleet
+    from simfl.messages import Task, Update
+    from simfl.params import Params
+    from simfl.results import Result
+    from simfl.results import open_run as open
+    from simfl.results import plots as plot
+    from simfl.run import run
+    from simfl.scenario import Scenario, load
+    from simfl.strategy.base import Change, LocalRule, Report, Server, Strategy, Wait, Work
+    from simfl.wire.codec import Codec, Wire
+
+__all__ = [
+    "Change",
+    "Codec",
+    "Fleet",
+    "InputError",
+    "LocalRule",
+    "Params",
+    "Report",
+    "Result",
+    "Scenario",
+    "Server",
+    "SimflError",
+    "Strategy",
+    "Task",
+    "Update",
+    "Wait",
+    "Wire",
+    "Work",
+    "load",
+    "open",
+    "plot",
+    "run",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load": "simfl.scenario:load",
+    "run": "simfl.run",  # a module that can be called: see simfl/verbs.py
+    "open": "simfl.results:open_run",
+    "plot": "simfl.results.plots",
+    "Scenario": "simfl.scenario:Scenario",
+    "Result": "simfl.results:Result",
+    "Fleet": "simfl.fleet:Fleet",
+    "Params": "simfl.params:Params",
+    "Task": "simfl.messages:Task",
+    "Update": "simfl.messages:Update",
+    "Strategy": "simfl.strategy.base:Strategy",
+    "LocalRule": "simfl.strategy.base:LocalRule",
+    "Server": "simfl.strategy.base:Server",
+    "Wait": "simfl.strategy.base:Wait",
+    "Change": "simfl.strategy.base:Change",
+    "Work": "simfl.strategy.base:Work",
+    "Report": "simfl.strategy.base:Report",
+    "Codec": "simfl.wire.codec:Codec",
+    "Wire": "simfl.wire.codec:Wire",
+    "SimflError": "simfl.errors:SimflError",
+    "InputError": "simfl.errors:InputError",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported at its first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'simfl' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    home = import_module(module)
+    return globals().setdefault(name, getattr(home, attribute) if attribute else home)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,140 @@
+"""The tree is the architecture: who may know whom, read from the import statements."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import simfl
+
+ROOT = Path(simfl.__file__).parent
+LEAVES = ("errors", "units", "streams", "params", "messages", "registry")
+
+# What each part may know of simfl, besides itself and the leaves. Parts that are not named here
+# assemble the others and may know all of them.
+KNOWS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(LEAVES, ()),
+    "fleet": (),
+    "strategy": (),
+    "wire": (),
+    "learn": ("strategy.base",),  # a trainer is what calls the hooks of a LocalRule
+    "clock": ("fleet", "strategy.base"),
+    "results": (),
+    "workload": ("learn", "wire", "clock.workload", "strategy.base"),
+    "scenario": ("fleet", "strategy", "wire", "learn", "options"),
+    "options": ("fleet", "strategy", "wire", "learn"),
+}
+
+# Where a heavy dependency lives. `learn`'s neighbours are named because tensors travel and fold.
+HOMES: dict[str, tuple[str, ...]] = {
+    "simpy": ("clock",),
+    "matplotlib": ("results",),
+    "flwr": ("interop",),
+    "typer": ("cli",),
+    "pandas": ("results", "study", "interop"),
+    "torch": ("params", "strategy", "wire", "learn", "workload", "run", "interop"),
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name. typing: only a type checker performs it."""
+
+    file: Path
+    line: int
+    name: str
+    typing: bool
+
+    @property
+    def part(self) -> str:
+        """First component below simfl of the file that imports."""
+        return self.file.relative_to(ROOT).with_suffix("").parts[0]
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.name}"
+
+
+def imports() -> list[Import]:
+    """Every import statement of the package, those inside functions included."""
+    files = sorted(ROOT.rglob("*.py"))
+    return [i for file in files for i in walk(file, ast.parse(file.read_text("utf-8")))]
+
+
+def walk(file: Path, node: ast.AST, typing: bool = False) -> Iterator[Import]:
+    """Imports below a node of the syntax tree."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (Import(file, child.lineno, a.name, typing) for a in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            names = (f"{child.module}.{a.name}" for a in child.names)
+            yield from (Import(file, child.lineno, name, typing) for name in names)
+        else:
+            yield from walk(file, child, typing or is_typing_block(child))
+
+
+def is_typing_block(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def within(name: str, modules: tuple[str, ...]) -> bool:
+    """True if a dotted name is one of these modules or lies in one."""
+    return any(f"{name}.".startswith(f"simfl.{module}.") for module in modules)
+
+
+def report(broken: list[Import]) -> str:
+    return "\n".join(map(str, broken))
+
+
+@pytest.mark.parametrize("part", KNOWS)
+def test_a_part_knows_only_what_its_place_allows(part: str) -> None:
+    """Annotations count: a type that must be named is knowledge too."""
+    allowed = (part, *LEAVES, *KNOWS[part])
+    mine = [i for i in imports() if i.part == part and i.name.split(".")[0] == "simfl"]
+    broken = [i for i in mine if not within(i.name, allowed)]
+    assert not broken, report(broken)
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_heavy_dependency_stays_at_home(library: str) -> None:
+    """Annotations do not count here: naming a type loads nothing."""
+    users = [i for i in imports() if i.name.split(".")[0] == library and not i.typing]
+    broken = [i for i in users if i.part not in HOMES[library]]
+    assert not broken, report(broken)
+
+
+def test_the_walk_sees_every_kind_of_import() -> None:
+    """A layering test that overlooks an import would hold nothing."""
+    source = (
+        "import a.b\nif TYPE_CHECKING:\n    from c import d\ndef f():\n    from e.g import h, i"
+    )
+    seen = [(i.name, i.typing) for i in walk(ROOT / "x.py", ast.parse(source))]
+    assert seen == [("a.b", False), ("c.d", True), ("e.g.h", False), ("e.g.i", False)]
+
+
+@pytest.mark.parametrize(
+    ("part", "unseen"),
+    [
+        ("", {"numpy", "torch", "pandas", "matplotlib", "simpy", "pydantic", "scipy", "sklearn"}),
+        ("clock", {"torch", "pandas", "matplotlib", "sklearn"}),
+        ("fleet", {"torch", "pandas", "simpy"}),
+        ("results", {"torch", "simpy", "matplotlib"}),
+        ("strategy", {"simpy", "pandas", "matplotlib"}),
+        ("wire", {"simpy", "pandas", "matplotlib"}),
+    ],
+)
+def test_loading_a_part_loads_nothing_that_it_must_not_see(part: str, unseen: set[str]) -> None:
+    """All modules of the part, in a fresh interpreter: imports of imports count."""
+    files = sorted((ROOT / part).glob("*.py")) if part else [ROOT / "__init__.py"]
+    parts = [("simfl", *f.relative_to(ROOT).with_suffix("").parts) for f in files]
+    names = [".".join(part).removesuffix(".__init__") for part in parts]
+    code = (
+        f"import sys, {', '.join(names)}\nprint(*sorted(set({sorted(unseen)}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
