@@ -7,6 +7,7 @@ SimflError                    exit 3
 │   ├── DataError                      a data set, its files or its partition
 │   └── TraceError                     a trace file
 ├── Stalled                   exit 4   nothing can ever happen again, or time stands still
+├── WireError                 exit 3   a message is truncated, corrupt or out of step
 ├── PluginError               exit 3   a strategy, codec or local rule raised or returned nonsense
 └── InvariantError            exit 3   simfl broke one of its own laws: a bug
 """
@@ -49,6 +50,10 @@ class Stalled(SimflError):
     """The simulation can make no further progress."""
 
     exit_code = 4
+
+
+class WireError(SimflError):
+    """A message cannot be decoded: truncated, corrupt, or out of step with the receiver."""
 
 
 class PluginError(SimflError):

@@ -9,11 +9,14 @@ alter what they were given.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simfl.params import Layout, Params
+from simfl.errors import WireError
+
+if TYPE_CHECKING:  # torch is loaded when something is decoded, not when options are validated
+    from simfl.params import Layout, Params
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,23 @@ class Wire:
         return len(self.payload)
 
 
+@dataclass(frozen=True)
 class Codec:
-    """Dense float32, the identity: 4 bytes for each element, nothing remembered."""
+    """Dense float32, the identity: 4 bytes for each element, nothing remembered.
 
-    #: True if a lost message changes the sender's memory, so that it must be computed anyway.
-    remembers_lost = False
+    A NaN or an infinity is never hidden and never refused: what is coded together with it
+    decodes as not finite, so that a run that diverges does so under every codec.
+    """
 
-    #: True if the payload depends on params alone (no memory, no randomness).
-    pure = True
+    @property
+    def remembers_lost(self) -> bool:
+        """True if a lost message changes the sender's memory and must be computed anyway."""
+        return False
+
+    @property
+    def pure(self) -> bool:
+        """True if the payload depends on params alone (no memory, no randomness)."""
+        return True
 
     def nbytes(self, layout: Layout) -> int | None:
         """Payload bytes for this layout where they do not depend on the values, else None."""
@@ -44,11 +56,32 @@ class Codec:
 
     def encode(self, params: Params, memory: Any, rng: np.random.Generator) -> Wire:
         """params as bytes. memory: what this side kept of the last delivered message, or None."""
-        return Wire(params.flat.numpy().tobytes())
+        return Wire(dense(params.flat.numpy()))
 
     def decode(self, payload: bytes, layout: Layout, memory: Any) -> tuple[Params, Any]:
-        """The inverse on the other side: the params, and the receiver's memory from now on."""
-        import torch
+        """The inverse on the other side: the params, and the receiver's memory from now on.
 
-        flat = torch.from_numpy(np.frombuffer(payload, dtype="<f4").copy())
-        return Params(flat, layout), memory
+        Raises WireError if the payload is not one that `encode` makes for this layout.
+        """
+        return as_params(undense(payload, layout.size), layout), memory
+
+
+def dense(x: np.ndarray) -> bytes:
+    """Four little-endian bytes for each element."""
+    return x.astype("<f4", copy=False).tobytes()
+
+
+def undense(payload: bytes, n: int) -> np.ndarray:
+    """(n,) float32, writable. Raises WireError unless there are exactly 4n bytes."""
+    if len(payload) != 4 * n:
+        raise WireError(f"{n} float32 values need {4 * n} bytes, not {len(payload)}")
+    return np.frombuffer(payload, dtype="<f4").astype(np.float32)
+
+
+def as_params(flat: np.ndarray, layout: Layout) -> Params:
+    """A decoded buffer as Params; takes the array over without a copy."""
+    import torch
+
+    from simfl.params import Params
+
+    return Params(torch.from_numpy(flat), layout)
