@@ -43,12 +43,11 @@ def waste(tasks: pd.DataFrame) -> pd.DataFrame:
     return table[table["outcome"] != "applied"].reset_index(drop=True)
 
 
-def wasted_share(tasks: pd.DataFrame) -> float:
-    """Wasted device-seconds over all device-seconds; NaN if none were spent."""
-    table = spent(tasks)
+def wasted_share(table: pd.DataFrame) -> float:
+    """Wasted device-seconds over all device-seconds, of what `spent` found; NaN if none."""
     total = float(table["device_s"].sum())
-    lost = float(table.loc[table["outcome"] != "applied", "device_s"].sum())
-    return lost / total if total > 0 else math.nan
+    wasted = float(table.loc[table["outcome"] != "applied", "device_s"].sum())
+    return wasted / total if total > 0 else math.nan
 
 
 def utilisation(tasks: pd.DataFrame, concurrency: int, horizon_s: float) -> float:
@@ -65,7 +64,7 @@ def energy(tasks: pd.DataFrame, column: str = "device_class") -> pd.DataFrame:
 
 
 def traffic(tasks: pd.DataFrame, bin_s: float) -> pd.DataFrame:
-    """Bytes moved in each bin of virtual time: columns time_s (start of the bin), down, up.
+    """Bytes moved in each bin of virtual time: columns time_s (its start), down_bytes, up_bytes.
 
     A transfer's bytes are spread evenly over its seconds: a download follows the dispatch, an
     upload ends with its task. The columns sum to all bytes.

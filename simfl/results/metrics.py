@@ -52,15 +52,26 @@ def versions_to(evaluations: pd.DataFrame, **target: float) -> float:
     return math.inf if row is None else float(row["version"])
 
 
-def speedup(reference: pd.DataFrame, other: pd.DataFrame, **target: float) -> float:
-    """How many times sooner `other` meets the target than `reference`, both being evaluations.
+def speedup(reference_s: float, other_s: float) -> float:
+    """How many times sooner than the reference: reference over other, each from `time_to`.
 
-    inf if only the reference never does, 0 if only the other never does, NaN if neither.
+    Censored times are inf: the result is inf if only the reference never met the target, 0 if
+    only the other never did, NaN if neither did.
     """
-    before, after = time_to(reference, **target), time_to(other, **target)
-    if before == after:
-        return math.nan if math.isinf(before) else 1.0
-    return math.inf if after == 0 else before / after
+    if reference_s == other_s:
+        return math.nan if math.isinf(other_s) else 1.0
+    return reference_s / other_s if other_s > 0 else math.inf
+
+
+def last_version(tasks: pd.DataFrame) -> int:
+    """The newest version that a task has seen or made; 0 without tasks."""
+    newest = tasks[["version", "applied_version"]].max().max()
+    return 0 if pd.isna(newest) else int(newest)
+
+
+def ages_in_flight(tasks: pd.DataFrame, final_version: int) -> pd.Series:
+    """Age in versions, at the end of the run, of every task that was still in flight."""
+    return final_version - tasks.loc[tasks["outcome"] == "in_flight", "version"]
 
 
 def staleness_of(tasks: pd.DataFrame, final_version: int | None = None) -> pd.Series:
@@ -69,11 +80,10 @@ def staleness_of(tasks: pd.DataFrame, final_version: int | None = None) -> pd.Se
     With `final_version`, tasks in flight at the end count with their age so far: leaving them
     out hides the slowest devices.
     """
-    known = tasks.loc[tasks["outcome"] == "applied", "staleness"].dropna().astype("int64")
+    known = tasks.loc[tasks["outcome"] == "applied", "staleness"].astype("int64")
     if final_version is None:
         return known
-    flying = final_version - tasks.loc[tasks["outcome"] == "in_flight", "version"]
-    return pd.concat([known, flying.astype("int64")]).rename("staleness")
+    return pd.concat([known, ages_in_flight(tasks, final_version)]).rename("staleness")
 
 
 def spread(values: pd.Series) -> dict[str, float]:

@@ -40,6 +40,11 @@ def number(value: float | None) -> str:
     return f"{value:.3g}"
 
 
+def factor(value: float) -> str:
+    """A speed-up: 3.2 x."""
+    return _odd(value) if math.isnan(value) else f"{value:.3g} x"
+
+
 def headline(summary: Mapping[str, Any]) -> dict[str, str]:
     """The few lines that sum a run up, from its summary."""
     spread = [number(summary.get(f"staleness_{key}")) for key in ("p50", "p95", "max")]
@@ -54,6 +59,4 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _odd(value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return "-"
-    return "never" if value > 0 else "-∞"
+    return "-" if value is None or math.isnan(value) else f"{value}"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from simfl.results.costs import PHASE_BYTES, PHASE_S, spent
+from simfl.results.costs import PHASE_BYTES, PHASE_S, spent, wasted_share
 from simfl.results.frames import OUTCOMES
-from simfl.results.metrics import gini, jain, participation, spread, staleness_of
+from simfl.results.metrics import ages_in_flight, gini, jain, participation, spread, staleness_of
 
 # What is read of the tasks; the other columns stay on disk.
 _TASK_COLUMNS = [
@@ -34,6 +34,7 @@ def summarise(
     summary = _extent(tasks, evaluations, versions) | _learnt(evaluations) | _cost(tasks)
     found = spread(staleness_of(tasks))
     summary |= {f"staleness_{key}": found[key] for key in ("mean", "p50", "p95", "max")}
+    summary["in_flight_age_max"] = ages_in_flight(tasks, summary["versions"]).max()
     if devices is not None:
         counts = participation(tasks, devices)
         summary |= {"participation_jain": jain(counts), "participation_gini": gini(counts)}
@@ -64,15 +65,14 @@ def _learnt(evaluations: pd.DataFrame) -> dict[str, Any]:
 
 def _cost(tasks: pd.DataFrame) -> dict[str, Any]:
     table = spent(tasks)
-    lost = table[table["outcome"] != "applied"]
-    device_s, wasted_s = float(table["device_s"].sum()), float(lost["device_s"].sum())
+    wasted = table[table["outcome"] != "applied"]
     return {
         "down_bytes": tasks["down_bytes"].sum(),
         "up_bytes": tasks["up_bytes"].sum(),
-        "wasted_bytes": lost["bytes"].sum(),
-        "device_s": device_s,
-        "wasted_device_s": wasted_s,
-        "wasted_share": wasted_s / device_s if device_s > 0 else math.nan,
+        "wasted_bytes": wasted["bytes"].sum(),
+        "device_s": table["device_s"].sum(),
+        "wasted_device_s": wasted["device_s"].sum(),
+        "wasted_share": wasted_share(table),
         "energy_j": tasks["energy_j"].sum(),
     }
 
