@@ -94,14 +94,13 @@ def as_text(table: pd.DataFrame) -> str:
 
 
 def as_rich(table: pd.DataFrame) -> Table:
-    """The table of `compare` for a terminal."""
+    """The table of `compare` for a terminal: lying down, since those are narrow."""
     from rich.table import Table
 
-    head, *body = cells(table)
-    drawn = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    head, *body = [list(row) for row in zip(*cells(table), strict=True)]
+    drawn = Table(box=None, header_style="bold", pad_edge=False)
     for i, name in enumerate(head):
-        longest = max(map(len, name.split()))
-        drawn.add_column(name, justify="left" if i < 2 else "right", min_width=longest)
+        drawn.add_column(name, justify="right" if i else "left")
     for row in body:
         drawn.add_row(*row)
     return drawn
