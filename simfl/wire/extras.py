@@ -1,0 +1,154 @@
+"""What travels beside the model: control variates, masks, numbers, by name.
+
+Each value says its own type; tensors are dense in theirs, and Params need no shapes because both
+ends know the model's layout.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simfl.errors import PluginError, WireError
+from simfl.wire.codec import as_params, undense
+from simfl.wire.message import pack_names, unpack_names
+
+if TYPE_CHECKING:
+    from simfl.params import Layout
+
+_DTYPES = ("<f4", "<f8", "<i8", "<i4", "<i2", "|i1", "|u1", "|b1", "<f2")
+_NUMBERS = {b"b": "?", b"i": "q", b"f": "d"}
+
+
+def extras_nbytes(extras: Mapping[str, Any], layout: Layout) -> int:
+    """`len(encode_extras(extras, layout))`, without copying a tensor."""
+    return sum(len(piece) for piece in _pieces(extras, layout))
+
+
+def encode_extras(extras: Mapping[str, Any], layout: Layout) -> bytes:
+    """Values by name: Params over the model's layout or a part of it, tensors, arrays, float,
+    int, bool, str, bytes and None. Tensors are dense in their own type.
+
+    Raises PluginError for anything else.
+    """
+    return b"".join(_pieces(extras, layout))
+
+
+def decode_extras(data: bytes, layout: Layout) -> dict[str, Any]:
+    """What `encode_extras` was given. Raises WireError on truncated or corrupt bytes."""
+    reader, extras = _Reader(data), {}
+    try:
+        while reader.at < len(data):
+            name = reader.take(reader.number("B")).decode()
+            extras[name] = _value(reader, layout)
+    except UnicodeDecodeError as error:
+        raise WireError(f"extras of {len(data)} bytes hold text that is none: {error}") from error
+    return extras
+
+
+def _pieces(extras: Mapping[str, Any], layout: Layout) -> Iterator[bytes | memoryview]:
+    for name, value in extras.items():
+        label = name.encode()
+        try:
+            head, body = _entry(value, layout)
+            yield struct.pack("<B", len(label)) + label + head
+        except (struct.error, TypeError) as error:
+            raise PluginError(f"extra {name!r} cannot travel: {error}") from error
+        yield body
+
+
+def _entry(value: Any, layout: Layout) -> tuple[bytes, bytes | memoryview]:
+    """A tag with what precedes the bulk, and the bulk."""
+    if hasattr(value, "detach"):
+        return _array_entry(b"T", value.detach().cpu().numpy())
+    if hasattr(value, "layout"):
+        names = pack_names(value.layout, layout)
+        return b"P" + struct.pack("<H", len(names)) + names, _raw(value.flat.numpy(), "<f4")
+    if isinstance(value, np.ndarray):
+        return _array_entry(b"A", value)
+    if isinstance(value, str):
+        return _entry_of_bytes(b"s", value.encode())
+    if isinstance(value, bytes):
+        return _entry_of_bytes(b"y", value)
+    return _scalar_entry(value), b""
+
+
+def _array_entry(tag: bytes, x: np.ndarray) -> tuple[bytes, memoryview]:
+    dtype = x.dtype.newbyteorder("<").str
+    if dtype not in _DTYPES:
+        raise TypeError(f"an array of {x.dtype}")
+    head = struct.pack(f"<BB{x.ndim}I", _DTYPES.index(dtype), x.ndim, *x.shape)
+    return tag + head, _raw(x, dtype)
+
+
+def _raw(x: np.ndarray, dtype: str) -> memoryview:
+    return np.ascontiguousarray(x, dtype=dtype).reshape(-1).view(np.uint8).data
+
+
+def _entry_of_bytes(tag: bytes, body: bytes) -> tuple[bytes, bytes]:
+    return tag + struct.pack("<I", len(body)), body
+
+
+def _scalar_entry(value: Any) -> bytes:
+    if value is None:
+        return b"n"
+    if isinstance(value, bool | np.bool_):
+        return b"b" + struct.pack("<?", value)
+    if isinstance(value, int | np.integer):
+        return b"i" + struct.pack("<q", value)
+    if isinstance(value, float | np.floating):
+        return b"f" + struct.pack("<d", value)
+    raise TypeError(f"a {type(value).__name__}; send Params, tensors, arrays, numbers or text")
+
+
+class _Reader:
+    """A cursor over bytes that says where they end too early."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, n: int) -> bytes:
+        self.at += n
+        if self.at > len(self.data):
+            raise WireError(f"extras of {len(self.data)} bytes end where {self.at} are needed")
+        return self.data[self.at - n : self.at]
+
+    def number(self, code: str) -> Any:
+        (value,) = struct.unpack("<" + code, self.take(struct.calcsize("<" + code)))
+        return value
+
+
+def _value(reader: _Reader, layout: Layout) -> Any:
+    tag = reader.take(1)
+    if tag == b"P":
+        held = unpack_names(reader.take(reader.number("H")), layout)
+        return as_params(undense(reader.take(4 * held.size), held.size), held)
+    if tag in (b"T", b"A"):
+        return _array(reader, as_tensor=tag == b"T")
+    if tag in (b"s", b"y"):
+        body = reader.take(reader.number("I"))
+        return body if tag == b"y" else body.decode()
+    if tag in _NUMBERS:
+        return reader.number(_NUMBERS[tag])
+    if tag != b"n":
+        raise WireError(f"extras hold the unknown tag {tag!r}")
+    return None
+
+
+def _array(reader: _Reader, as_tensor: bool) -> Any:
+    code, ndim = reader.number("B"), reader.number("B")
+    if code >= len(_DTYPES):
+        raise WireError(f"extras hold an array of the unknown type {code}")
+    shape = [reader.number("I") for _ in range(ndim)]
+    dtype = np.dtype(_DTYPES[code])
+    raw = reader.take(math.prod(shape) * dtype.itemsize)
+    x = np.frombuffer(raw, dtype=dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    if not as_tensor:
+        return x
+    import torch
+
+    return torch.from_numpy(x)
