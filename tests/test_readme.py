@@ -21,10 +21,15 @@ SNIPPETS = [
 
 @pytest.mark.parametrize(("code", "said"), SNIPPETS)
 def test_python_in_a_document_prints_what_it_says(
-    code: str, said: str, capsys: pytest.CaptureFixture[str]
+    code: str,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Words to the letter; numbers nearly, for other machines round floats in other ways."""
-    exec(compile(code, "<document>", "exec"), {"__name__": "document"})
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "<document>", "exec"), {"__name__": "__main__"})
     printed = capsys.readouterr().out
     assert words(printed) == words(said)
     assert numbers(printed) == pytest.approx(numbers(said), rel=0.1)
