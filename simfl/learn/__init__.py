@@ -1,0 +1,1 @@
+"""LEARNS: data, partitions, models, local training and evaluation. The home of torch."""

@@ -1,0 +1,63 @@
+"""Readers of published file formats. Whatever is damaged ends as a DataError naming the file."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from simfl.errors import DataError
+
+_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
+_CIFAR_ROW = 1 + 3 * 32 * 32
+
+
+def unpacked(path: Path) -> bytes:
+    """The file's bytes, decompressed when its name ends in .gz or .xz."""
+    unpack = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix, bytes)
+    try:
+        return unpack(path.read_bytes())
+    except _BROKEN as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+
+
+def read_idx(path: Path, ndim: int) -> np.ndarray:
+    """An IDX file of unsigned bytes with so many dimensions (the format of MNIST)."""
+    raw = unpacked(path)
+    header = 4 + 4 * ndim
+    if len(raw) < header or raw[:4] != bytes((0, 0, 8, ndim)):
+        raise DataError(f"{path}: not an IDX file of unsigned bytes with {ndim} dimensions")
+    shape = struct.unpack(f">{ndim}I", raw[4:header])
+    if len(raw) - header != math.prod(shape):
+        raise DataError(
+            f"{path}: its header promises {math.prod(shape)} bytes of data, "
+            f"the file holds {len(raw) - header}"
+        )
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+
+
+def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, 3, 32, 32) and labels (n,), uint8, of one CIFAR-10 binary batch."""
+    raw = unpacked(path)
+    if not raw or len(raw) % _CIFAR_ROW:
+        raise DataError(f"{path}: {len(raw)} bytes, expected a multiple of {_CIFAR_ROW}")
+    rows = np.frombuffer(raw, np.uint8).reshape(-1, _CIFAR_ROW)
+    return rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0]
+
+
+def read_npz(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+    """These arrays of an .npz file. Pickled objects are refused, for they can run code."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return [archive[name] for name in names]
+    except KeyError as error:
+        raise DataError(f"{path}: {error.args[0]}; expected {', '.join(names)}") from error
+    except (*_BROKEN, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not an .npz file of plain arrays ({error})") from error

@@ -1,0 +1,76 @@
+"""Synthetic(alpha, beta): T. Li et al., "Federated Optimization in Heterogeneous Networks",
+MLSys 2020, section 5.1 and appendix C.1.
+
+For each user k:  u_k ~ N(0, alpha),  W_k, b_k ~ N(u_k, 1),  B_k ~ N(0, beta),  v_k ~ N(B_k, 1),
+x ~ N(v_k, diag(j^-1.2)),  y = argmax(W_k x + b_k).  alpha and beta are variances, as the paper
+writes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from simfl.learn.data import DataDir, Dataset
+from simfl.units import Count, NonNegative
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """One linear classifier per user; alpha sets how models differ, beta how inputs differ.
+
+    A user has 50 + LogNormal(4, 2) examples, or `examples` of them if that is given. iid: one
+    classifier and one input law for all. A tenth of each user's examples are test examples.
+    """
+
+    alpha: NonNegative = 1.0
+    beta: NonNegative = 1.0
+    users: Count = 30
+    features: Count = 60
+    classes: Count = 10
+    examples: Count | None = None
+    iid: bool = False
+
+    def __call__(self, source: DataDir, rng: np.random.Generator) -> Dataset:
+        sizes = self._sizes(rng)
+        users = np.repeat(np.arange(self.users), sizes)
+        rank = np.arange(len(users)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        tested = rank < np.maximum(1, sizes // 10)[users]
+        x, y = self._draw(users, sizes, rng)
+        x_train, y_train, x_test, y_test = (
+            torch.from_numpy(part) for part in (x[~tested], y[~tested], x[tested], y[tested])
+        )
+        own = users[~tested]
+        return Dataset("synthetic", x_train, y_train, x_test, y_test, self.classes, own)
+
+    def _sizes(self, rng: np.random.Generator) -> np.ndarray:
+        """(users,) examples of each user, at least two: one to train on and one to test."""
+        if self.examples is not None:
+            return np.full(self.users, max(2, self.examples))
+        return 50 + rng.lognormal(4.0, 2.0, self.users).astype(np.int64)
+
+    def _draw(
+        self, users: np.ndarray, sizes: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs (n, features) float32 and labels (n,) int64."""
+        laws = 1 if self.iid else self.users
+        u = rng.normal(0.0, np.sqrt(self.alpha), (laws, 1, 1))
+        weight = rng.normal(u, 1.0, (laws, self.classes, self.features))
+        bias = rng.normal(u[:, 0], 1.0, (laws, self.classes))
+        centre = rng.normal(0.0, np.sqrt(self.beta), (laws, 1))
+        mean = (
+            np.zeros((1, self.features))
+            if self.iid
+            else rng.normal(centre, 1.0, weight[:, 0].shape)
+        )
+        spread = np.arange(1, self.features + 1) ** -0.6
+        law = np.zeros_like(users) if self.iid else users
+        x = (mean[law] + spread * rng.standard_normal((len(users), self.features))).astype(
+            np.float32
+        )
+        ends = np.cumsum(sizes)[: laws - 1]
+        parts = zip(np.split(x, ends), weight, bias, strict=True)
+        y = np.concatenate([(part @ w.T + b).argmax(1) for part, w, b in parts])
+        return x, y

@@ -1,0 +1,67 @@
+"""Text by speaker: next-character prediction, one speaking role a user (McMahan et al., 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from simfl.errors import DataError
+from simfl.learn.data import DataDir, Dataset
+from simfl.learn.datasets.formats import unpacked
+from simfl.units import Count
+
+
+@dataclass(frozen=True)
+class Shakespeare:
+    """Tiny Shakespeare (A. Karpathy, 2015) by speaking role, in windows of `window` characters.
+
+    x: (n, window) characters, y: the same shifted by one. A role's words are joined and cut into
+    windows that share no target; roles too short for one are left out. The last fifth of a
+    role's windows, rounded down, are test examples. Reads `shakespeare/tinyshakespeare.txt`.
+    """
+
+    window: Count = 80
+
+    def __call__(self, source: DataDir, rng: np.random.Generator) -> Dataset:
+        path = source.need("shakespeare", ["tinyshakespeare.txt", "input.txt"])
+        try:
+            roles = speeches(unpacked(path).decode("utf-8"))
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from error
+        alphabet = sorted({*"".join(roles.values())})
+        cut = [_windows(text, alphabet, self.window) for text in roles.values()]
+        cut = [part for part in cut if len(part)]
+        train = [part[: len(part) - len(part) // 5] for part in cut]
+        test = [part[len(part) - len(part) // 5 :] for part in cut]
+        if not sum(map(len, test)):
+            raise DataError(f"{path}: no role speaks five windows of {self.window} characters")
+        users = np.repeat(np.arange(len(train)), [len(part) for part in train])
+        (x, y), (x_test, y_test) = _pairs(train), _pairs(test)
+        return Dataset("shakespeare", x, y, x_test, y_test, len(alphabet), users, sequence=True)
+
+
+def speeches(text: str) -> dict[str, str]:
+    """Role -> all that it says, in order. A block is "NAME:" and lines, then a blank line."""
+    roles: dict[str, list[str]] = {}
+    for block in text.replace("\r\n", "\n").strip().split("\n\n"):
+        name, _, words = block.strip("\n").partition("\n")
+        if not name.endswith(":"):
+            raise ValueError(f"expected a speaker's name and a colon, found {name[:40]!r}")
+        roles.setdefault(name[:-1], []).append(words)
+    return {name: "\n".join(said) for name, said in roles.items()}
+
+
+def _windows(text: str, alphabet: list[str], window: int) -> np.ndarray:
+    """(n, window + 1) character codes; each window's last character is the next one's first."""
+    code = {character: i for i, character in enumerate(alphabet)}
+    codes = np.array([code[character] for character in text], dtype=np.int64)
+    n = max(0, (len(codes) - 1) // window)
+    starts = window * np.arange(n)[:, None]
+    return codes[starts + np.arange(window + 1)]
+
+
+def _pairs(parts: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = torch.from_numpy(np.concatenate(parts))
+    return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()

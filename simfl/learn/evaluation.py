@@ -1,0 +1,79 @@
+"""How good a model is, on all data, by class and by device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from simfl.learn.models import example_losses
+from simfl.learn.partition import Partition
+from simfl.params import Params
+
+
+@torch.no_grad()
+def score(
+    model: nn.Module, params: Params, x: Tensor, y: Tensor, batch: int = 1000
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) loss and (n,) share of right answers of each example, float64.
+
+    A sequence's are means over its positions. The module lends its structure only.
+    """
+    device = next(iter(model.parameters())).device
+    values = {name: params[name].to(device) for name in params}
+    losses, right = [], []
+    with _evaluating(model):
+        for xs, ys in zip(x.split(batch), y.split(batch), strict=True):
+            targets = ys.to(device)
+            logits = functional_call(model, values, xs.to(device))
+            losses.append(example_losses(logits, targets).double())
+            right.append((logits.argmax(-1) == targets).double().reshape(len(ys), -1).mean(1))
+    return torch.cat(losses).cpu().numpy(), torch.cat(right).cpu().numpy()
+
+
+def evaluate(
+    model: nn.Module, params: Params, x: Tensor, y: Tensor, batch: int = 1000
+) -> dict[str, float]:
+    """Mean loss and accuracy, as {"loss", "accuracy"}."""
+    loss, right = score(model, params, x, y, batch)
+    return {"loss": float(loss.mean()), "accuracy": float(right.mean())}
+
+
+def accuracy_by_class(
+    model: nn.Module, params: Params, x: Tensor, y: Tensor, classes: int, batch: int = 1000
+) -> np.ndarray:
+    """(classes,) accuracy on the examples of each class; nan where there are none."""
+    _, right = score(model, params, x, y, batch)
+    return _means(right, y.numpy(), classes)
+
+
+def evaluate_devices(
+    model: nn.Module, params: Params, x: Tensor, y: Tensor, partition: Partition, batch: int = 1000
+) -> dict[str, np.ndarray]:
+    """(devices,) "loss" and "accuracy" of one model on each device's part of x, y."""
+    loss, right = score(model, params, x, y, batch)
+    owners = np.repeat(np.arange(len(partition)), partition.sizes)
+    pairs = {"loss": loss, "accuracy": right}
+    return {k: _means(v[partition.indices], owners, len(partition)) for k, v in pairs.items()}
+
+
+def _means(values: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
+    """(count,) mean of the values in each group, nan for an empty one."""
+    sizes = np.bincount(groups, minlength=count)
+    sums = np.bincount(groups, weights=values, minlength=count)
+    return np.divide(sums, sizes, out=np.full(count, np.nan), where=sizes > 0)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, and the mode it had before afterwards."""
+    before = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(before)

@@ -1,0 +1,66 @@
+"""A module whose values, gradients and running statistics are views into two flat tensors.
+
+So an SGD step, a norm or a local rule's correction is one vector operation, whatever the model.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from simfl.params import Params
+
+
+def params_of(module: nn.Module) -> Params:
+    """The module's parameters, and after them its frozen parameters and float buffers, copied.
+
+    Integer buffers and those that `state_dict` leaves out are not part of the model that
+    travels: every device keeps their initial values.
+    """
+    named = dict(module.named_parameters())
+    later = [name for name, value in named.items() if not value.requires_grad]
+    saved = module.state_dict(keep_vars=True)
+    for name, value in module.named_buffers():
+        if value.is_floating_point() and name in saved:
+            named[name] = value  # type: ignore[assignment]
+            later.append(name)
+    return Params.from_named(named, later)
+
+
+class FlatModule:
+    """A private copy of a module, in training mode, over `flat` (P,) and `grad` (T,)."""
+
+    def __init__(self, module: nn.Module, device: torch.device | str = "cpu") -> None:
+        self.module = copy.deepcopy(module).float().to(device).train()
+        initial = params_of(module)
+        self.layout = initial.layout
+        self.flat = initial.flat.to(device)
+        self.grad = torch.zeros(self.layout.trainable, device=device)
+        self._bind()
+
+    @property
+    def trained(self) -> Tensor:
+        """The trainable part of `flat`, a view."""
+        return self.flat[: self.layout.trainable]
+
+    def load(self, flat: Tensor) -> None:
+        """Sets all values, and everything that is not in `flat` to what it was at first."""
+        self.flat.copy_(flat)
+        for buffer, initial in self._rest:
+            buffer.copy_(initial)
+
+    def _bind(self) -> None:
+        """Points the module's tensors into the flat ones."""
+        where, shapes = self.layout.slices, dict(self.layout.shapes)
+        for name, value in self.module.named_parameters():
+            value.data = self.flat[where[name]].view(shapes[name])
+            if value.requires_grad:
+                value.grad = self.grad[where[name]].view(shapes[name])
+        self._rest = []
+        for name, buffer in self.module.named_buffers():
+            if name in where:
+                buffer.data = self.flat[where[name]].view(shapes[name])
+            else:
+                self._rest.append((buffer, buffer.clone()))

@@ -1,0 +1,128 @@
+"""Jobs: what any trainer is given and gives back, however it computes.
+
+A trainer is pure in its jobs: the mini-batches depend on (seed, device, index) alone, so that a
+result does not change with the other jobs of a call, their order, or the trainer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from simfl.learn.data import Dataset
+from simfl.learn.partition import Partition
+from simfl.messages import examples_seen, local_steps
+from simfl.params import Params
+from simfl.strategy.base import Report, Work
+from simfl.streams import Streams
+from simfl.units import Count, Fraction, NonNegative, Positive, Share
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Local SGD. clip_norm bounds the L2 norm of each step's gradient of the loss.
+
+    lr_decay: the rate is lr * lr_decay ** version, with the server version that the task has.
+    """
+
+    batch_size: Count = 10
+    lr: Positive = 0.05
+    momentum: Fraction = 0.0
+    weight_decay: NonNegative = 0.0
+    clip_norm: Positive | None = None
+    lr_decay: Share = 1.0
+
+    def rate(self, version: int) -> float:
+        """Learning rate of a task dispatched at this version."""
+        return self.lr * self.lr_decay**version
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One task's local work. Exactly one of epochs and steps is set."""
+
+    base: Params
+    device: int
+    index: int
+    version: int = 0
+    epochs: float | None = None
+    steps: int | None = None
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    memory: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a job came to. report.delta is a Params. Losses are those of the data, no penalty."""
+
+    report: Report
+    examples: int  #: n_i
+    steps: int
+    epochs: float  #: passes over the local data
+    loss: float  #: mean per-example training loss over the task
+    loss_rms: float  #: root mean square of the same
+
+
+class Trainer(Protocol):
+    """Anything that does local work."""
+
+    def train(self, jobs: Sequence[Job]) -> list[Trained]:
+        """The results in the order of the jobs. Raises PluginError where a rule misbehaves."""
+
+
+@dataclass(frozen=True, eq=False)
+class LocalData:
+    """A data set as the devices hold it."""
+
+    dataset: Dataset
+    partition: Partition
+
+    def of(self, device: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Copies of the device's inputs and labels."""
+        mine = torch.from_numpy(self.partition[device])
+        return self.dataset.x[mine], self.dataset.y[mine]
+
+    @property
+    def mean_examples(self) -> float:
+        """Mean number of examples over the fleet."""
+        return float(self.partition.offsets[-1]) / len(self.partition)
+
+
+def passes(
+    streams: Streams, device: int, index: int, n: int, batch_size: int, steps: int
+) -> Iterator[np.ndarray]:
+    """Orders of the n local examples, one per epoch; the last is cut short after `steps` steps."""
+    rng = streams.generator("batches", device, index)
+    left = examples_seen(n, batch_size, steps)
+    while left > 0:
+        yield rng.permutation(n)[:left]
+        left -= n
+
+
+def batches(
+    streams: Streams, device: int, index: int, n: int, batch_size: int, steps: int
+) -> Iterator[np.ndarray]:
+    """The mini-batches of a task, `steps` arrays of local indices, the same for every trainer.
+
+    Each epoch is a fresh shuffle, and its last batch may be smaller.
+    """
+    for order in passes(streams, device, index, n, batch_size, steps):
+        for start in range(0, len(order), batch_size):
+            yield order[start : start + batch_size]
+
+
+def work_of(job: Job, n: int, mean_examples: float, options: TrainingOptions) -> Work:
+    """What a local rule may know of the job on n examples; trainers add `gradient`."""
+    steps = local_steps(n, options.batch_size, job.epochs, job.steps)
+    return Work(
+        examples=n,
+        mean_examples=mean_examples,
+        epochs=examples_seen(n, options.batch_size, steps) / n,
+        steps=steps,
+        batch_size=options.batch_size,
+        lr=options.rate(job.version),
+    )
