@@ -122,8 +122,11 @@ class Server(Protocol):
     fleet: Any  #: columns of the fleet, read-only
     lost: Sequence[Task]  #: tasks ended without an update since the last step
 
-    def sample(self, n: int) -> list[int]:
-        """Up to n distinct devices, uniform among those that are idle and present now."""
+    def sample(self, n: int, among: Sequence[int] | None = None) -> list[int]:
+        """Up to n distinct devices, uniform among those that are idle and present now.
+
+        among: draw from these distinct devices only; the cost is then that of looking at each.
+        """
 
     def candidates(self) -> np.ndarray:
         """All devices that are idle and present now, ascending. Costs a scan of the fleet."""

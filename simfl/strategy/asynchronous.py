@@ -1,0 +1,112 @@
+"""What all asynchronous strategies share: a constant number of tasks in flight, and a buffer.
+
+A strategy of this family says how a full buffer folds (`fold`); refilling and what to do about
+very stale work are policies, told by options:
+
+refill: who replaces a device that is done: any idle one ("uniform"), or the "same" if it is
+    still there (the setting of most analyses).
+dispatch: replacements leave "after" the model has changed, with the new one, or "before". With C
+    tasks in flight and a buffer of B the mean staleness of a lossless run tends to (C - 1)/B
+    after, and to C/B before.
+max_staleness: beyond it an update is discarded; or, with on_stale = "wait", the buffer is held
+    back while applying it would carry a task in flight past the bound, and then everything that
+    has come meanwhile folds together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from simfl.messages import Update
+from simfl.strategy.base import Change, Server, Wait
+from simfl.strategy.options import Options, State
+from simfl.units import Count, Index
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asynchronous(Options):
+    """Keep `concurrency` tasks in flight; fold every update as it comes."""
+
+    concurrency: Count = 100
+    refill: Literal["uniform", "same"] = "uniform"
+    dispatch: Literal["after", "before"] = "after"
+    max_staleness: Index | None = None
+
+    @property
+    def goal(self) -> int:
+        """How many updates fold together."""
+        return 1
+
+    def init(self, params: Any) -> State:
+        # flying: serial -> version of the tasks not heard of yet, oldest first.
+        return {**super().init(params), "pending": [], "flying": {}}
+
+    def step(self, state: State, server: Server, updates: list[Update]) -> Wait:
+        self.observe(state, server, updates)
+        for serial in [*(u.task for u in updates), *(task.serial for task in server.lost)]:
+            state["flying"].pop(serial, None)
+        state["pending"] += updates
+        done = [update.device for update in updates]
+        if self.dispatch == "before":
+            self.fill(state, server, done)
+        self.flush(state, server)
+        if self.dispatch == "after":
+            self.fill(state, server, done)
+        return Wait(arrivals=1)
+
+    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+        """A full buffer as one change, before the server optimiser."""
+        raise NotImplementedError
+
+    def flush(self, state: State, server: Server) -> None:
+        """Folds full buffers for as long as there are any."""
+        while ready := self.ready(state, server):
+            state["pending"] = state["pending"][len(ready) :]
+            server.apply(self.stepped(state, self.fold(state, server, ready)))
+
+    def ready(self, state: State, server: Server) -> list[Update]:
+        """The updates that are to be folded now, first come first; none: not yet."""
+        if self.max_staleness is not None:
+            self.drop(state, server, self.max_staleness)
+        pending = state["pending"]
+        return pending[: self.goal] if len(pending) >= self.goal else []
+
+    def drop(self, state: State, server: Server, limit: int) -> None:
+        """Discards pending updates that are staler than the limit."""
+        stale = [update for update in state["pending"] if update.staleness > limit]
+        if stale:
+            server.discard(stale, "stale")
+            state["pending"] = [u for u in state["pending"] if u.staleness <= limit]
+
+    def fill(self, state: State, server: Server, done: Sequence[int]) -> None:
+        """Brings the tasks in flight back up to `concurrency`."""
+        wanted = self.concurrency - server.in_flight
+        devices = server.sample(wanted, among=done) if self.refill == "same" and done else []
+        serials = self.ask(state, server, devices)
+        serials += self.ask(state, server, self.choose(state, server, wanted - len(devices)))
+        state["flying"].update(dict.fromkeys(serials, server.version))
+
+    def ask(self, state: State, server: Server, devices: list[int]) -> list[int]:
+        """Sends work to these devices; returns the serials of their tasks."""
+        return server.dispatch(devices, **self.work)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Buffered(Asynchronous):
+    """Keep `concurrency` tasks in flight; fold whenever `buffer` updates have come."""
+
+    buffer: Count = 10
+    on_stale: Literal["drop", "wait"] = "drop"
+
+    @property
+    def goal(self) -> int:
+        return self.buffer
+
+    def ready(self, state: State, server: Server) -> list[Update]:
+        if self.max_staleness is None or self.on_stale == "drop":
+            return super().ready(state, server)
+        oldest = next(iter(state["flying"].values()), server.version)
+        allowed = server.version + 1 - oldest <= self.max_staleness
+        return list(state["pending"]) if allowed and len(state["pending"]) >= self.goal else []

@@ -1,0 +1,32 @@
+"""Local rules that stand alone. Those that belong to one strategy lie beside it.
+
+Li, Sahu, Zaheer, Sanjabi, Talwalkar and Smith, "Federated optimization in heterogeneous
+networks" (FedProx), MLSys 2020, arXiv 1812.06127: a device minimises F_i(y) + (μ/2)||y - w||²,
+w being the model that it received.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from simfl.strategy.base import Context, LocalRule
+from simfl.units import NonNegative
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Proximal(LocalRule):
+    """Stay near the model received (FedProx). `mu = 0` is plain SGD.
+
+    The penalty (μ/2)||y - w||² enters as its gradient μ(y - w); running statistics are left out.
+    """
+
+    mu: NonNegative = 0.01
+
+    def correct(self, grad: Tensor, y: Tensor, context: Context) -> Tensor:
+        if not self.mu:
+            return grad
+        return grad + self.mu * (y - context["base"])

@@ -1,0 +1,63 @@
+"""What every strategy that folds has in common: the work it asks for, and the parts it carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from simfl.errors import ScenarioError
+from simfl.messages import Update
+from simfl.strategy.base import Change, LocalRule, Server
+from simfl.strategy.fold import scaled
+from simfl.strategy.optimiser import ServerOptimiser
+from simfl.strategy.selection import Selection
+from simfl.units import Count, Positive
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options and small verbs shared by the families. Not a strategy by itself.
+
+    epochs, steps: local work of a task; `steps`, if given, stands and `epochs` is left alone.
+    """
+
+    epochs: Positive | None = 1.0
+    steps: Count | None = None
+    server_lr: Positive = 1.0
+    server_optimiser: ServerOptimiser = ServerOptimiser()
+    selection: Selection = Selection()
+    local: LocalRule = LocalRule()
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.epochs not in (1.0, None):
+            raise ScenarioError(
+                f"epochs = {self.epochs} and steps = {self.steps} contradict each other: give one"
+            )
+
+    @property
+    def work(self) -> dict[str, Any]:
+        """`epochs` or `steps`, as `server.dispatch` takes them."""
+        return {"epochs": self.epochs} if self.steps is None else {"steps": self.steps}
+
+    def init(self, params: Any) -> State:
+        """The running state of the parts; a strategy adds its own entries."""
+        return {
+            "selection": self.selection.init(),
+            "optimiser": self.server_optimiser.init(params),
+        }
+
+    def observe(self, state: State, server: Server, updates: Sequence[Update]) -> None:
+        """The selection has seen what came back."""
+        self.selection.observe(state["selection"], server, updates)
+
+    def choose(self, state: State, server: Server, n: int) -> list[int]:
+        """Up to n devices for the next tasks."""
+        return self.selection.choose(state["selection"], server, n) if n > 0 else []
+
+    def stepped(self, state: State, change: Change) -> Change:
+        """What is applied: the fold, through the server optimiser, times the server rate."""
+        state["optimiser"], delta = self.server_optimiser.step(state["optimiser"], change.delta)
+        return scaled(change.with_delta(delta), self.server_lr)

@@ -1,0 +1,48 @@
+"""Who is asked next: the plug point, and the draws that need no memory.
+
+A selection is a frozen dataclass of options; what it knows of the devices is made by `init` and
+altered by `observe`. Any strategy that takes a `selection` works with any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from simfl.messages import Update
+from simfl.strategy.base import Server
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Uniform among the idle and present devices."""
+
+    def init(self) -> Any:
+        """What the selection remembers, at the start: plain lists, dicts and numbers."""
+        return None
+
+    def choose(self, memory: Any, server: Server, n: int) -> list[int]:
+        """Up to n distinct devices that are idle and present now."""
+        return server.sample(n)
+
+    def observe(self, memory: Any, server: Server, updates: Sequence[Update]) -> None:
+        """Takes note of what arrived since the last step, and of `server.lost`."""
+
+
+@dataclass(frozen=True)
+class Weighted(Selection):
+    """With probability proportional to the examples that a device holds.
+
+    Devices are drawn one after another, without replacement (the scheme that the FedProx paper
+    analyses, there with replacement): combine it with `weights = "uniform"`.
+    """
+
+    def choose(self, memory: Any, server: Server, n: int) -> list[int]:
+        devices = server.candidates()
+        n = min(n, len(devices))
+        if not n:
+            return []
+        mass = server.examples[devices].astype(float)
+        rng = server.generator("selection")
+        return rng.choice(devices, size=n, replace=False, p=mass / mass.sum()).tolist()
