@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import ceil
 from typing import Any, Protocol
 
@@ -49,6 +50,7 @@ class Task:
     journey: Any = None  #: the clock's own bookkeeping
 
 
+@lru_cache(maxsize=4096)
 def local_steps(n: int, batch_size: int, epochs: float | None, steps: int | None) -> int:
     """Mini-batch steps of a task on n examples; the last, partial batch of an epoch counts.
 
@@ -60,6 +62,7 @@ def local_steps(n: int, batch_size: int, epochs: float | None, steps: int | None
     return max(1, ceil((1.0 if epochs is None else epochs) * per_epoch - 1e-9))
 
 
+@lru_cache(maxsize=4096)
 def examples_seen(n: int, batch_size: int, steps: int) -> int:
     """Examples that so many mini-batch steps pass over, reshuffling after each epoch."""
     full, rest = divmod(steps, -(-n // batch_size))

@@ -14,9 +14,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-_EIGHT = struct.Struct("<8Q")
+_EIGHT = struct.Struct("<8I")
 _PAIR = struct.Struct("<qq")
-_UNIT = 2.0**-53
+_UNIT = 2.0**-32
 
 #: Standard normal quantile of a uniform draw in (0, 1).
 normal = NormalDist().inv_cdf
@@ -31,9 +31,9 @@ class Streams:
         self._roots: dict[str, hashlib.blake2b] = {}
 
     def uniforms(self, purpose: str, device: int, index: int) -> tuple[float, ...]:
-        """Eight independent draws from the open interval (0, 1) for one (device, index)."""
+        """Eight independent draws from (0, 1), of 32 bits each, for one (device, index)."""
         digest = self._digest(purpose, _PAIR.pack(device, index))
-        return tuple([((word >> 11) + 0.5) * _UNIT for word in _EIGHT.unpack(digest)])
+        return tuple([(word + 0.5) * _UNIT for word in _EIGHT.unpack(digest[:32])])
 
     def generator(self, purpose: str, *key: int) -> np.random.Generator:
         """A numpy generator of its own for this purpose and key."""

@@ -41,14 +41,14 @@ class Carrier:
         self.links = (down, up)
         self._under_way: dict[int, Carriage] = {}
 
-    def begin(self, task: Task, journey: Any, *, up: bool, nbytes: float, arrived: Arrived) -> None:
-        """Sends nbytes; calls arrived(task) when the last has passed."""
-        carriage = Carriage(
-            task, self.links[up], journey.rate[up], nbytes, nbytes, arrived, journey.pauses
-        )
+    def begin(
+        self, task: Task, *, up: bool, nbytes: float, rate: float, flows_s: float, pauses: bool,
+        arrived: Arrived,
+    ) -> None:  # fmt: skip
+        """Sends nbytes, the first of them at flows_s; calls arrived(task) with the last."""
+        carriage = Carriage(task, self.links[up], rate, nbytes, nbytes, arrived, pauses)
         self._under_way[task.serial] = carriage
-        latency_s = journey.latency_s[2 * up]
-        self._at(carriage, self.clock.now + latency_s, self._flow)
+        self._at(carriage, flows_s, self._flow)
 
     def abandon(self, task: Task) -> float:
         """Takes the message off its link; returns the bytes that had passed."""

@@ -72,6 +72,7 @@ class Journeys:
         """The task ends here and now without an update; what it did and moved is booked."""
         self.book(task)
         task.ended_s, task.outcome, task.cause = self.clock.now, outcome, cause
+        task.journey = None  # breaks a cycle: nothing here waits for the garbage collector
         self.workload.lose(task)
         self.ended(task)
 
@@ -152,7 +153,7 @@ class Journeys:
         j: Journey = task.journey
         self._pass(task, j, j.ends_s)
         if task.phase == HOME:
-            task.ended_s, task.outcome = self.clock.now, "delivered"
+            task.ended_s, task.outcome, task.journey = self.clock.now, "delivered", None
             self.ended(task)
             return
         if task.phase == UPLOAD and task.up_bytes < 0:
@@ -180,7 +181,16 @@ class Journeys:
         nbytes = float(FRAME_BYTES + (task.up_bytes if up else task.down_bytes))
         if task.phase == j.stop_leg:
             nbytes *= j.stop_share
-        self.carrier.begin(task, j, up=up, nbytes=nbytes, arrived=self._carried)
+        latency_s = j.latency_s[task.phase]
+        self.carrier.begin(
+            task,
+            up=up,
+            nbytes=nbytes,
+            rate=j.rate[up],
+            flows_s=self._after(task.device, j.leg_s, latency_s) if j.pauses else j.leg_s + latency_s,
+            pauses=j.pauses,
+            arrived=self._carried,
+        )
         if j.lost_s < inf:
             self._watch(task)
 

@@ -8,7 +8,7 @@ still, ends with `Stalled` and says why.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from typing import Any
@@ -17,24 +17,13 @@ from simfl.clock.carry import Carrier
 from simfl.clock.events import Alarm, Clock, Kind
 from simfl.clock.journey import Journeys
 from simfl.clock.ledger import Append, Ledger
-from simfl.clock.server import Server
+from simfl.clock.server import Limits, Server
 from simfl.clock.transfers import SharedLink
 from simfl.clock.workload import Workload
 from simfl.errors import PluginError, SimflError, Stalled
 from simfl.messages import Task, Update
 from simfl.streams import Streams
 from simfl.strategy.base import Strategy, Wait
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a run ends: at the first of these. target: metric -> value; loss counts downwards."""
-
-    after_s: float = inf
-    versions: int | None = None
-    updates: int | None = None
-    target: Mapping[str, float] = field(default_factory=dict)
-    wall_s: float = inf
 
 
 @dataclass(frozen=True)
@@ -93,7 +82,7 @@ class Kernel:
         self.clock = Clock()
         self.ledger = Ledger(fleet, append)
         self.server = Server(
-            self.clock, fleet, workload, streams, self.ledger, plan.server_flops
+            self.clock, fleet, workload, streams, self.ledger, plan.server_flops, plan.limits
         )
         carrier = self._carrier(fleet) if plan.shared_links else None
         self.server.journeys = Journeys(
@@ -129,9 +118,10 @@ class Kernel:
     def _play(self) -> None:
         clock, instant, events = self.clock, -1.0, 0
         while not self.reason:
-            if clock.peek() == inf:
+            if self._step_due and clock.due(Kind.STEP):
+                self._step()
+            elif not clock.advance():
                 raise Stalled(self._why_stalled())
-            clock.step()
             events += 1
             if clock.now != instant:
                 instant, events = clock.now, 0
@@ -194,14 +184,15 @@ class Kernel:
 
     def _step_soon(self, _: object = None) -> None:
         """The strategy is asked at this instant, or when its last step's work is done."""
-        if not self._step_due:
+        if self._free_s > self.clock.now:
+            self.clock.at(self._free_s, Kind.TASK, 0, self._step_soon)
+        else:
             self._step_due = True
-            due_s = max(self.clock.now, self._free_s)
-            self.clock.at(due_s, Kind.STEP, 1, self._step)
 
-    def _step(self, _: object) -> None:
+    def _step(self) -> None:
         server = self.server
-        self._check_hope()
+        if self._lost_in_a_row >= self.HOPELESS:
+            self._check_hope()
         updates, self._arrived = self._arrived, []
         if self._deadline is not None:
             self._deadline.cancel()
@@ -214,10 +205,10 @@ class Kernel:
         self._wait = wait
         if wait.within is not None:
             due_s = self._free_s + wait.within
-            self._deadline = self.clock.at(due_s, Kind.STEP, 1, self._step_soon)
+            self._deadline = self.clock.at(due_s, Kind.DEADLINE, 0, self._step_soon)
         if server.version > version:
             self._after_versions(version)
-        if not self.reason:
+        if not server.over:
             self._never_hang()
 
     def _ask(self, updates: list[Update]) -> Wait:
@@ -240,7 +231,7 @@ class Kernel:
         server, now_s = self.server, self.clock.now
         if server.tasks or self._deadline is not None:
             return
-        back_s = server.fleet.presence.next_on(now_s)
+        back_s = _next_presence(server.fleet, now_s)
         if back_s <= now_s:
             raise Stalled(
                 f"{type(self.strategy).__name__} sent nothing at t = {now_s:g} s, with nothing in "
@@ -263,13 +254,11 @@ class Kernel:
     # Evaluation, limits, progress.
 
     def _after_versions(self, before: int) -> None:
-        limits, every, now = self.plan.limits, self.plan.evaluate_every_versions, self.server.version
+        every, now = self.plan.evaluate_every_versions, self.server.version
         if every and now // every > before // every:
             self.clock.at(self._free_s, Kind.EVALUATE, 0, self._evaluate)
-        if limits.versions is not None and now >= limits.versions:
-            self.clock.at(self._free_s, Kind.STOP, 0, self._stop, "versions")
-        if limits.updates is not None and self.ledger.applied >= limits.updates:
-            self.clock.at(self._free_s, Kind.STOP, 0, self._stop, "updates")
+        if self.server.over:
+            self.clock.at(self._free_s, Kind.STOP, 0, self._stop, self.server.over)
 
     def _evaluate_next(self) -> None:
         due_s = self.clock.now + self.plan.evaluate_every_s
@@ -325,3 +314,10 @@ class Kernel:
         down = SharedLink(self.clock, self.plan.down_rate)
         up = SharedLink(self.clock, self.plan.up_rate)
         return Carrier(self.clock, fleet.presence, down, up)
+
+
+def _next_presence(fleet: Any, now_s: float) -> float:
+    """When the first device of the fleet is there: now, later, or never (inf). A rare scan."""
+    if fleet.presence.always or fleet.presence.mask(now_s).any():
+        return now_s
+    return min(fleet.presence.on_after(device, now_s) for device in range(len(fleet)))

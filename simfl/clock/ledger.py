@@ -24,6 +24,10 @@ _TASK = (
     "train_loss"
 ).split()
 
+_VERSION = (
+    "version time_s updates staleness_mean staleness_max weight_sum step_s down_bytes up_bytes"
+).split()
+
 Append = Callable[[str, Mapping[str, Sequence[Any]]], None]
 
 
@@ -37,7 +41,7 @@ class Ledger:
         self._append = append
         self._fleet = fleet
         self._tasks: list[tuple[Any, ...]] = []
-        self._versions: dict[str, list[Any]] = {}
+        self._versions: list[tuple[Any, ...]] = []
         self.down_bytes = 0
         self.up_bytes = 0
         self.ended = 0  #: tasks that ended, whatever became of them
@@ -83,17 +87,12 @@ class Ledger:
         n = len(staleness)
         self.applied += n
         self.recent.extend(staleness)
-        self._row(
-            version=version,
-            time_s=time_s,
-            updates=n,
-            staleness_mean=sum(staleness) / n if n else nan,
-            staleness_max=max(staleness) if n else None,
-            weight_sum=weight_sum,
-            step_s=step_s,
-            down_bytes=self.down_bytes,
-            up_bytes=self.up_bytes,
+        mean, top = (sum(staleness) / n, max(staleness)) if n else (nan, None)
+        self._versions.append(
+            (version, time_s, n, mean, top, weight_sum, step_s, self.down_bytes, self.up_bytes)
         )
+        if len(self._versions) >= CHUNK_ROWS:
+            self._flush_versions()
 
     def evaluation(self, time_s: float, version: int, metrics: Mapping[str, float]) -> None:
         """Writes the row of an evaluation."""
@@ -112,28 +111,23 @@ class Ledger:
     def flush(self) -> None:
         """Hands on everything that is still held."""
         self._flush_tasks()
-        if self._versions:
-            self._append("versions", self._versions)
-            self._versions = {}
+        self._flush_versions()
 
-    def _row(self, **cells: Any) -> None:
-        if not self._versions:
-            self._versions = {name: [] for name in cells}
-        for name, cell in cells.items():
-            self._versions[name].append(cell)
-        if len(self._versions["version"]) >= CHUNK_ROWS:
-            self._append("versions", self._versions)
-            self._versions = {}
+    def _flush_versions(self) -> None:
+        if self._versions:
+            columns = zip(*self._versions, strict=True)
+            self._append("versions", dict(zip(_VERSION, columns, strict=True)))
+            self._versions = []
 
     def _flush_tasks(self) -> None:
         if not self._tasks:
             return
         columns: dict[str, Any] = dict(zip(_TASK, zip(*self._tasks, strict=True), strict=True))
         device = np.array(columns["device"])
-        energy, fleet = self._fleet.energy, self._fleet
+        power = self._fleet.energy.columns()
         radio_s = np.array(columns["download_s"]) + np.array(columns["upload_s"])
         train_s = np.array(columns["train_s"])
-        columns["energy_j"] = energy.train_w_of(device) * train_s + energy.radio_w_of(device) * radio_s
-        columns["device_class"] = fleet.class_of(device)
+        columns["energy_j"] = power["train_w"][device] * train_s + power["radio_w"][device] * radio_s
+        columns["device_class"] = self._fleet.class_of(device)
         self._append("tasks", columns)
         self._tasks = []

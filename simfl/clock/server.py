@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import repeat
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,17 @@ from simfl.streams import Streams
 from simfl.strategy.base import Change
 
 
+@dataclass(frozen=True)
+class Limits:
+    """When a run ends: at the first of these. target: metric -> value; loss counts downwards."""
+
+    after_s: float = inf
+    versions: int | None = None
+    updates: int | None = None
+    target: Mapping[str, float] = field(default_factory=dict)
+    wall_s: float = inf
+
+
 class Server:
     """Model, versions and tasks. Everything a strategy does goes through these methods."""
 
@@ -31,6 +44,7 @@ class Server:
         streams: Streams,
         ledger: Ledger,
         flops_per_s: float,
+        limits: Limits,
     ) -> None:
         self.version = 0
         self.params = workload.initial
@@ -45,11 +59,14 @@ class Server:
         self.open: dict[int, tuple[Task, Update]] = {}  #: delivered, neither applied nor discarded
         self.published = (self.params, 0)  #: model and version once the server's work is done
         self.steps = 0
+        self.over = ""  #: the limit that this run's versions or updates have met: nothing leaves
         self._clock = clock
         self._workload = workload
         self._streams = streams
         self._ledger = ledger
         self._flops_per_s = flops_per_s
+        self._last_version = inf if limits.versions is None else limits.versions
+        self._last_update = inf if limits.updates is None else limits.updates
         self._charged_s = 0.0
         self._serial = 0
         self._index = np.zeros(self.devices, dtype=np.int32)
@@ -80,6 +97,8 @@ class Server:
         extras: Mapping[str, Any] | None = None,
     ) -> list[int]:
         """Sends the current model to devices; returns the serials of the new tasks."""
+        if self.over:
+            return []
         made, chosen = [], list(devices)
         plan = zip(chosen, _each(epochs, len(chosen)), _each(steps, len(chosen)), strict=True)
         for device, task_epochs, task_steps in plan:
@@ -119,6 +138,10 @@ class Server:
         total = float(sum(change.weights.values()))
         self._ledger.version(self.version, used_s, staleness, total, self._charged_s)
         self._publish(used_s)
+        if self.version >= self._last_version:
+            self.over = "versions"
+        elif self._ledger.applied >= self._last_update:
+            self.over = "updates"
 
     def discard(self, updates: Iterable[Update], cause: str) -> None:
         """Says that these updates will not be used, and why; they count as waste."""
