@@ -8,6 +8,7 @@ one vectorised scan finds the rest.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from itertools import chain, repeat
 from typing import Protocol
 
@@ -50,18 +51,21 @@ class Pool:
         self._swap(self._where[device], self.idle)
         self.idle += 1
 
-    def sample(self, n: int, now_s: float) -> list[int]:
-        """Up to n distinct devices, uniform among the idle and present ones."""
+    def sample(self, n: int, now_s: float, among: Sequence[int] | None = None) -> list[int]:
+        """Up to n distinct devices, uniform among the idle and present ones (of `among`)."""
+        if among is not None:
+            there = [d for d in among if self.is_idle(d) and self._is_on(d, now_s)]
+            return self._draw(there, n)
         chosen: list[int] = []
         met, limit = 0, n + self.PATIENCE + n // 2
         while len(chosen) < n and met < self.idle:
             if met == limit:
-                return chosen + self._scan(n - len(chosen), met, now_s)
+                return chosen + self._draw(self._present(met, now_s).tolist(), n - len(chosen))
             pick = met + int(self._uniform() * (self.idle - met))
             self._swap(pick, met)
             device = self._order[met]
             met += 1
-            if self._presence.always or self._presence.is_on(device, now_s):
+            if self._is_on(device, now_s):
                 chosen.append(device)
         return chosen
 
@@ -69,12 +73,14 @@ class Pool:
         """All idle and present devices, ascending."""
         return np.sort(self._present(0, now_s))
 
-    def _scan(self, n: int, met: int, now_s: float) -> list[int]:
-        present = self._present(met, now_s).tolist()
-        for i in range(min(n, len(present))):
-            j = i + int(self._uniform() * (len(present) - i))
-            present[i], present[j] = present[j], present[i]
-        return present[:n]
+    def _is_on(self, device: int, now_s: float) -> bool:
+        return self._presence.always or self._presence.is_on(device, now_s)
+
+    def _draw(self, devices: list[int], n: int) -> list[int]:
+        for i in range(min(n, len(devices))):
+            j = i + int(self._uniform() * (len(devices) - i))
+            devices[i], devices[j] = devices[j], devices[i]
+        return devices[:n]
 
     def _present(self, met: int, now_s: float) -> np.ndarray:
         # A copy: a view would pin the array's buffer and outlive later swaps.

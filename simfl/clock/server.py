@@ -80,9 +80,9 @@ class Server:
     def in_flight(self) -> int:
         return len(self.tasks)
 
-    def sample(self, n: int) -> list[int]:
+    def sample(self, n: int, among: Sequence[int] | None = None) -> list[int]:
         """Up to n distinct devices, uniform among those that are idle and present now."""
-        return self.pool.sample(n, self._clock.now)
+        return self.pool.sample(n, self._clock.now, among)
 
     def candidates(self) -> np.ndarray:
         """All devices that are idle and present now, ascending. Costs a scan of the fleet."""
@@ -97,9 +97,9 @@ class Server:
         extras: Mapping[str, Any] | None = None,
     ) -> list[int]:
         """Sends the current model to devices; returns the serials of the new tasks."""
-        if self.over:
-            return []
         made, chosen = [], list(devices)
+        if self.over:  # nothing leaves any more; the serials refer to tasks that never were
+            return list(range(self._serial, self._serial + len(chosen)))
         plan = zip(chosen, _each(epochs, len(chosen)), _each(steps, len(chosen)), strict=True)
         for device, task_epochs, task_steps in plan:
             task = self._open_task(int(device), task_epochs, task_steps, extras)

@@ -70,6 +70,8 @@ class Trained:
 class Trainer(Protocol):
     """Anything that does local work."""
 
+    width: int  #: how many jobs it likes to be given at once
+
     def train(self, jobs: Sequence[Job]) -> list[Trained]:
         """The results in the order of the jobs. Raises PluginError where a rule misbehaves."""
 

@@ -62,6 +62,8 @@ def overrides(rule: LocalRule, hook: str) -> bool:
 class OneByOne:
     """Trains jobs one after another. The model passed in is copied and never altered."""
 
+    width = 1
+
     def __init__(
         self,
         model: nn.Module,

@@ -105,6 +105,13 @@ class LocalRule:
         """The gradient that SGD follows: (..., T) -> (..., T)."""
         return grad
 
+    def sends(self, params: Any) -> Mapping[str, Any] | None:
+        """Extras as large as those that `report` will send beside a whole delta.
+
+        None if the size depends on the training: the upload is then planned when that is done.
+        """
+        return {} if type(self).report is LocalRule.report else None
+
     def report(self, end: Tensor, base: Tensor, context: Context, work: Work) -> Report:
         """What is sent back: by default the difference to the model received, both (P,)."""
         return Report(end - base)

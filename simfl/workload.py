@@ -1,0 +1,242 @@
+"""What tasks carry and compute when they learn: joins trainers and codecs for the clock.
+
+A task's base, data, memory and mini-batches are fixed when it is dispatched, so its training may
+be done at any moment until its result is needed. Results are computed when the first of them is:
+then everything in flight that is bound to arrive is handed to the trainer together, up to
+`trainer.width` tasks. What both ends of a link remember changes hands on delivery only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from simfl.clock.workload import size_up
+from simfl.errors import PluginError
+from simfl.learn.jobs import Job, Trained, Trainer
+from simfl.messages import PHASES, Counter, Task, Update
+from simfl.params import Params
+from simfl.strategy.base import LocalRule
+from simfl.streams import Streams
+from simfl.wire.codec import Codec, Wire
+from simfl.wire.message import decode_extras, encode_extras, extras_nbytes, pack_names, unpack_names
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is remembered for one device from message to message, on both ends."""
+
+    rule: Mapping[str, Any] = field(default_factory=dict)  #: the local rule's, on the device
+    down_sent: Any = None  #: the downlink codec's, on the server
+    down_kept: Any = None  #: the downlink codec's, on the device
+    up_sent: Any = None  #: the uplink codec's, on the device
+    up_kept: Any = None  #: the uplink codec's, on the server
+
+
+@dataclass(slots=True)
+class Parcel:
+    """One task's contents. Bytes are kept until they have been decoded, results until used."""
+
+    down: Wire
+    extras: bytes
+    start: Params | None = None
+    down_kept: Any = None
+    trained: Trained | None = None
+    up: Wire | None = None
+    up_extras: bytes = b""
+    up_names: bytes = b""
+
+
+class Learning:
+    """The workload of a run that learns. metrics(params) gives the values of an evaluation."""
+
+    def __init__(
+        self,
+        initial: Params,
+        trainer: Trainer,
+        metrics: Callable[[Params], dict[str, float]],
+        rule: LocalRule,
+        streams: Streams,
+        *,
+        examples: np.ndarray,
+        batch_size: int,
+        flops: float,
+        down: Codec,
+        up: Codec,
+    ) -> None:
+        self.initial = initial
+        self.examples = examples
+        self.evaluate = metrics
+        self._layout = initial.layout
+        self._trainer = trainer
+        self._streams = streams
+        self._batch_size = batch_size
+        self._flops = flops
+        self._down = down
+        self._up = up
+        self._up_bytes = upload_nbytes(up, rule, initial)
+        self._memory: dict[int, Memory] = {}
+        self._parcels: dict[int, Parcel] = {}
+        self._untrained: dict[int, Task] = {}
+        self._latest: tuple[int, Wire, Params] | None = None  # of a pure downlink codec
+
+    def start(self, task: Task) -> None:
+        """Encodes the download, whose bytes are charged, and fills in sizes and work."""
+        size_up(task, int(self.examples[task.device]), self._batch_size, self._flops)
+        parcel = self._parcels[task.serial] = self._wrap(task)
+        self._untrained[task.serial] = task
+        task.down_bytes = parcel.down.nbytes + len(parcel.extras)
+        task.up_bytes = self._up_bytes
+
+    def ready(self, task: Task) -> None:
+        """Trains and encodes the upload now, since its size depends on what was learnt."""
+        self._encode(task)
+
+    def deliver(self, task: Task, server: Counter) -> Update:
+        """The update as the server decodes it; both ends remember what was delivered."""
+        parcel = self._encode(task)
+        trained, up = parcel.trained, parcel.up
+        memory = self._commit_down(task, parcel)
+        layout = unpack_names(parcel.up_names, self._layout)
+        delta, memory.up_kept = self._up.decode(up.payload, layout, memory.up_kept)
+        memory.up_sent = up.delivered
+        memory.rule = trained.report.memory
+        self._forget(task)
+        return Update(
+            task=task.serial,
+            device=task.device,
+            version=task.version,
+            base=task.base,
+            delta=delta,
+            extras=decode_extras(parcel.up_extras, self._layout),
+            examples=trained.examples,
+            steps=trained.steps,
+            epochs=trained.epochs,
+            loss=trained.loss,
+            loss_rms=trained.loss_rms,
+            dispatched_s=task.dispatched_s,
+            arrived_s=task.ended_s,
+            server=server,
+        )
+
+    def lose(self, task: Task) -> None:
+        """A download that got through is remembered; so is a lost upload, by codecs that care."""
+        parcel = self._parcels.get(task.serial)
+        if parcel is None:
+            return  # it never left the server
+        phase = PHASES[min(task.phase, 2)]
+        if phase != "download":
+            self._open(task, parcel)
+            memory = self._commit_down(task, parcel)
+            if phase == "upload" and self._up.remembers_lost:
+                memory.up_sent = self._encode(task).up.lost
+        self._forget(task)
+
+    def measure(self, update: Update, params: Params) -> tuple[float, float]:
+        """(drift, cosine) over what the device sent; (0, 1) if the model has not moved."""
+        if not update.staleness:
+            return 0.0, 1.0
+        moved = params - update.base
+        if update.delta.layout != self._layout:
+            moved = moved.select(update.delta.layout.names)
+        far, length = moved.norm(), update.delta.norm()
+        if not far:
+            return 0.0, 1.0
+        if not length:
+            return inf, 0.0
+        return far / length, moved.dot(update.delta) / (far * length)
+
+    # Download.
+
+    def _wrap(self, task: Task) -> Parcel:
+        extras = encode_extras(task.extras, self._layout) if task.extras else b""
+        if self._down.pure:
+            if self._latest is None or self._latest[0] != task.version:
+                wire = self._down.encode(task.base, None, self._streams.generator("down", 0, 0))
+                start, _ = self._down.decode(wire.payload, self._layout, None)
+                self._latest = task.version, wire, start
+            return Parcel(self._latest[1], extras, start=self._latest[2])
+        rng = self._streams.generator("down", task.device, task.index)
+        sent = self._memory_of(task.device).down_sent
+        return Parcel(self._down.encode(task.base, sent, rng), extras)
+
+    def _open(self, task: Task, parcel: Parcel) -> None:
+        """The device decodes what it received, with what it kept."""
+        if parcel.start is None:
+            kept = self._memory_of(task.device).down_kept
+            payload = parcel.down.payload
+            parcel.start, parcel.down_kept = self._down.decode(payload, self._layout, kept)
+
+    def _commit_down(self, task: Task, parcel: Parcel) -> Memory:
+        memory = self._memory_of(task.device)
+        if not self._down.pure:
+            memory.down_sent, memory.down_kept = parcel.down.delivered, parcel.down_kept
+        return memory
+
+    # Training and upload.
+
+    def _encode(self, task: Task) -> Parcel:
+        """Trains if need be, and makes the upload's bytes."""
+        parcel = self._parcels[task.serial]
+        if parcel.up is not None:
+            return parcel
+        if parcel.trained is None:
+            self._train(task)
+        delta, extras = parcel.trained.report.delta, parcel.trained.report.extras
+        rng = self._streams.generator("up", task.device, task.index)
+        parcel.up = self._up.encode(delta, self._memory_of(task.device).up_sent, rng)
+        parcel.up_extras = encode_extras(extras, self._layout) if extras else b""
+        parcel.up_names = pack_names(delta.layout, self._layout)
+        nbytes = parcel.up.nbytes + len(parcel.up_extras) + len(parcel.up_names)
+        if task.up_bytes not in (-1, nbytes):
+            raise PluginError(
+                f"the upload of task {task.serial} has {nbytes} bytes, not the {task.up_bytes} that "
+                "were announced: make LocalRule.sends tell what LocalRule.report sends, or None"
+            )
+        task.up_bytes = nbytes
+        return parcel
+
+    def _train(self, task: Task) -> None:
+        """Trains the task, together with others that will be needed, as many as fit."""
+        batch = [task]
+        for other in self._untrained.values():
+            if len(batch) >= self._trainer.width:
+                break
+            if other is not task and not other.doomed:
+                batch.append(other)
+        results = self._trainer.train([self._job(one) for one in batch])
+        for one, trained in zip(batch, results, strict=True):
+            self._parcels[one.serial].trained = trained
+            del self._untrained[one.serial]
+
+    def _job(self, task: Task) -> Job:
+        parcel = self._parcels[task.serial]
+        self._open(task, parcel)
+        return Job(
+            base=parcel.start,
+            device=task.device,
+            index=task.index,
+            version=task.version,
+            steps=task.local_steps,
+            extras=decode_extras(parcel.extras, self._layout),
+            memory=self._memory_of(task.device).rule,
+        )
+
+    def _forget(self, task: Task) -> None:
+        del self._parcels[task.serial]
+        self._untrained.pop(task.serial, None)
+
+    def _memory_of(self, device: int) -> Memory:
+        return self._memory.setdefault(device, Memory())
+
+
+def upload_nbytes(up: Codec, rule: LocalRule, params: Params) -> int:
+    """Bytes of an upload where they are known before training, else -1."""
+    payload, extras = up.nbytes(params.layout), rule.sends(params)
+    if payload is None or extras is None:
+        return -1
+    return payload + extras_nbytes(extras, params.layout)
