@@ -55,9 +55,9 @@ def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def read_npz(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     """These arrays of an .npz file. Pickled objects are refused, for they can run code."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return [archive[name] for name in names]
     except KeyError as error:
         raise DataError(f"{path}: {error.args[0]}; expected {', '.join(names)}") from error
-    except (*_BROKEN, ValueError, zipfile.BadZipFile) as error:
+    except (*_BROKEN, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not an .npz file of plain arrays ({error})") from error
