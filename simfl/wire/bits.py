@@ -58,7 +58,7 @@ def _unpack_words(raw: np.ndarray, n: int, width: int) -> np.ndarray:
     low = np.zeros(-(-n // 8) * width, dtype=np.uint8)
     low[: len(raw)] = raw
     padded = np.zeros((-(-n // 8), 8), dtype=np.uint8)
-    padded[:, :width] = low.reshape(-1, width)
+    padded[:, :width] = low.reshape(len(padded), width)
     words = padded.view("<u8")[:, 0]
     mask = np.uint64((1 << width) - 1)
     columns = [((words >> np.uint64(width * j)) & mask).astype(np.uint8) for j in range(8)]

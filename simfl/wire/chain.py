@@ -120,6 +120,7 @@ class Chain(Codec):
             total, sizes = total + side, stage.left(sizes)
         return total + 4 * (sum(sizes) + layout.size - layout.trainable)
 
+    @np.errstate(invalid="ignore", over="ignore")  # what is not finite stays so, see Codec
     def encode(self, params: Params, memory: Any, rng: np.random.Generator) -> Wire:
         feedback = bool(self.stages) and self.stages[0].feedback
         if not feedback:
@@ -132,6 +133,7 @@ class Chain(Codec):
         lost = _residual(wanted.copy(), params.layout) if keep else memory
         return Wire(payload, delivered=_residual(missed, params.layout), lost=lost)
 
+    @np.errstate(invalid="ignore", over="ignore")
     def decode(self, payload: bytes, layout: Layout, memory: Any) -> tuple[Params, Any]:
         return as_params(self._unpack(payload, layout), layout), memory
 

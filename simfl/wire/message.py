@@ -1,95 +1,35 @@
-"""The message around a payload: a packed frame, and which part of the model it holds.
+"""What travels beside the payload: which part of the model it is, and values by name.
 
-A message is `FRAME_BYTES` of frame, then the codec's payload, the extras, and, if only a part of
-the model is sent, one bit for each of its names. Everything is little-endian.
+Each value says its own type; tensors are dense in theirs, and Params need no shapes because both
+ends know the model's layout.
 """
 
 from __future__ import annotations
 
+import math
 import struct
-import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from simfl.errors import PluginError, WireError
-from simfl.messages import FRAME_BYTES
+from simfl.wire.codec import as_params, undense
 
 if TYPE_CHECKING:
     from simfl.params import Layout
 
-KINDS = ("down", "up", "control")
-
-_MAGIC = b"sfl1"
-#: magic, device, task, version, examples, steps, epochs, loss, loss_rms; bytes of payload,
-#: extras and names; kind; three bytes of nothing. A checksum of all the rest closes the frame.
-_FRAME = struct.Struct("<4sIQQQIfffIIHB1x")
-_CHECK = struct.Struct("<I")
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a frame tells: all that an `Update` knows beside its tensors."""
-
-    kind: str  #: one of KINDS
-    device: int
-    task: int
-    version: int
-    examples: int = 0
-    steps: int = 0
-    epochs: float = 0.0
-    loss: float = 0.0
-    loss_rms: float = 0.0
-
-
-@dataclass(frozen=True)
-class Message:
-    """A header and the three byte strings that follow it."""
-
-    header: Header
-    payload: bytes
-    extras: bytes = b""
-    names: bytes = b""
-
-    @property
-    def nbytes(self) -> int:
-        """Wire bytes: what the link charges."""
-        return FRAME_BYTES + len(self.payload) + len(self.extras) + len(self.names)
-
-
-def pack_message(message: Message) -> bytes:
-    """`message.nbytes` bytes, sealed with a CRC-32."""
-    body = message.payload + message.extras + message.names
-    frame = _frame(message)
-    return frame + _CHECK.pack(zlib.crc32(body, zlib.crc32(frame))) + body
-
-
-def unpack_message(data: bytes) -> Message:
-    """The inverse. Raises WireError if a single bit differs or is missing."""
-    if len(data) < FRAME_BYTES or data[:4] != _MAGIC:
-        raise WireError(f"{len(data)} bytes that do not begin with a simfl frame")
-    cut = _FRAME.size
-    (check,) = _CHECK.unpack_from(data, cut)
-    if check != zlib.crc32(data[FRAME_BYTES:], zlib.crc32(data[:cut])):
-        raise WireError(f"a message of {len(data)} bytes fails its checksum")
-    _, device, task, version, examples, steps, *rest = _FRAME.unpack_from(data)
-    epochs, loss, loss_rms, payload, extras, names, kind = rest
-    a = FRAME_BYTES + payload
-    b = a + extras
-    if b + names != len(data) or kind >= len(KINDS):
-        raise WireError(f"a message of {len(data)} bytes says that it has {b + names}")
-    header = Header(KINDS[kind], device, task, version, examples, steps, epochs, loss, loss_rms)
-    return Message(header, data[FRAME_BYTES:a], data[a:b], data[b:])
+_DTYPES = ("<f4", "<f8", "<i8", "<i4", "<i2", "|i1", "|u1", "|b1", "<f2")
+_NUMBERS = {b"b": "?", b"i": "q", b"f": "d"}
 
 
 def pack_names(part: Layout, whole: Layout) -> bytes:
     """Which names of the model a partial message holds, one bit each; nothing for all of them."""
     if part == whole:
         return b""
-    if part != whole.select(part.names):
-        raise PluginError("a partial message must hold whole tensors of the model, in its order")
     held = set(part.names)
+    if not held <= set(whole.names) or part != whole.select(held):
+        raise PluginError("a partial message must hold whole tensors of the model, in its order")
     bits = np.array([name in held for name in whole.names], dtype=bool)
     return np.packbits(bits, bitorder="little").tobytes()
 
@@ -105,9 +45,131 @@ def unpack_names(names: bytes, whole: Layout) -> Layout:
     return whole.select([name for name, bit in zip(whole.names, held, strict=True) if bit])
 
 
-def _frame(message: Message) -> bytes:
-    h = message.header
-    lengths = len(message.payload), len(message.extras), len(message.names)
-    scalars = h.examples, h.steps, h.epochs, h.loss, h.loss_rms
-    kind = KINDS.index(h.kind)
-    return _FRAME.pack(_MAGIC, h.device, h.task, h.version, *scalars, *lengths, kind)
+def extras_nbytes(extras: Mapping[str, Any], layout: Layout) -> int:
+    """`len(encode_extras(extras, layout))`, without copying a tensor."""
+    return sum(len(piece) for piece in _pieces(extras, layout))
+
+
+def encode_extras(extras: Mapping[str, Any], layout: Layout) -> bytes:
+    """Values by name: Params over the model's layout or a part of it, tensors, arrays, float,
+    int, bool, str, bytes and None. Tensors are dense in their own type.
+
+    Raises PluginError for anything else.
+    """
+    return b"".join(_pieces(extras, layout))
+
+
+def decode_extras(data: bytes, layout: Layout) -> dict[str, Any]:
+    """What `encode_extras` was given. Raises WireError on truncated or corrupt bytes."""
+    reader, extras = _Reader(data), {}
+    try:
+        while reader.at < len(data):
+            name = reader.take(reader.number("B")).decode()
+            extras[name] = _value(reader, layout)
+    except UnicodeDecodeError as error:
+        raise WireError(f"extras of {len(data)} bytes hold text that is none: {error}") from error
+    return extras
+
+
+def _pieces(extras: Mapping[str, Any], layout: Layout) -> Iterator[bytes | memoryview]:
+    for name, value in extras.items():
+        label = name.encode()
+        try:
+            head, body = _entry(value, layout)
+            yield struct.pack("<B", len(label)) + label + head
+        except (struct.error, TypeError) as error:
+            raise PluginError(f"extra {name!r} cannot travel: {error}") from error
+        yield body
+
+
+def _entry(value: Any, layout: Layout) -> tuple[bytes, bytes | memoryview]:
+    """A tag with what precedes the bulk, and the bulk."""
+    if hasattr(value, "detach"):
+        return _array_entry(b"T", value.detach().cpu().numpy())
+    if hasattr(value, "layout"):
+        names = pack_names(value.layout, layout)
+        return b"P" + struct.pack("<H", len(names)) + names, _raw(value.flat.numpy(), "<f4")
+    if isinstance(value, np.ndarray):
+        return _array_entry(b"A", value)
+    if isinstance(value, str):
+        return _entry_of_bytes(b"s", value.encode())
+    if isinstance(value, bytes):
+        return _entry_of_bytes(b"y", value)
+    return _scalar_entry(value), b""
+
+
+def _array_entry(tag: bytes, x: np.ndarray) -> tuple[bytes, memoryview]:
+    dtype = x.dtype.newbyteorder("<").str
+    if dtype not in _DTYPES:
+        raise TypeError(f"an array of {x.dtype}")
+    head = struct.pack(f"<BB{x.ndim}I", _DTYPES.index(dtype), x.ndim, *x.shape)
+    return tag + head, _raw(x, dtype)
+
+
+def _raw(x: np.ndarray, dtype: str) -> memoryview:
+    return np.ascontiguousarray(x, dtype=dtype).reshape(-1).view(np.uint8).data
+
+
+def _entry_of_bytes(tag: bytes, body: bytes) -> tuple[bytes, bytes]:
+    return tag + struct.pack("<I", len(body)), body
+
+
+def _scalar_entry(value: Any) -> bytes:
+    if value is None:
+        return b"n"
+    if isinstance(value, bool | np.bool_):
+        return b"b" + struct.pack("<?", value)
+    if isinstance(value, int | np.integer):
+        return b"i" + struct.pack("<q", value)
+    if isinstance(value, float | np.floating):
+        return b"f" + struct.pack("<d", value)
+    raise TypeError(f"a {type(value).__name__}; send Params, tensors, arrays, numbers or text")
+
+
+class _Reader:
+    """A cursor over bytes that says where they end too early."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, n: int) -> bytes:
+        self.at += n
+        if self.at > len(self.data):
+            raise WireError(f"extras of {len(self.data)} bytes end where {self.at} are needed")
+        return self.data[self.at - n : self.at]
+
+    def number(self, code: str) -> Any:
+        (value,) = struct.unpack("<" + code, self.take(struct.calcsize("<" + code)))
+        return value
+
+
+def _value(reader: _Reader, layout: Layout) -> Any:
+    tag = reader.take(1)
+    if tag == b"P":
+        held = unpack_names(reader.take(reader.number("H")), layout)
+        return as_params(undense(reader.take(4 * held.size), held.size), held)
+    if tag in (b"T", b"A"):
+        return _array(reader, as_tensor=tag == b"T")
+    if tag in (b"s", b"y"):
+        body = reader.take(reader.number("I"))
+        return body if tag == b"y" else body.decode()
+    if tag in _NUMBERS:
+        return reader.number(_NUMBERS[tag])
+    if tag != b"n":
+        raise WireError(f"extras hold the unknown tag {tag!r}")
+    return None
+
+
+def _array(reader: _Reader, as_tensor: bool) -> Any:
+    code, ndim = reader.number("B"), reader.number("B")
+    if code >= len(_DTYPES):
+        raise WireError(f"extras hold an array of the unknown type {code}")
+    shape = [reader.number("I") for _ in range(ndim)]
+    dtype = np.dtype(_DTYPES[code])
+    raw = reader.take(math.prod(shape) * dtype.itemsize)
+    x = np.frombuffer(raw, dtype=dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    if not as_tensor:
+        return x
+    import torch
+
+    return torch.from_numpy(x)

@@ -59,11 +59,11 @@ class Quantize(Stage):
 
     def grow(self, side: bytes, rest: np.ndarray, sizes: Sizes) -> np.ndarray:
         buckets = self._buckets(sizes)
-        cut = 4 * len(buckets)
-        low, high = (undense(side[i : i + cut], len(buckets)).astype(float) for i in (0, cut))
-        codes = unpack(side[2 * cut :], sum(sizes), self.bits)
+        ends, codes = side[: 8 * len(buckets)], side[8 * len(buckets) :]
+        low, high = undense(ends, 2 * len(buckets)).astype(float).reshape(2, len(buckets))
         step = np.repeat((high - low) / (2**self.bits - 1), buckets)
-        return (np.repeat(low, buckets) + codes * step).astype(np.float32)
+        levels = unpack(codes, sum(sizes), self.bits)
+        return (np.repeat(low, buckets) + levels * step).astype(np.float32)
 
     def _buckets(self, sizes: Sizes) -> Sizes:
         return sizes_without_empty(sizes) if self.bucket is None else cut(sum(sizes), self.bucket)
