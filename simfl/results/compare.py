@@ -95,14 +95,15 @@ def as_text(table: pd.DataFrame) -> str:
 
 def as_rich(table: pd.DataFrame) -> Table:
     """The table of `compare` for a terminal: lying down, since those are narrow."""
+    from rich.markup import escape
     from rich.table import Table
 
     head, *body = [list(row) for row in zip(*cells(table), strict=True)]
     drawn = Table(box=None, header_style="bold", pad_edge=False)
     for i, name in enumerate(head):
-        drawn.add_column(name, justify="right" if i else "left")
+        drawn.add_column(escape(name), justify="right" if i else "left")
     for row in body:
-        drawn.add_row(*row)
+        drawn.add_row(*map(escape, row))
     return drawn
 
 

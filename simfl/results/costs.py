@@ -71,23 +71,24 @@ def traffic(tasks: pd.DataFrame, bin_s: float) -> pd.DataFrame:
     """
     sent, ended = tasks["dispatched_s"].to_numpy(), tasks["ended_s"].to_numpy()
     download_s, upload_s = tasks["download_s"].to_numpy(), tasks["upload_s"].to_numpy()
-    down = _spread(sent, sent + download_s, tasks["down_bytes"], bin_s)
-    up = _spread(ended - upload_s, ended, tasks["up_bytes"], bin_s)
-    bins = max(len(down), len(up))
-    table = {"time_s": np.arange(bins) * bin_s}
-    for name, column in (("down_bytes", down), ("up_bytes", up)):
-        table[name] = np.pad(column, (0, bins - len(column)))
-    return pd.DataFrame(table)
+    last_s = ended.max(initial=0.0)
+    edges = np.arange(max(1, math.ceil(last_s / bin_s)) + 1) * bin_s
+    edges[-1] = max(edges[-1], last_s)  # the last bin holds the last instant
+    down = _spread(sent, sent + download_s, tasks["down_bytes"].to_numpy(), edges)
+    up = _spread(ended - upload_s, ended, tasks["up_bytes"].to_numpy(), edges)
+    return pd.DataFrame({"time_s": edges[:-1], "down_bytes": down, "up_bytes": up})
 
 
-def _spread(start: np.ndarray, stop: np.ndarray, nbytes: pd.Series, bin_s: float) -> np.ndarray:
-    """Bytes per bin of transfers that move at an even pace from start to stop: (bins,)."""
-    amounts = nbytes.to_numpy().astype(np.float64)
-    first = np.floor(start / bin_s).astype(np.int64)
-    pieces = np.floor(stop / bin_s).astype(np.int64) - first + 1
+def _spread(
+    start: np.ndarray, stop: np.ndarray, nbytes: np.ndarray, edges: np.ndarray
+) -> np.ndarray:
+    """Bytes between edges, (bins,), of transfers that move at an even pace from start to stop."""
+    bins = len(edges) - 1
+    first = np.clip(np.searchsorted(edges, start, side="right") - 1, 0, bins - 1)
+    pieces = np.clip(np.searchsorted(edges, stop, side="right") - 1, first, bins - 1) - first + 1
     owner = np.repeat(np.arange(len(start)), pieces)
-    which = np.arange(len(owner)) - np.repeat(np.cumsum(pieces) - pieces, pieces) + first[owner]
-    inside = np.minimum(stop[owner], (which + 1) * bin_s) - np.maximum(start[owner], which * bin_s)
+    which = np.arange(len(owner)) - np.repeat(np.cumsum(pieces) - pieces - first, pieces)
+    inside = np.minimum(stop[owner], edges[which + 1]) - np.maximum(start[owner], edges[which])
     length = (stop - start)[owner]
     portion = np.divide(inside, length, out=np.ones_like(inside), where=length > 0)
-    return np.bincount(which, weights=amounts[owner] * portion)
+    return np.bincount(which, weights=nbytes[owner] * portion, minlength=bins)

@@ -1,0 +1,146 @@
+"""Staleness: how it is distributed, over the run, over device classes, and over time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+
+from simfl.results.metrics import ages_in_flight, last_version, spread, staleness_of
+from simfl.results.plots import style
+from simfl.results.plots.style import LABELS, Runs
+from simfl.results.result import Result
+
+#: A histogram has a bar for each staleness up to this one, and wider bars beyond.
+_BARS = 120
+
+
+def staleness(run: Result | pd.DataFrame, *, log: bool = False, ax: Axes | None = None) -> Axes:
+    """Histogram of staleness, with median and 95th percentile of the applied updates.
+
+    Ages of tasks in flight at the end stand on top: without them the slowest devices are hidden.
+    log: counts on a logarithmic axis, for long tails.
+    """
+    tasks = style.frame_of(run, "tasks")
+    applied, flying = staleness_of(tasks), ages_in_flight(tasks, last_version(tasks))
+    ax = style.dressed(ax)
+    edges = _edges(pd.concat([applied, flying]).max() if len(applied) + len(flying) else 0)
+    ax.hist(
+        [applied, flying], bins=edges.tolist(), stacked=True, color=[style.BLUE, style.ORANGE],
+        label=["applied", "in flight at the end"], edgecolor="white", linewidth=0.4,
+    )  # fmt: skip
+    ax.set_yscale("log" if log else "linear")
+    _mark_quantiles(ax, spread(applied))
+    style.whole(ax.xaxis, LABELS["staleness"])
+    ax.set_ylabel("tasks")
+    ax.grid(visible=False, axis="x")
+    style.legend(ax, ["applied"] if len(flying) else [])
+    return ax
+
+
+def staleness_ecdf(runs: Runs, *, ax: Axes | None = None) -> Axes:
+    """Share of applied updates that are at most so stale; one line per run."""
+    frames = style.frames_of(runs, "tasks")
+    ax = style.dressed(ax)
+    for i, (name, tasks) in enumerate(frames.items()):
+        ax.ecdf(
+            staleness_of(tasks),
+            compress=True,
+            color=style.colour(i),
+            ls=style.dash(i),
+            lw=1.8,
+            label=name,
+        )
+    style.whole(ax.xaxis, LABELS["staleness"])
+    style.in_percent(ax.yaxis, LABELS["share_of_updates"])
+    ax.set_ylim(0, 1.02)
+    style.legend(ax, frames)
+    return ax
+
+
+def staleness_by_class(run: Result | pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Distribution of staleness for each device class, the freshest class on top.
+
+    Each ridge is a histogram scaled to its own peak; under it the 5th to 95th percentile, and a
+    dot at the median.
+    """
+    tasks = style.frame_of(run, "tasks")
+    groups = _by_class(tasks)
+    ax = style.dressed(ax, height=1.0 + 0.62 * max(len(groups), 1))
+    edges = _edges(max((values.max() for values in groups.values()), default=0))
+    for row, values in enumerate(reversed(groups.values())):
+        _ridge(ax, row, values, edges)
+    names = [f"{name}\n{len(values):,} updates" for name, values in reversed(groups.items())]
+    ax.set_yticks(np.arange(len(groups)) + 0.3, names)
+    ax.grid(visible=False, axis="y")
+    ax.set_ylim(-0.3, len(groups) - 0.02)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    style.whole(ax.xaxis, LABELS["staleness"])
+    return ax
+
+
+def staleness_heatmap(
+    run: Result | pd.DataFrame, *, bins: int = 48, ax: Axes | None = None
+) -> Axes:
+    """Mean staleness of updates by device class and time of use; grey where none was used."""
+    tasks = style.frame_of(run, "tasks")
+    tasks = tasks[tasks["outcome"] == "applied"]
+    used_s = tasks["dispatched_s"] + tasks["staleness_s"]
+    edges = np.linspace(0.0, max(used_s.max(), 1.0) if len(tasks) else 1.0, bins + 1)
+    column = np.clip(np.searchsorted(edges, used_s, side="right") - 1, 0, bins - 1)
+    keys = [tasks["device_class"].astype(str), pd.Series(column, index=tasks.index)]
+    mean = tasks["staleness"].astype("float64").groupby(keys).mean().unstack()
+    mean = mean.reindex(columns=range(bins)).reindex(list(_by_class(tasks)))
+    ax = style.dressed(ax, width=6.4, height=0.9 + 0.42 * max(len(mean), 1))
+    ax.grid(visible=False)
+    ax.set_facecolor(style.FAINT)
+    mesh = ax.pcolormesh(
+        edges, np.arange(len(mean) + 1), mean, cmap="cividis", norm=PowerNorm(0.5, vmin=0.0)
+    )
+    ax.set_yticks(np.arange(len(mean)) + 0.5, list(mean.index))
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", length=0)
+    style.in_time(ax.xaxis, edges[-1], LABELS["time"])
+    bar = ax.figure.colorbar(mesh, ax=ax, pad=0.02)
+    bar.set_label(LABELS["staleness_mean"], fontsize=9)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8)
+    return ax
+
+
+def _edges(highest: float) -> np.ndarray:
+    """Bin edges halfway between whole numbers: no bar mixes more versions than its neighbours."""
+    width = max(1, -(-(int(highest) + 1) // _BARS))
+    return np.arange(0, int(highest) + 1 + width, width) - 0.5
+
+
+def _mark_quantiles(ax: Axes, found: dict[str, float]) -> None:
+    """Dashed lines at p50 and p95, each labelled at its head."""
+    if not found["count"]:
+        return
+    for key, side, shift in (("p50", "right", 4), ("p95", "left", -4)):
+        ax.axvline(found[key], color=style.INK, linewidth=1, linestyle=(0, (4, 3)))
+        ax.annotate(
+            f"{key} = {found[key]:g}", (found[key], 1), xycoords=("data", "axes fraction"),
+            xytext=(shift, 2), textcoords="offset points", ha=side, va="bottom", fontsize=8,
+        )  # fmt: skip
+    ax.set_title(f"max = {found['max']:g}", loc="right", fontsize=8)
+
+
+def _by_class(tasks: pd.DataFrame) -> dict[str, pd.Series]:
+    """Staleness of applied updates by device class, in ascending order of the mean."""
+    values = staleness_of(tasks)
+    groups = values.groupby(tasks.loc[values.index, "device_class"].astype(str))
+    return dict(sorted(groups, key=lambda item: (item[1].mean(), item[0])))
+
+
+def _ridge(ax: Axes, row: int, values: pd.Series, edges: np.ndarray) -> None:
+    counts, _ = np.histogram(values, edges)
+    heights = row + 0.82 * counts / counts.max()
+    ax.stairs(heights, edges, baseline=row, fill=True, color=style.SKY, linewidth=0)
+    ax.axhline(row, color=style.FAINT, linewidth=0.7, zorder=1)
+    low, middle, high = np.quantile(values, [0.05, 0.5, 0.95], method="inverted_cdf")
+    ax.plot([low, high], [row, row], color=style.INK, linewidth=1.4, solid_capstyle="butt")
+    ax.plot([middle], [row], marker="o", color=style.INK, markersize=5)

@@ -1,0 +1,111 @@
+"""What a run reached, and what it moved to get there."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from simfl.errors import InputError, did_you_mean
+from simfl.results.costs import traffic as traffic_of
+from simfl.results.metrics import reached
+from simfl.results.plots import style
+from simfl.results.plots.style import LABELS, Runs
+from simfl.results.result import Result
+
+#: What `accuracy` can be plotted against.
+AGAINST = ("time", "version", "bytes")
+
+# Directions of traffic: column, sign on the plot, colour, words.
+_WAYS = (
+    ("up_bytes", 1, style.BLUE, "up, from devices"),
+    ("down_bytes", -1, style.SKY, "down, to devices"),
+)
+
+
+def accuracy(
+    runs: Runs,
+    *,
+    against: str = "time",
+    metric: str = "accuracy",
+    target: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """A metric against virtual time, server version or bytes moved; one line per run.
+
+    target: drawn across, with a ring where each run first met it.
+    """
+    if against not in AGAINST:
+        raise InputError(f"cannot plot against {against!r} {did_you_mean(against, AGAINST)}")
+    frames = style.frames_of(runs, "evaluations")
+    ax = style.dressed(ax)
+    for i, (name, evaluations) in enumerate(frames.items()):
+        _line(ax, i, name, evaluations, against, metric)
+        met = None if target is None else reached(evaluations, **{metric: target})
+        if met is not None:
+            where = _position(met.to_frame().T.astype("float64"), against)
+            ax.plot(where, [met[metric]], "o", ms=10, mfc="none", mec=style.colour(i), mew=1.6)
+    if target is not None:
+        ax.axhline(target, color=style.QUIET, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    _label_position(ax, against, frames)
+    ax.set_ylabel(LABELS.get(metric, metric))
+    style.legend(ax, frames)
+    return ax
+
+
+def traffic(
+    run: Result | pd.DataFrame, *, bin_s: float | None = None, ax: Axes | None = None
+) -> Axes:
+    """Bytes per second over virtual time: uploads rise above the axis, downloads hang below.
+
+    bin_s: seconds averaged over; by default a hundred and twentieth of the run.
+    """
+    tasks = style.frame_of(run, "tasks")
+    span_s = float(tasks["ended_s"].max()) if len(tasks) else 0.0
+    bin_s = bin_s or max(span_s / 120, 1e-9)
+    flow = traffic_of(tasks, bin_s)
+    edges = [*flow["time_s"], len(flow) * bin_s]
+    ax = style.dressed(ax)
+    fills = [
+        ax.stairs(sign * flow[column] / bin_s, edges, fill=True, color=colour, label=label, lw=0)
+        for column, sign, colour, label in _WAYS
+    ]
+    ax.axhline(0, color=style.INK, linewidth=0.8)
+    style.in_units(ax.yaxis, "B/s", LABELS["traffic"])
+    style.unsigned(ax.yaxis)
+    style.in_time(ax.xaxis, span_s, LABELS["time"])
+    style.legend_above(ax, fills)
+    return ax
+
+
+def _line(
+    ax: Axes, i: int, name: str, evaluations: pd.DataFrame, against: str, metric: str
+) -> None:
+    every = max(1, len(evaluations) // 10)
+    ax.plot(
+        _position(evaluations, against),
+        evaluations[metric],
+        color=style.colour(i),
+        marker=style.MARKERS[i % len(style.MARKERS)],
+        markevery=(i * every // 4, every),
+        markersize=4.5,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        linewidth=1.8,
+        label=name,
+    )
+
+
+def _position(evaluations: pd.DataFrame, against: str) -> pd.Series:
+    if against == "bytes":
+        return evaluations["down_bytes"] + evaluations["up_bytes"]
+    return evaluations["time_s" if against == "time" else "version"]
+
+
+def _label_position(ax: Axes, against: str, frames: dict[str, pd.DataFrame]) -> None:
+    if against == "time":
+        span_s = max((float(f["time_s"].max()) for f in frames.values() if len(f)), default=0.0)
+        style.in_time(ax.xaxis, span_s, LABELS["time"])
+    elif against == "bytes":
+        style.in_units(ax.xaxis, "B", LABELS["bytes"])
+    else:
+        style.whole(ax.xaxis, LABELS["version"])
