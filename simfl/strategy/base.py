@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from simfl.messages import Task, Update
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 Context = dict[str, "Tensor"]
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(NamedTuple):
     """When the strategy wants to be asked again: at the first that comes true.
 
     arrivals: so many updates have come since this step. within: so many virtual seconds have
@@ -34,7 +33,7 @@ class Wait:
     within: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Change:
     """What `server.apply` adds to the model, and how much of it each update contributed.
 
