@@ -184,6 +184,11 @@ def test_synthetic_sizes_follow_a_heavy_tail_above_fifty() -> None:
     assert sizes.max() > 20 * np.median(sizes)
 
 
+def test_alpha_moves_all_logits_alike_and_so_changes_no_label() -> None:
+    one, two = (Synthetic(a, users=3, examples=40)(DataDir(), rng()) for a in (0.0, 5.0))
+    assert torch.equal(one.y, two.y)
+
+
 def test_iid_synthetic_users_share_one_classifier() -> None:
     """A linear model fitted to one half of the users is as good on the other half."""
     data = Synthetic(users=20, examples=200, features=5, classes=2, iid=True)(DataDir(), rng())

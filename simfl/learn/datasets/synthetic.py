@@ -3,7 +3,8 @@ MLSys 2020, section 5.1 and appendix C.1.
 
 For each user k:  u_k ~ N(0, alpha),  W_k, b_k ~ N(u_k, 1),  B_k ~ N(0, beta),  v_k ~ N(B_k, 1),
 x ~ N(v_k, diag(j^-1.2)),  y = argmax(W_k x + b_k).  alpha and beta are variances, as the paper
-writes them.
+writes them. Mind that u_k is one number, added to every entry of W_k and b_k: it moves all
+logits alike and so changes no label. Users differ because W_k and b_k are drawn for each.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from simfl.units import Count, NonNegative
 
 @dataclass(frozen=True)
 class Synthetic:
-    """One linear classifier per user; alpha sets how models differ, beta how inputs differ.
+    """One linear classifier per user. beta sets how far apart the users' inputs lie.
 
     A user has 50 + LogNormal(4, 2) examples, or `examples` of them if that is given. iid: one
     classifier and one input law for all. A tenth of each user's examples are test examples.
@@ -60,16 +61,11 @@ class Synthetic:
         weight = rng.normal(u, 1.0, (laws, self.classes, self.features))
         bias = rng.normal(u[:, 0], 1.0, (laws, self.classes))
         centre = rng.normal(0.0, np.sqrt(self.beta), (laws, 1))
-        mean = (
-            np.zeros((1, self.features))
-            if self.iid
-            else rng.normal(centre, 1.0, weight[:, 0].shape)
-        )
-        spread = np.arange(1, self.features + 1) ** -0.6
-        law = np.zeros_like(users) if self.iid else users
-        x = (mean[law] + spread * rng.standard_normal((len(users), self.features))).astype(
-            np.float32
-        )
+        mean = rng.normal(centre, 1.0, (laws, self.features))
+        if self.iid:
+            users, mean = np.zeros_like(users), np.zeros_like(mean)
+        noise = rng.standard_normal((len(users), self.features))
+        x = (mean[users] + np.arange(1, self.features + 1) ** -0.6 * noise).astype(np.float32)
         ends = np.cumsum(sizes)[: laws - 1]
         parts = zip(np.split(x, ends), weight, bias, strict=True)
         y = np.concatenate([(part @ w.T + b).argmax(1) for part, w, b in parts])
