@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from simfl.fleet.catalogue import load_device
+
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"```python\n(.*?)```(?:\s*```text\n(.*?)```)?", re.DOTALL)
+CLASS = re.compile(r"```toml\n(# devices/(\w+)\.toml\n.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\((?!\w+:)([^)#]+)[^)]*\)")
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -33,6 +36,12 @@ def test_python_in_a_document_prints_what_it_says(
     printed = capsys.readouterr().out
     assert words(printed) == words(said)
     assert numbers(printed) == pytest.approx(numbers(said), rel=0.1)
+
+
+def test_the_device_class_of_the_guide_is_one(tmp_path: Path) -> None:
+    ((source, name),) = CLASS.findall((ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    (tmp_path / f"{name}.toml").write_text(source, "utf-8")
+    assert load_device(name, [tmp_path]).train_gflops.value > 0
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
