@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simfl.errors import InputError, SimflError
-    from simfl.fleet import Fleet
+    from simfl.fleet.columns import Fleet
     from simfl.messages import Task, Update
     from simfl.params import Params
     from simfl.results import Result
@@ -61,7 +61,7 @@ _HOMES = {
     "plot": "simfl.results.plots",
     "Scenario": "simfl.scenario:Scenario",
     "Result": "simfl.results:Result",
-    "Fleet": "simfl.fleet:Fleet",
+    "Fleet": "simfl.fleet.columns:Fleet",
     "Params": "simfl.params:Params",
     "Task": "simfl.messages:Task",
     "Update": "simfl.messages:Update",
