@@ -41,8 +41,8 @@ class Task:
     up_bytes: int = -1  #: -1 while the size is not known before training
     # Filled in by the clock on the way.
     phase: int = 0  #: index into PHASES
-    phase_s: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  #: spent so far
-    moved_bytes: list[int] = field(default_factory=lambda: [0, 0])  #: down, up, charged so far
+    phase_s: list[float] = field(default_factory=[0.0, 0.0, 0.0].copy)  #: spent so far
+    moved_bytes: list[int] = field(default_factory=[0, 0].copy)  #: down, up, charged so far
     ended_s: float = -1.0
     doomed: bool = False  #: known to end without an update: need not be trained ahead of time
     outcome: str = "in_flight"

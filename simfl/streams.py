@@ -32,8 +32,9 @@ class Streams:
 
     def uniforms(self, purpose: str, device: int, index: int) -> tuple[float, ...]:
         """Eight independent draws from (0, 1), of 32 bits each, for one (device, index)."""
-        digest = self._digest(purpose, _PAIR.pack(device, index))
-        return tuple([(word + 0.5) * _UNIT for word in _EIGHT.unpack(digest[:32])])
+        state = (self._roots.get(purpose) or self._root(purpose)).copy()
+        state.update(_PAIR.pack(device, index))
+        return tuple([(word + 0.5) * _UNIT for word in _EIGHT.unpack_from(state.digest())])
 
     def generator(self, purpose: str, *key: int) -> np.random.Generator:
         """A numpy generator of its own for this purpose and key."""
@@ -46,10 +47,13 @@ class Streams:
         return int.from_bytes(digest[:8], "little") >> 1
 
     def _digest(self, purpose: str, message: bytes) -> bytes:
+        state = self._root(purpose).copy()
+        state.update(message)
+        return state.digest()
+
+    def _root(self, purpose: str) -> hashlib.blake2b:
         root = self._roots.get(purpose)
         if root is None:
             person = purpose.encode()[:16]
             root = self._roots[purpose] = hashlib.blake2b(key=self._key, person=person)
-        state = root.copy()
-        state.update(message)
-        return state.digest()
+        return root

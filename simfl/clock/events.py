@@ -35,7 +35,6 @@ class Alarm(simpy.Event):
 
     def __init__(self, env: Clock, call: Callable[[Any], None], value: Any) -> None:
         self.env = env
-        self.callbacks = [_ring]
         self._value = value
         self.call = call
 
@@ -46,6 +45,9 @@ class Alarm(simpy.Event):
 
 def _ring(alarm: Any) -> None:
     alarm.call(alarm._value)
+
+
+Alarm.callbacks = [_ring]  # one list for all: SimPy reads it, and clears it on the event alone
 
 
 class Clock(simpy.Environment):

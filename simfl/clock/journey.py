@@ -162,11 +162,17 @@ class Journeys:
         self._go_on(task)
 
     def _pass(self, task: Task, j: Journey, ends_s: list[float]) -> None:
+        """These legs are over: their seconds and, but for training, their bytes are booked."""
+        leg, leg_s = task.phase, j.leg_s
         for end_s in ends_s:
-            task.phase_s[task.phase] += end_s - j.leg_s
-            self._charge(task, task.phase, 1.0)
-            j.leg_s = end_s
-            task.phase += 1
+            task.phase_s[leg] += end_s - leg_s
+            if leg == DOWNLOAD:
+                task.moved_bytes[0] = task.down_bytes + FRAME_BYTES
+            elif leg == UPLOAD:
+                task.moved_bytes[1] = task.up_bytes + FRAME_BYTES
+            leg_s = end_s
+            leg += 1
+        task.phase, j.leg_s = leg, leg_s
 
     def _failed(self, task: Task) -> None:
         self.end(task, "lost", "drop-out")

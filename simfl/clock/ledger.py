@@ -128,6 +128,7 @@ class Ledger:
         radio_s = np.array(columns["download_s"]) + np.array(columns["upload_s"])
         train_s = np.array(columns["train_s"])
         columns["energy_j"] = power["train_w"][device] * train_s + power["radio_w"][device] * radio_s
-        columns["device_class"] = self._fleet.class_of(device)
+        classes = np.array(self._fleet.device_classes, dtype=object)
+        columns["device_class"] = classes[self._fleet.class_id[device]]
         self._append("tasks", columns)
         self._tasks = []

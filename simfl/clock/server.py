@@ -101,8 +101,8 @@ class Server:
         if self.over:  # nothing leaves any more; the serials refer to tasks that never were
             return list(range(self._serial, self._serial + len(chosen)))
         plan = zip(chosen, _each(epochs, len(chosen)), _each(steps, len(chosen)), strict=True)
-        for device, task_epochs, task_steps in plan:
-            task = self._open_task(int(device), task_epochs, task_steps, extras)
+        for device, its_epochs, its_steps in plan:
+            task = self._open_task(int(device), its_epochs, its_steps, extras)
             made.append(task.serial)
             if self._charged_s:
                 due_s = self._clock.now + self._charged_s
@@ -137,7 +137,10 @@ class Server:
         self.version += 1
         total = float(sum(change.weights.values()))
         self._ledger.version(self.version, used_s, staleness, total, self._charged_s)
-        self._publish(used_s)
+        if self._charged_s:
+            self._publish(used_s)
+        else:
+            self.published = (self.params, self.version)
         if self.version >= self._last_version:
             self.over = "versions"
         elif self._ledger.applied >= self._last_update:
@@ -211,16 +214,13 @@ class Server:
         return entry
 
     def _publish(self, due_s: float) -> None:
-        if due_s > self._clock.now:
-            ready = (self.params, self.version)
-            self._clock.at(due_s, Kind.STEP, 0, lambda _: setattr(self, "published", ready))
-        else:
-            self.published = (self.params, self.version)
+        ready = (self.params, self.version)
+        self._clock.at(due_s, Kind.STEP, 0, lambda _: setattr(self, "published", ready))
 
 
 def _each(values: Any, n: int) -> Iterable[Any]:
     """One value for each of n devices: a scalar is repeated, a sequence is taken as it is."""
-    if values is None or np.isscalar(values):
+    if values is None or isinstance(values, int | float | np.number):
         return repeat(values, n)
     each = np.asarray(values).tolist()
     if len(each) != n:

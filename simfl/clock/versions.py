@@ -13,10 +13,12 @@ class VersionStore:
         self.peak = 0  #: most versions alive at once
 
     def hold(self, version: int, params: Any) -> None:
-        entry = self._held.setdefault(version, [params, 0])
-        entry[1] += 1
-        if len(self._held) > self.peak:
-            self.peak = len(self._held)
+        entry = self._held.get(version)
+        if entry is None:
+            self._held[version] = [params, 1]
+            self.peak = max(self.peak, len(self._held))
+        else:
+            entry[1] += 1
 
     def release(self, version: int) -> None:
         entry = self._held[version]

@@ -6,6 +6,7 @@ the call that needs its result (`ready`, `deliver`, and for some codecs `lose`).
 
 from __future__ import annotations
 
+from math import nan
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,6 +49,9 @@ def size_up(task: Task, n: int, batch_size: int, flops: float) -> None:
     task.flops = flops * seen
 
 
+_UNKNOWN = (nan, nan)
+
+
 class TimingOnly:
     """No learning: the same clock, bytes and staleness, with nothing inside the messages.
 
@@ -84,8 +88,8 @@ class TimingOnly:
             examples=task.examples,
             steps=task.local_steps,
             epochs=task.epochs,
-            loss=float("nan"),
-            loss_rms=float("nan"),
+            loss=nan,
+            loss_rms=nan,
             dispatched_s=task.dispatched_s,
             arrived_s=task.ended_s,
             server=server,
@@ -95,7 +99,7 @@ class TimingOnly:
         """Nothing is kept."""
 
     def measure(self, update: Update, params: Any) -> tuple[float, float]:
-        return float("nan"), float("nan")
+        return _UNKNOWN
 
     def evaluate(self, params: Any) -> dict[str, float]:
         return {}

@@ -43,8 +43,11 @@ class ToyFleet:
     def __len__(self) -> int:
         return len(self.train_s)
 
-    def class_of(self, devices: np.ndarray) -> list[str]:
-        return ["toy"] * len(devices)
+    device_classes = ("toy",)
+
+    @property
+    def class_id(self) -> np.ndarray:
+        return np.zeros(len(self), dtype=np.int16)
 
 
 class Always:
