@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,18 +37,13 @@ class Store:
     """
 
     def __init__(self, folder: Path | None, at: Mapping[str, int] | None = None) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="simfl-") if folder is None else None
-        self.folder = Path(self._temporary.name if self._temporary else str(folder))
+        self.folder = Path(tempfile.mkdtemp(prefix="simfl-")) if folder is None else Path(folder)
+        self._remove = _removal(self, self.folder) if folder is None else None
         self._parts = self.folder / frames.PARTS
         self._held: dict[str, list[pa.Table]] = {table: [] for table in frames.TABLES}
         self._rows = dict.fromkeys(frames.TABLES, 0)
         self._count = dict(at) if at is not None else dict.fromkeys(frames.TABLES, 0)
         self._clear(keep=at is not None)
-
-    @property
-    def temporary(self) -> bool:
-        """True if the folder goes when this object goes."""
-        return self._temporary is not None
 
     def append(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """Adds rows to `tasks`, `evaluations` or `versions`; columns as in `frames.TABLES`."""
@@ -82,8 +78,8 @@ class Store:
 
     def close(self) -> None:
         """Removes a temporary folder now; does nothing to any other."""
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        if self._remove is not None:
+            self._remove()
 
     def _flush(self, table: str) -> None:
         if self._rows[table]:
@@ -107,6 +103,11 @@ class Store:
         stale = [f"{table}.parquet" for table in frames.TABLES] + [SUMMARY, MODEL]
         for name in stale if keep else [*stale, "devices.parquet"]:
             (self.folder / name).unlink(missing_ok=True)
+
+
+def _removal(owner: Store, folder: Path) -> weakref.finalize[..., Store]:
+    """Removes the folder when called, when its owner goes, or when the interpreter does."""
+    return weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
 
 
 def _stream(parts: Sequence[Path], plan: pa.Schema) -> Iterator[pa.Table]:
