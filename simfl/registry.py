@@ -33,6 +33,12 @@ class Registry:
                 return entry.value
         raise ScenarioError(f"{name!r} is not a {self.noun} {did_you_mean(name, self.names())}")
 
+    def name_of(self, target: str) -> str:
+        """The short name of a "module:Attribute", or the target itself if it has none."""
+        installed = {entry.value: entry.name for entry in self._installed()}
+        shipped = {where: name for name, where in self.shipped.items()}
+        return (installed | shipped).get(target, target)
+
     def get(self, name: str) -> Any:
         """The part itself. Raises ScenarioError when it is unknown or cannot be imported."""
         target = self.target(name)
@@ -42,7 +48,9 @@ class Registry:
         except InputError:
             raise
         except Exception as error:  # a third party's module may fail in any way
-            raise ScenarioError(f"{self.noun} {name!r}: cannot import {target} ({error})") from error
+            raise ScenarioError(
+                f"{self.noun} {name!r}: cannot import {target} ({error})"
+            ) from error
 
     def _installed(self) -> metadata.EntryPoints:
         return metadata.entry_points(group=self.group)

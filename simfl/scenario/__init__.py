@@ -1,0 +1,182 @@
+"""A scenario: one TOML file, validated to the last key, that says everything about a run.
+
+`load` reads a file (or a shipped scenario by name), lays it over the file that it `extends`,
+applies overrides and gives a frozen Scenario whose parts are ready to use. Every mistake is a
+ScenarioError of one paragraph with the key path and what would do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomli_w
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+
+from simfl.errors import InputError
+from simfl.fleet.table import Table
+from simfl.scenario import checks, parts, reading
+from simfl.scenario.complain import KeyPath, Problem, dotted, problems_of, shown
+from simfl.scenario.sections import (
+    EvaluateOptions,
+    FleetOptions,
+    Learning,
+    LearningOptions,
+    Name,
+    ServerOptions,
+    StopOptions,
+    TimingOptions,
+    WireOptions,
+)
+from simfl.units import Index
+
+__all__ = ["LearningOptions", "Scenario", "TimingOptions", "load", "parse"]
+
+
+Values = Annotated[list[Any], Field(min_length=1)]
+
+
+def _flat(sweep: Any) -> Any:
+    """`strategy.buffer = [5, 20]` means the same with and without quotes around the key."""
+    if not isinstance(sweep, dict):
+        return sweep
+    pairs = [(key, _flat(value)) for key, value in sweep.items()]
+    nested = [
+        (f"{k}.{inner}", v) for k, t in pairs if isinstance(t, dict) for inner, v in t.items()
+    ]
+    return dict([(k, v) for k, v in pairs if not isinstance(v, dict)] + nested)
+
+
+class Scenario(Table):
+    """Everything that a run depends on. `strategy` and the other parts are ready to use.
+
+    path: the file it came from, if any. foreign: dotted paths of code that it names.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    name: Name = "scenario"
+    seed: Index = 0
+    fleet: FleetOptions
+    server: ServerOptions = ServerOptions()
+    learning: Learning
+    strategy: Annotated[Any, parts.STRATEGY]
+    wire: WireOptions = WireOptions()
+    evaluate: EvaluateOptions = EvaluateOptions()
+    stop: StopOptions = StopOptions()
+    sweep: Annotated[dict[str, Values], BeforeValidator(_flat)] = Field(default_factory=dict)
+    extends: None = None  #: gone once the file has been read; here so that typos are caught
+
+    _path: Path | None = PrivateAttr(default=None)
+    _foreign: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def path(self) -> Path | None:
+        return self._path
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        return self._foreign
+
+    def resolved(self) -> dict[str, Any]:
+        """Every option as plain tables, defaults included; `parse` turns it back."""
+        table: dict[str, Any] = parts.plain(self)
+        return {key: value for key, value in table.items() if value != {}}
+
+    def to_toml(self) -> str:
+        """The resolved scenario as a file that reproduces the run."""
+        return tomli_w.dumps(self.resolved())
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits, equal for equal options wherever the data lies."""
+        table = self.resolved()
+        table["learning"].pop("data_dir", None)
+        text = json.dumps(table, sort_keys=True, default=str)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def _repr_html_(self) -> str:
+        kind = parts.kind_of(type(self.strategy))
+        head = f"<b>{self.name}</b>: {kind} on {self.fleet.devices} devices, seed {self.seed}"
+        body = html.escape(self.to_toml())
+        return f"<details><summary>{head}</summary><pre>{body}</pre></details>"
+
+
+def load(
+    path_or_name: str | Path,
+    overrides: Mapping[str, Any] | Iterable[str] = (),
+    seed: int | None = None,
+    *,
+    trusted: bool = True,
+) -> Scenario:
+    """The scenario of a file, or a shipped one by name, validated. Raises ScenarioError.
+
+    overrides: values by key path, as a mapping or as texts like "strategy.buffer=20".
+    trusted: False does not import code named by dotted path (see `Scenario.foreign`), so that
+    its options stay unchecked.
+    """
+    path = reading.find(path_or_name)
+    table = {"name": path.stem, **reading.read(path)}
+    changes = reading.overrides_of(overrides)
+    if seed is not None:
+        changes[("seed",)] = seed
+    for key, value in changes.items():
+        table = reading.override(table, key, value)
+    return _checked(table, str(path_or_name), path, changes, trusted)
+
+
+def parse(table: Mapping[str, Any], where: str = "scenario", path: Path | None = None) -> Scenario:
+    """The scenario that a table describes. Raises ScenarioError.
+
+    path: the file beside which device classes are looked for.
+    """
+    return _checked(dict(table), where, path, {}, trusted=True)
+
+
+def _checked(
+    table: dict[str, Any],
+    where: str,
+    path: Path | None,
+    changes: Mapping[KeyPath, Any],
+    trusted: bool,
+) -> Scenario:
+    context = parts.Reading(trusted)
+    try:
+        scenario = Scenario.model_validate(table, context=context)
+    except ValidationError as error:
+        raise _told(problems_of(error, Scenario, table), where, changes) from error
+    scenario._path, scenario._foreign = path, tuple(dict.fromkeys(context.foreign))
+    found = list(checks.problems(scenario)) or list(_sweep(scenario, table))
+    if found:
+        raise _told(found, where, changes)
+    return scenario
+
+
+def _sweep(scenario: Scenario, table: dict[str, Any]) -> Iterable[Problem]:
+    """Mistakes in the values of a sweep, each taken by itself."""
+    base = {key: value for key, value in table.items() if key != "sweep"}
+    for key, values in scenario.sweep.items():
+        for value in values:
+            try:
+                parse(_with(base, key, value), f"with {key} = {shown(value)}", scenario.path)
+            except InputError as error:
+                yield Problem(("sweep",), f": {error}", type(error))
+
+
+def _with(table: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    for path, one in reading.overrides_of({key: value}).items():
+        table = reading.override(table, path, one)
+    return table
+
+
+def _told(problems: list[Problem], where: str, changes: Mapping[KeyPath, Any]) -> InputError:
+    """The first problem as one paragraph, and how many more there are."""
+    first, others = problems[0], len(problems) - 1
+    guilty = [key for key in changes if key == first.path[: len(key)]]
+    at = f"{where} with {dotted(guilty[0])} overridden" if guilty else where
+    more = f" (and {others} more mistake{'s' * (others > 1)})" if others else ""
+    return first.error(f"{at}: {first}{more}")

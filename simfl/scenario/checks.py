@@ -1,0 +1,89 @@
+"""What no single section can see: whether the sections of a scenario fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simfl.errors import CatalogueError, ScenarioError
+from simfl.fleet.catalogue import catalogue_dirs, load_device, load_network
+from simfl.scenario.complain import Problem
+from simfl.scenario.sections import TimingOptions
+from simfl.wire.chain import chain
+
+if TYPE_CHECKING:
+    from simfl.scenario import Scenario
+
+# Options of strategies that say how many devices work at once.
+_AT_ONCE = ("cohort", "concurrency")
+
+
+def problems(scenario: Scenario) -> Iterator[Problem]:
+    """Everything that is wrong between the sections."""
+    yield from _stop(scenario)
+    yield from _timing(scenario)
+    yield from _strategy(scenario)
+    yield from _wire(scenario)
+    yield from classes(scenario, scenario.path and scenario.path.parent)
+
+
+def _stop(scenario: Scenario) -> Iterator[Problem]:
+    stop, evaluate = scenario.stop, scenario.evaluate
+    names = list(type(stop).model_fields)
+    if all(getattr(stop, name) is None for name in names):
+        yield Problem(("stop",), f": the run would never end: give at least one of {_and(names)}")
+    if stop.target is None:
+        return
+    where = ("stop", "target")
+    if (stop.target.accuracy is None) == (stop.target.loss is None):
+        yield Problem(where, ": give one of accuracy and loss, as in { accuracy = 0.9 }")
+    if isinstance(scenario.learning, TimingOptions):
+        yield Problem(where, ': cannot be met, since dataset = "none" learns nothing')
+    elif evaluate.every_s is None and evaluate.every_versions is None:
+        yield Problem(where, ": is never looked at; give evaluate.every_s or every_versions")
+
+
+def _timing(scenario: Scenario) -> Iterator[Problem]:
+    learning, devices = scenario.learning, scenario.fleet.devices
+    examples = learning.examples if isinstance(learning, TimingOptions) else 1
+    if isinstance(examples, tuple) and len(examples) != devices:
+        text = f" has {len(examples)} entries, expected one for each of {devices} devices"
+        yield Problem(("learning", "examples"), text)
+
+
+def _strategy(scenario: Scenario) -> Iterator[Problem]:
+    devices = scenario.fleet.devices
+    for name in _AT_ONCE:
+        asked = getattr(scenario.strategy, name, 0)
+        if isinstance(asked, int) and asked > devices:
+            yield Problem(
+                ("strategy", name),
+                f" = {asked} is impossible concurrency: the fleet has {devices} devices, and each "
+                f"has one task at a time; expected at most {devices}",
+            )
+
+
+def _wire(scenario: Scenario) -> Iterator[Problem]:
+    for direction in ("down", "up"):
+        try:
+            chain(getattr(scenario.wire, direction))
+        except ScenarioError as error:
+            yield Problem(("wire", direction), f": {error}")
+
+
+def classes(scenario: Scenario, beside: Path | None) -> Iterator[Problem]:
+    """Device and network classes that the catalogue does not have."""
+    dirs = catalogue_dirs(beside)
+    for i, group in enumerate(scenario.fleet.group):
+        for key, load in (("device", load_device), ("network", load_network)):
+            name = getattr(group, key)
+            if isinstance(name, str) and (key, name) != ("network", "none"):
+                try:
+                    load(name, dirs)
+                except CatalogueError as error:
+                    yield Problem(("fleet", "group", i, key), f": {error}", CatalogueError)
+
+
+def _and(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,165 @@
+"""Says what is wrong with a scenario: where, what was given, and what would do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from simfl.errors import InputError, ScenarioError, did_you_mean
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake. `text` goes on where the key path ends; `error` is what it is raised as."""
+
+    path: KeyPath
+    text: str
+    error: type[InputError] = ScenarioError
+
+    def __str__(self) -> str:
+        return f"{dotted(self.path)}{self.text}"
+
+    def below(self, *outer: str | int) -> Problem:
+        """The same mistake, seen from further out."""
+        return replace(self, path=(*outer, *self.path))
+
+
+def dotted(path: KeyPath) -> str:
+    """A key path as `--set` takes it: `fleet.group.0.count`."""
+    return ".".join(map(str, path))
+
+
+def shown(value: Any) -> str:
+    """A value as TOML would have it, or nearly so, on at most sixty characters."""
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def unknown(path: KeyPath, owner: str, options: Iterable[str]) -> Problem:
+    """A key that nobody reads."""
+    hint = did_you_mean(str(path[-1]), options)
+    return Problem(path, f" is not an option of {owner} {hint}")
+
+
+def carried(problems: Sequence[Problem]) -> PydanticCustomError:
+    """Problems as an error that pydantic takes along; `problems_of` finds them again."""
+    return PydanticCustomError("problems", "see context", {"problems": tuple(problems)})
+
+
+def problems_of(
+    error: ValidationError, model: type[BaseModel], data: Any, owner: str = ""
+) -> list[Problem]:
+    """What pydantic found, one problem for each key path, in the order of the model.
+
+    owner: what the outermost table is called; by default a section is called by its name.
+    """
+    found: dict[KeyPath, list[ErrorDetails]] = {}
+    for detail in error.errors(include_url=False):
+        missing = detail["type"] == "missing"
+        found.setdefault(_path_in(data, detail["loc"], missing), []).append(detail)
+    deepest = [p for p in found if not any(q[: len(p)] == p and q != p for q in found)]
+    return [one for path in deepest for one in _told(path, found[path], model, owner)]
+
+
+def _told(
+    path: KeyPath, details: list[ErrorDetails], model: type[BaseModel], owner: str
+) -> list[Problem]:
+    first = details[0]
+    kind, context = first["type"], first.get("ctx", {})
+    if kind == "problems":
+        return [problem.below(*path) for problem in context["problems"]]
+    if kind == "extra_forbidden":
+        whose = owner if owner and len(path) == 1 else _section(path)
+        return [unknown(path, whose, _options_at(model, path, first["loc"]))]
+    if kind == "missing":
+        return [Problem(path, " is missing")]
+    if kind == "value_error":
+        return [Problem(path, f": {context['error']}")]
+    if kind == "union_tag_not_found":
+        return [Problem((*path, "kind"), " is missing")]
+    if kind == "union_tag_invalid":
+        options = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
+        hint = did_you_mean(str(context["tag"]), options)
+        return [Problem((*path, "kind"), f" = {shown(context['tag'])} is not known {hint}")]
+    wanted = " or ".join(dict.fromkeys(_expected(detail) for detail in details))
+    return [Problem(path, f" = {shown(first['input'])}, expected {wanted}")]
+
+
+def _expected(detail: ErrorDetails) -> str:
+    words = _EXPECTED.get(detail["type"])
+    return words(detail.get("ctx", {})) if words else f"otherwise: {detail['msg']}"
+
+
+def _bound(words: str, key: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda context: f"a number {words} {context[key]:g}"
+
+
+def _just(words: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda context: words
+
+
+# How pydantic's error types read; what is not here is told in pydantic's own words.
+_EXPECTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    **dict.fromkeys(("int_type", "int_from_float"), _just("a whole number")),
+    **dict.fromkeys(("list_type", "tuple_type"), _just("a list")),
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), _just("a table")),
+    "float_type": _just("a number"),
+    "string_type": _just("text"),
+    "bool_type": _just("true or false"),
+    "finite_number": _just("a finite number"),
+    "greater_than": _bound("above", "gt"),
+    "greater_than_equal": _bound("not below", "ge"),
+    "less_than": _bound("below", "lt"),
+    "less_than_equal": _bound("not above", "le"),
+    "too_short": lambda context: f"at least {context['min_length']} of them",
+    "string_too_short": _just("text that is not empty"),
+    "string_pattern_mismatch": _just("letters, digits, and - _ . or spaces between them"),
+    "literal_error": lambda context: str(context["expected"]),
+}
+
+
+def _path_in(data: Any, loc: tuple[str | int, ...], missing: bool) -> KeyPath:
+    """The keys of `loc` that are really in the data: pydantic adds names of union members."""
+    path: list[str | int] = []
+    for i, key in enumerate(loc):
+        inside = isinstance(data, Mapping) and key in data
+        if inside or (isinstance(data, list) and isinstance(key, int) and key < len(data)):
+            path.append(key)
+            data = data[key]
+        elif missing and i == len(loc) - 1:
+            path.append(key)
+    return tuple(path)
+
+
+def _options_at(model: type[BaseModel], path: KeyPath, loc: tuple[str | int, ...]) -> list[str]:
+    """The keys that the table holding the last key of path may have."""
+    tables = [model]
+    for key in path[:-1]:
+        if isinstance(key, str):
+            inner = [table.model_fields[key] for table in tables if key in table.model_fields]
+            tables = [table for field in inner for table in tables_in(field.annotation)]
+    chosen = [table for table in tables if {table.__name__, _kind(table)} & set(loc)]
+    return sorted({name for table in chosen or tables for name in table.model_fields})
+
+
+def tables_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [table for inner in get_args(annotation) for table in tables_in(inner)]
+
+
+def _kind(table: type[BaseModel]) -> Any:
+    return table.model_fields["kind"].default if "kind" in table.model_fields else None
+
+
+def _section(path: KeyPath) -> str:
+    names = [key for key in path[:-1] if isinstance(key, str)]
+    return f"[{'.'.join(names)}]" if names else "a scenario"

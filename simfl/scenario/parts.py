@@ -1,0 +1,214 @@
+"""Parts: what a scenario names by `kind`, and the options that go with it.
+
+A part is written `{ kind = "proximal", mu = 0.1 }`, or just `"proximal"`. Its class is a frozen
+dataclass found through a Registry; the types of its fields are the schema, bounds included. A
+field of one part that holds another is known by its type: see `FAMILIES`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Strict, ValidationError, create_model
+from pydantic_core import core_schema
+
+from simfl.errors import InputError, ScenarioError
+from simfl.registry import Registry
+from simfl.scenario.complain import Problem, carried, problems_of, shown
+from simfl.strategy.base import LocalRule
+from simfl.strategy.optimiser import ServerOptimiser
+from simfl.strategy.selection import Selection
+from simfl.strategy.weighting import Weighting
+from simfl.wire.codec import Codec
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A function named by dotted path with its options, or any part that was not imported."""
+
+    kind: str
+    options: Mapping[str, Any]
+    function: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
+
+    def __call__(self, *args: Any) -> Any:
+        """Calls the function as a shipped part is called, its options last."""
+        if self.function is None:
+            raise ScenarioError(f"{self.kind} was not imported, so it cannot be used")
+        return self.function(*args, **self.options)
+
+
+@dataclass
+class Reading:
+    """What a scenario may do while it is read, and what it asked for."""
+
+    trusted: bool = True  #: may dotted paths be imported?
+    foreign: list[str] = field(default_factory=list)  #: the dotted paths met
+
+
+@dataclass(frozen=True)
+class Family:
+    """The parts that can stand behind one key; as an annotation, it makes them from tables.
+
+    home: "module:NAME" of the registry, imported at first use. duty: what every part can do.
+    """
+
+    home: str
+    duty: str = "__call__"
+
+    @property
+    def registry(self) -> Registry:
+        module, _, name = self.home.partition(":")
+        registry: Registry = getattr(importlib.import_module(module), name)
+        return registry
+
+    def make(self, given: Any, reading: Reading) -> Any:
+        """The part that a table describes. Raises PydanticCustomError with all its problems."""
+        if not isinstance(given, str | dict):
+            if hasattr(given, self.duty):
+                return given  # made in Python
+            raise carried([Problem((), f" = {shown(given)}, expected {self._wanted()}")])
+        table = {"kind": given} if isinstance(given, str) else given
+        kind, options = table.get("kind"), {k: v for k, v in table.items() if k != "kind"}
+        if not isinstance(kind, str):
+            raise carried([Problem(("kind",), f" is missing: expected {self._wanted()}")])
+        try:
+            return self._named(kind, options, reading)
+        except InputError as error:
+            path = ("kind",) if isinstance(given, dict) else ()
+            raise carried([Problem(path, f": {error}")]) from error
+
+    def _named(self, kind: str, options: dict[str, Any], reading: Reading) -> Any:
+        if ":" in kind:
+            reading.foreign.append(kind)
+            if not reading.trusted:
+                return Foreign(kind, options)
+        part = self.registry.get(kind)
+        if not isinstance(part, type) and self.duty == "__call__" and callable(part):
+            return Foreign(kind, options, part)
+        if not isinstance(part, type) or not hasattr(part, self.duty):
+            raise ScenarioError(f"{kind!r} is no {self.registry.noun}: it has no `{self.duty}`")
+        return build(part, kind, options, reading)
+
+    def _wanted(self) -> str:
+        names = ", ".join(self.registry.names())
+        return f"the name of a {self.registry.noun}, or a table with its `kind` ({names})"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.with_info_plain_validator_function(
+            lambda given, info: self.make(given, info.context)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"$ref": f"#/$defs/{self.registry.noun}"}
+
+
+STRATEGY = Family("simfl.strategy:STRATEGIES", "step")
+CODEC = Family("simfl.wire:CODECS", "encode")
+DATASET = Family("simfl.learn.data:DATASETS")
+PARTITION = Family("simfl.learn.partition:PARTITIONS")
+MODEL = Family("simfl.learn.models:MODELS")
+
+#: Which family a field of this type takes its part from.
+FAMILIES: dict[type, Family] = {
+    LocalRule: Family("simfl.strategy:LOCAL_RULES", "report"),
+    Selection: Family("simfl.strategy:SELECTIONS", "choose"),
+    Weighting: Family("simfl.strategy:WEIGHTINGS"),
+    ServerOptimiser: Family("simfl.strategy:SERVER_OPTIMISERS", "step"),
+    Codec: CODEC,
+}
+ALL = (STRATEGY, *FAMILIES.values(), DATASET, PARTITION, MODEL)
+
+
+def build(part: type, kind: str, options: dict[str, Any], reading: Reading) -> Any:
+    """An instance of the part. Raises PydanticCustomError with all problems of its options."""
+    model = options_model(part)
+    try:
+        checked = model.model_validate(options, context=reading)
+    except ValidationError as error:
+        raise carried(problems_of(error, model, options, owner=kind)) from error
+    try:
+        return part(**{name: getattr(checked, name) for name in checked.model_fields_set})
+    except (InputError, ValueError, TypeError) as error:  # from the part's own checks
+        raise carried([Problem((), f": {error}")]) from error
+
+
+@cache
+def options_model(part: type) -> type[BaseModel]:
+    """The options of a part's class as a strict model. Raises ScenarioError."""
+    try:
+        hints = get_type_hints(part, include_extras=True)
+        plan = {f.name: (_as_written(hints[f.name]), _default(f)) for f in option_fields(part)}
+        return create_model(part.__name__, __config__=_STRICT, **plan)  # type: ignore[call-overload]
+    except (pydantic.errors.PydanticUserError, NameError) as error:
+        message = str(error).partition("\n")[0]
+        raise ScenarioError(
+            f"{part.__qualname__} has options no scenario can hold: {message}"
+        ) from error
+
+
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+
+
+def option_fields(part: Any) -> list[Field[Any]]:
+    """The fields of a part (class or instance) that are options; none if it is no dataclass."""
+    return [f for f in fields(part) if f.init] if is_dataclass(part) else []
+
+
+def plain(value: Any) -> Any:
+    """Options as TOML holds them: tables, lists and scalars. What is not set is left out."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, BaseModel):
+        names = sorted(type(value).model_fields, key=lambda name: name != "kind")
+        return plain({name: getattr(value, name) for name in names})
+    if isinstance(value, Foreign):
+        return plain({"kind": value.kind, **value.options})
+    options = {f.name: getattr(value, f.name) for f in option_fields(value)}
+    return plain({"kind": kind_of(type(value)), **options})
+
+
+def kind_of(part: type) -> str:
+    """The name under which a scenario finds this class."""
+    target = f"{part.__module__}:{part.__qualname__}"
+    loaded = [family.registry for family in ALL if family.home.partition(":")[0] in sys.modules]
+    names = (registry.name_of(target) for registry in loaded)
+    return next((name for name in names if name != target), target)
+
+
+def _as_written(annotation: Any) -> Any:
+    """The annotation with families in place of their base classes, and tuples taken from lists."""
+    if isinstance(annotation, type) and annotation in FAMILIES:
+        return Annotated[Any, FAMILIES[annotation]]
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return Annotated[_as_written(args[0]), *args[1:]]
+    if origin in (Union, UnionType):
+        return Union[*(_as_written(arg) for arg in args)]
+    if origin is tuple:
+        items = tuple(arg if arg is ... else _as_written(arg) for arg in args)
+        return Annotated[tuple[items], Strict(False)]  # type: ignore[valid-type]
+    return annotation
+
+
+def _default(option: Field[Any]) -> Any:
+    """The field's default for pydantic; a part is told to the JSON Schema as its table."""
+    if option.default_factory is not MISSING:
+        return pydantic.Field(default_factory=option.default_factory)
+    default = option.default
+    if default is MISSING:
+        return ...
+    if type(default) in FAMILIES or isinstance(default, tuple(FAMILIES)):
+        shown_as = {"default": plain(default)}
+        return pydantic.Field(default_factory=lambda: default, json_schema_extra=shown_as)
+    return default

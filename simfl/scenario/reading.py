@@ -1,0 +1,136 @@
+"""From a file, its parent and overrides to one plain table. Nothing is validated here."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from simfl.errors import ScenarioError, did_you_mean
+from simfl.scenario.complain import KeyPath, dotted, shown
+
+Table = dict[str, Any]
+
+
+def shipped_dir() -> Path:
+    """The folder of shipped scenarios: in the installed package, or in a source checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "_catalogue" / "scenarios"
+    return installed if installed.is_dir() else package.parent / "scenarios"
+
+
+def shipped_names() -> list[str]:
+    """Names of the shipped scenarios: "quickstart", "strategies/fedbuff"."""
+    folder = shipped_dir()
+    found = sorted(folder.rglob("*.toml"))
+    return [path.relative_to(folder).with_suffix("").as_posix() for path in found]
+
+
+def find(path_or_name: str | Path) -> Path:
+    """The file meant by a path or by the name of a shipped scenario. Raises ScenarioError."""
+    path = Path(path_or_name)
+    if path.is_file():
+        return path
+    name = path.as_posix().removesuffix(".toml")
+    if name in (names := shipped_names()):
+        return shipped_dir() / f"{name}.toml"
+    raise ScenarioError(
+        f"{path_or_name}: no such file, and no shipped scenario of that name "
+        f"{did_you_mean(name, names)}"
+    )
+
+
+def read(path: Path, children: tuple[Path, ...] = ()) -> Table:
+    """The tables of a file, laid over those of the file that it extends. Raises ScenarioError."""
+    path = path.resolve()
+    if path in children:
+        circle = " -> ".join(p.name for p in (*children[children.index(path) :], path))
+        raise ScenarioError(f"{children[0]}: extends itself ({circle})")
+    table = _parsed(path)
+    learning = table.get("learning")
+    if isinstance(learning, dict) and isinstance(learning.get("data_dir"), str):
+        learning["data_dir"] = str(path.parent / learning["data_dir"])
+    if "extends" not in table:
+        return table
+    parent = table.pop("extends")
+    if not isinstance(parent, str) or not (path.parent / parent).is_file():
+        raise ScenarioError(
+            f"{path}: extends = {shown(parent)}, expected the path of a scenario file, relative to "
+            f"{path.parent}"
+        )
+    return merged(read(path.parent / parent, (*children, path)), table)
+
+
+def merged(below: Table, above: Table) -> Table:
+    """Tables merge key by key; every other value, lists included, replaces what was there."""
+    result = dict(below)
+    for key, value in above.items():
+        old = below.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = merged(old, value)
+        result[key] = value
+    return result
+
+
+def overrides_of(given: Mapping[str, Any] | Iterable[str]) -> dict[KeyPath, Any]:
+    """Values by key path, from a mapping or from texts like "strategy.buffer=20"."""
+    pairs = given.items() if isinstance(given, Mapping) else map(_split, given)
+    return {tuple(_key(word) for word in key.split(".")): value for key, value in pairs}
+
+
+def override(table: Table, path: KeyPath, value: Any) -> Table:
+    """A copy of the table in which the value stands at this path. Raises ScenarioError."""
+    changed: Table = _put(table, path, 0, value)
+    return changed
+
+
+def _put(here: Any, path: KeyPath, depth: int, value: Any) -> Any:
+    if depth == len(path):
+        return value
+    key = path[depth]
+    if isinstance(here, list):
+        if not isinstance(key, int) or key >= len(here):
+            known = f"0 to {len(here) - 1}" if here else "none, it is empty"
+            raise ScenarioError(
+                f"override {dotted(path)}: {dotted(path[:depth])} is a list and has no entry "
+                f"{key} (entries: {known})"
+            )
+        return [_put(v, path, depth + 1, value) if i == key else v for i, v in enumerate(here)]
+    if not isinstance(here, dict):
+        raise ScenarioError(
+            f"override {dotted(path)}: {dotted(path[:depth])} = {shown(here)} is not a table; "
+            f"replace it as a whole, as in {dotted(path[:depth])}={{ kind = ... }}"
+        )
+    return {**here, str(key): _put(here.get(str(key), {}), path, depth + 1, value)}
+
+
+def _split(text: str) -> tuple[str, Any]:
+    key, equals, value = (word.strip() for word in text.partition("="))
+    if not equals or not all(key.split(".")):
+        raise ScenarioError(f"override {text!r}, expected key.path=value")
+    return key, _value(value)
+
+
+def _value(text: str) -> Any:
+    """The text as a TOML value if it is one, else as it stands."""
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return table["value"] if set(table) == {"value"} else text
+
+
+def _key(word: str) -> str | int:
+    return int(word) if word.isdecimal() else word
+
+
+def _parsed(path: Path) -> Table:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ScenarioError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"{path}: not UTF-8 (byte {error.start})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"{path}: not valid TOML: {error}") from error

@@ -1,0 +1,129 @@
+"""The sections of a scenario and their options. Bounds are in the types; units in the names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Strict, StringConstraints, Tag
+
+from simfl.fleet.options import GroupOptions
+from simfl.fleet.table import Table
+from simfl.scenario import parts
+from simfl.units import Count, Duration, Fraction, NonNegative, Positive, Rate, Share
+
+if TYPE_CHECKING:
+    from simfl.learn.jobs import TrainingOptions
+
+#: Names become folders, on every system.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_. -]*[A-Za-z0-9_-])?$")]
+
+
+class FleetOptions(Table):
+    """[fleet]: the groups, one after another; devices are numbered in this order."""
+
+    group: Annotated[list[GroupOptions], Field(min_length=1)]
+
+    @property
+    def devices(self) -> int:
+        """How many there are altogether."""
+        return sum(group.count for group in self.group)
+
+
+class ServerOptions(Table):
+    """[server]: caps on the sums of all downloads and of all uploads, none by default.
+
+    sharing: "max-min" divides a cap among the transfers of the moment, "none" leaves every
+    transfer its device's own rate. gflops: speed of what a strategy computes on the server.
+    """
+
+    down_mbps: Rate | None = None
+    up_mbps: Rate | None = None
+    sharing: Literal["none", "max-min"] = "none"
+    gflops: Rate = 100.0
+
+
+class LearningOptions(Table):
+    """[learning]: what is learnt, who holds which examples, and local SGD.
+
+    data_dir: folder of data sets; a relative one starts at the scenario's own folder.
+    """
+
+    dataset: Annotated[Any, parts.DATASET]
+    data_dir: str | None = None
+    partition: Annotated[Any, parts.PARTITION] = Field(default="iid", validate_default=True)
+    model: Annotated[Any, parts.MODEL]
+    batch_size: Count = 10
+    lr: Positive = 0.05
+    momentum: Fraction = 0.0
+    weight_decay: NonNegative = 0.0
+    clip_norm: Positive | None = None
+    lr_decay: Share = 1.0
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+
+    @property
+    def training(self) -> TrainingOptions:
+        """The options of local SGD, as trainers take them."""
+        from simfl.learn.jobs import TrainingOptions
+
+        names = [option.name for option in parts.option_fields(TrainingOptions)]
+        return TrainingOptions(**{name: getattr(self, name) for name in names})
+
+
+class TimingOptions(Table):
+    """[learning] with dataset = "none": the same clock and bytes, and nothing is learnt.
+
+    parameters: of the model that is sent. examples: on each device, one number or one for each.
+    flops_per_example: of training on one example (forward and backward).
+    """
+
+    dataset: Literal["none"]
+    parameters: Count
+    examples: Count | Annotated[tuple[Count, ...], Strict(False)]
+    flops_per_example: NonNegative
+    batch_size: Count = 10
+
+
+class WireOptions(Table):
+    """[wire]: the codecs of either direction, applied in this order; dense float32 by default."""
+
+    down: Annotated[tuple[Annotated[Any, parts.CODEC], ...], Strict(False)] = ()
+    up: Annotated[tuple[Annotated[Any, parts.CODEC], ...], Strict(False)] = ()
+
+
+class EvaluateOptions(Table):
+    """[evaluate]: every so many virtual seconds, every so many versions, or both."""
+
+    every_s: Duration | None = None
+    every_versions: Count | None = None
+    at_start: bool = True
+
+
+class TargetOptions(Table):
+    """[stop] target: an accuracy to reach or a loss to fall to, as evaluated."""
+
+    accuracy: Fraction | None = None
+    loss: NonNegative | None = None
+
+
+class StopOptions(Table):
+    """[stop]: the run ends at the first that is met. wall_s: seconds of the simulating machine."""
+
+    after_s: Duration | None = None
+    versions: Count | None = None
+    updates: Count | None = None
+    target: TargetOptions | None = None
+    wall_s: Duration | None = None
+
+
+def _what_is_learnt(learning: Any) -> str:
+    dataset = learning.get("dataset") if isinstance(learning, dict) else None
+    timing = dataset == "none" or isinstance(learning, TimingOptions)
+    return (TimingOptions if timing else LearningOptions).__name__
+
+
+#: What `learning` may be.
+Learning = Annotated[
+    Annotated[LearningOptions, Tag("LearningOptions")]
+    | Annotated[TimingOptions, Tag("TimingOptions")],
+    Discriminator(_what_is_learnt),
+]
