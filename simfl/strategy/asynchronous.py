@@ -40,7 +40,7 @@ class Asynchronous(Options):
         return 1
 
     def init(self, params: Any) -> State:
-        # flying: serial -> version of the tasks not heard of yet, oldest first.
+        # flying: serial -> (device, version) of the tasks not heard of yet, oldest first.
         return {**super().init(params), "pending": [], "flying": {}}
 
     def step(self, state: State, server: Server, updates: list[Update]) -> Wait:
@@ -54,6 +54,10 @@ class Asynchronous(Options):
         self.flush(state, server)
         if self.dispatch == "after":
             self.fill(state, server, done)
+        return self.wait(state, server)
+
+    def wait(self, state: State, server: Server) -> Wait:
+        """When to be asked again."""
         return Wait(arrivals=1)
 
     def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
@@ -64,7 +68,7 @@ class Asynchronous(Options):
         """Folds full buffers for as long as there are any."""
         while ready := self.ready(state, server):
             state["pending"] = state["pending"][len(ready) :]
-            server.apply(self.stepped(state, self.fold(state, server, ready)))
+            server.apply(self.stepped(state, ready, self.fold(state, server, ready)))
 
     def ready(self, state: State, server: Server) -> list[Update]:
         """The updates that are to be folded now, first come first; none: not yet."""
@@ -84,13 +88,16 @@ class Asynchronous(Options):
         """Brings the tasks in flight back up to `concurrency`."""
         wanted = self.concurrency - server.in_flight
         devices = server.sample(wanted, among=done) if self.refill == "same" and done else []
-        serials = self.ask(state, server, devices)
-        serials += self.ask(state, server, self.choose(state, server, wanted - len(devices)))
-        state["flying"].update(dict.fromkeys(serials, server.version))
+        self._send(state, server, devices)
+        self._send(state, server, self.choose(state, server, wanted - len(devices)))
 
     def ask(self, state: State, server: Server, devices: list[int]) -> list[int]:
         """Sends work to these devices; returns the serials of their tasks."""
         return server.dispatch(devices, **self.work)
+
+    def _send(self, state: State, server: Server, devices: list[int]) -> None:
+        for serial, device in zip(self.ask(state, server, devices), devices, strict=True):
+            state["flying"][serial] = (device, server.version)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +114,6 @@ class Buffered(Asynchronous):
     def ready(self, state: State, server: Server) -> list[Update]:
         if self.max_staleness is None or self.on_stale == "drop":
             return super().ready(state, server)
-        oldest = next(iter(state["flying"].values()), server.version)
+        _, oldest = next(iter(state["flying"].values()), (-1, server.version))
         allowed = server.version + 1 - oldest <= self.max_staleness
         return list(state["pending"]) if allowed and len(state["pending"]) >= self.goal else []

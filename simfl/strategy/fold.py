@@ -70,7 +70,7 @@ def mixed(update: Update, server: Server, alpha: float) -> Change:
 
 def whole(delta: Any, base: Any) -> Any:
     """The delta in the layout of base: zero where a device sent nothing."""
-    layout = getattr(delta, "layout", None)
+    layout = _layout(delta)
     if layout is None or layout == base.layout:
         return delta
     flat = base.flat * 0.0
@@ -85,7 +85,7 @@ def scaled(change: Change, lr: float) -> Change:
     Running statistics keep their plain average: they are no direction to go further in.
     """
     delta = change.delta
-    layout = getattr(delta, "layout", None)
+    layout = _layout(delta)
     if layout is None or layout.trainable == layout.size:
         return change * lr
     flat = delta.flat.clone()
@@ -100,8 +100,14 @@ _OF: dict[str, Callable[[Update], float]] = {
 }
 
 
+def _layout(delta: Any) -> Any:
+    """The layout of Params; None for the rest (a bare tensor's `layout` is about memory)."""
+    layout = getattr(delta, "layout", None)
+    return layout if hasattr(layout, "slices") else None
+
+
 def _is_partial(update: Update) -> bool:
-    layout = getattr(update.delta, "layout", None)
+    layout = _layout(update.delta)
     return layout is not None and layout != update.base.layout
 
 

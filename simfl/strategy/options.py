@@ -57,7 +57,12 @@ class Options:
         """Up to n devices for the next tasks."""
         return self.selection.choose(state["selection"], server, n) if n > 0 else []
 
-    def stepped(self, state: State, change: Change) -> Change:
-        """What is applied: the fold, through the server optimiser, times the server rate."""
+    def rate(self, updates: Sequence[Update]) -> float:
+        """The server's rate for a step on these updates."""
+        return self.server_lr
+
+    def stepped(self, state: State, updates: Sequence[Update], change: Change) -> Change:
+        """What is applied: the fold of updates, through the server optimiser, times the rate."""
+        lr = self.rate(updates)
         state["optimiser"], delta = self.server_optimiser.step(state["optimiser"], change.delta)
-        return scaled(change.with_delta(delta), self.server_lr)
+        return scaled(change.with_delta(delta), lr)

@@ -39,7 +39,7 @@ class FedAvg(Options):
     def step(self, state: State, server: Server, updates: list[Update]) -> Wait:
         self.observe(state, server, updates)
         if updates:
-            server.apply(self.stepped(state, self.fold(state, server, updates)))
+            server.apply(self.stepped(state, updates, self.fold(state, server, updates)))
         self.ask(state, server, self.cohort)
         return Wait()
 
@@ -99,7 +99,8 @@ class OverSelect(FedAvg):
         if asked and self.on_surplus == "cancel":
             server.cancel(asked.values(), cause)
         if reported and len(reported) >= ceil(self.min_fraction * self.cohort):
-            server.apply(self.stepped(state, self.fold(state, server, reported)))
+            change = self.fold(state, server, reported)
+            server.apply(self.stepped(state, reported, change))
         else:
             server.discard(reported, "abandoned round")
         state["reported"], state["asked"] = [], {}

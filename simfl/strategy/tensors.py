@@ -26,3 +26,8 @@ def filled(params: Any, value: float) -> Any:
     if isinstance(params, Nothing):
         return params
     return params.like(params.flat.new_full(params.flat.shape, value))
+
+
+def trained(params: Any) -> Any:
+    """The trained elements as one (T,) tensor."""
+    return params if isinstance(params, Nothing) else params.trained
