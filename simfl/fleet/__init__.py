@@ -1,0 +1,1 @@
+"""WHO: the devices, their speed, links, presence and faults. Knows no clock and no learning."""

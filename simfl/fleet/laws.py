@@ -1,0 +1,140 @@
+"""How long local work takes: a law in seconds given in place, or a rate in FLOP/s.
+
+A law turns one uniform draw into seconds by its inverse distribution function, so a task meets
+the same luck under every strategy. `spread_sigma` is the natural-log spread between the devices
+of a group; the law itself is that of the group's median device.
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from simfl.fleet.table import Table
+from simfl.streams import normal
+from simfl.units import GFLOPS, Duration, NonNegative, Positive, Seconds
+
+
+class Law(Table):
+    """Seconds of each task whatever its work, or (`per = "step"`) of each mini-batch step."""
+
+    per: Literal["task", "step"] = "task"
+    spread_sigma: NonNegative = 0.0
+
+    def draw(self, u: float) -> float:
+        """Seconds at the quantile u in (0, 1)."""
+        raise NotImplementedError
+
+    def mean(self) -> float:
+        """Expectation of `draw`."""
+        raise NotImplementedError
+
+    def seconds(self, flops: float, steps: int, u: float) -> float:
+        """Seconds of one task of the median device."""
+        return self.draw(u) if self.per == "task" else steps * self.draw(u)
+
+    def expected_s(self, flops: Any, steps: Any) -> Any:
+        """Expectation of `seconds`, for numbers and arrays of numbers alike."""
+        return self.mean() + 0.0 * steps if self.per == "task" else steps * self.mean()
+
+
+class Constant(Law):
+    """Always `s` seconds."""
+
+    kind: Literal["constant"] = "constant"
+    s: Seconds
+
+    def draw(self, u: float) -> float:
+        return self.s
+
+    def mean(self) -> float:
+        return self.s
+
+
+class Exponential(Law):
+    """Exponential seconds with mean `mean_s`."""
+
+    kind: Literal["exponential"] = "exponential"
+    mean_s: Duration
+
+    def draw(self, u: float) -> float:
+        return -self.mean_s * log(u)
+
+    def mean(self) -> float:
+        return self.mean_s
+
+
+class LogNormal(Law):
+    """Log-normal seconds: median `median_s`, natural-log standard deviation `sigma`."""
+
+    kind: Literal["lognormal"] = "lognormal"
+    median_s: Duration
+    sigma: NonNegative
+
+    def draw(self, u: float) -> float:
+        return self.median_s * exp(self.sigma * normal(u))
+
+    def mean(self) -> float:
+        return self.median_s * exp(0.5 * self.sigma**2)
+
+
+class Uniform(Law):
+    """Seconds uniform between `low_s` and `high_s`."""
+
+    kind: Literal["uniform"] = "uniform"
+    low_s: Seconds
+    high_s: Seconds
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Uniform:
+        if self.low_s > self.high_s:
+            raise ValueError(f"low_s = {self.low_s:g} is above high_s = {self.high_s:g}")
+        return self
+
+    def draw(self, u: float) -> float:
+        return self.low_s + (self.high_s - self.low_s) * u
+
+    def mean(self) -> float:
+        return 0.5 * (self.low_s + self.high_s)
+
+
+class FlopRate(Table):
+    """Seconds by work: (step_overhead_s * steps + flops / rate) * exp(jitter_sigma * normal).
+
+    The jitter is drawn once for each task and has median 1.
+    """
+
+    kind: Literal["rate"] = "rate"
+    gflops: Positive
+    spread_sigma: NonNegative = 0.0
+    jitter_sigma: NonNegative = 0.0
+    step_overhead_s: Seconds = 0.0
+
+    def seconds(self, flops: float, steps: int, u: float) -> float:
+        """Seconds of one task of the median device."""
+        work_s = self._work_s(flops, steps)
+        return work_s * exp(self.jitter_sigma * normal(u)) if self.jitter_sigma else work_s
+
+    def expected_s(self, flops: Any, steps: Any) -> Any:
+        """Expectation of `seconds`, for numbers and arrays of numbers alike."""
+        return self._work_s(flops, steps) * exp(0.5 * self.jitter_sigma**2)
+
+    def _work_s(self, flops: Any, steps: Any) -> Any:
+        return self.step_overhead_s * steps + flops / (self.gflops * GFLOPS)
+
+
+def _named(table: Any) -> Any:
+    """`{ gflops = 5.0 }` needs no kind."""
+    if isinstance(table, dict) and "gflops" in table:
+        return {"kind": "rate", **table}
+    return table
+
+
+#: What `compute` may be.
+ComputeOptions = Annotated[
+    Constant | Exponential | LogNormal | Uniform | FlopRate,
+    Field(discriminator="kind"),
+    BeforeValidator(_named),
+]
