@@ -44,14 +44,8 @@ def staleness_ecdf(runs: Runs, *, ax: Axes | None = None) -> Axes:
     frames = style.frames_of(runs, "tasks")
     ax = style.dressed(ax)
     for i, (name, tasks) in enumerate(frames.items()):
-        ax.ecdf(
-            staleness_of(tasks),
-            compress=True,
-            color=style.colour(i),
-            ls=style.dash(i),
-            lw=1.8,
-            label=name,
-        )
+        look = {"color": style.colour(i), "linestyle": style.dash(i), "linewidth": 1.8}
+        ax.step(*_ecdf(staleness_of(tasks)), where="post", label=name, **look)
     style.whole(ax.xaxis, LABELS["staleness"])
     style.in_percent(ax.yaxis, LABELS["share_of_updates"])
     ax.set_ylim(0, 1.02)
@@ -108,6 +102,16 @@ def staleness_heatmap(
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8)
     return ax
+
+
+def _ecdf(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Corners of the empirical distribution function, from 0: one step for each value.
+
+    matplotlib's own `ecdf` keeps a point per update, and compressed it misses the tops of steps.
+    """
+    x, counts = np.unique(values, return_counts=True)
+    share = np.cumsum(counts) / max(len(values), 1)
+    return np.concatenate([x[:1], x]), np.concatenate([0 * share[:1], share])
 
 
 def _edges(highest: float) -> np.ndarray:
