@@ -112,7 +112,8 @@ class Kernel:
         self.clock.at(self.plan.limits.after_s, Kind.STOP, 0, self._stop, "after_s")
         self._step_soon()
         self._play()
-        self._finish()
+        if self._evaluated_version != self.server.published[1]:
+            self._evaluate()
         return self.reason
 
     # The loop.
@@ -150,14 +151,13 @@ class Kernel:
     def _stop(self, reason: str) -> None:
         self.reason = self.reason or reason
 
-    def _finish(self) -> None:
-        """Evaluates the final model and writes down what is still open."""
-        if self._evaluated_version != self.server.published[1]:
-            self._evaluate()
+    def close(self) -> None:
+        """Writes down what is still open, however the run ended."""
         for serial, (task, update) in sorted(self.server.open.items()):
             self.ledger.close(task, "discarded", cause="unused at the end", loss=update.loss)
             del self.server.open[serial]
-        for task in self.server.tasks.values():
+        flying, self.server.tasks = self.server.tasks, {}
+        for task in flying.values():
             self.server.journeys.book(task)
             task.ended_s = self.clock.now
             self.ledger.count(task)

@@ -132,6 +132,7 @@ def play(fleet, strategy, *, seed=1, workload=None, plan=None, **limits):
     plan = plan or Plan(limits=Limits(**limits))
     kernel = Kernel(fleet, workload, strategy, Streams(seed), plan, append)
     kernel.run()
+    kernel.close()
     tasks = rows.get("tasks", {"task": []})
     kernel.rows = [
         {name: tasks[name][i] for name in tasks} for i in range(len(tasks["task"]))

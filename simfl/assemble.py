@@ -1,0 +1,155 @@
+"""From a scenario's options to the parts that the kernel plays with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simfl.clock.kernel import Limits, Plan
+from simfl.clock.workload import TimingOnly, Workload
+from simfl.fleet.build import build as build_fleet
+from simfl.fleet.catalogue import catalogue_dirs
+from simfl.fleet.columns import Fleet
+from simfl.scenario import LearningOptions, Scenario, TimingOptions
+from simfl.streams import Streams
+from simfl.units import GFLOPS, MBPS
+from simfl.wire.chain import chain
+from simfl.wire.codec import Codec
+
+
+def fleet_of(scenario: Scenario, streams: Streams) -> Fleet:
+    """All devices. Raises CatalogueError."""
+    beside = scenario.path.parent if scenario.path else None
+    return build_fleet(scenario.fleet.group, streams, catalogue_dirs(beside))
+
+
+def plan_of(scenario: Scenario) -> Plan:
+    """When the run stops and is evaluated, and what the server can carry."""
+    stop, server, evaluate = scenario.stop, scenario.server, scenario.evaluate
+    target = {} if stop.target is None else stop.target.model_dump(exclude_none=True)
+    limits = Limits(
+        after_s=_or_inf(stop.after_s),
+        versions=stop.versions,
+        updates=stop.updates,
+        target=target,
+        wall_s=_or_inf(stop.wall_s),
+    )
+    return Plan(
+        limits=limits,
+        shared_links=server.sharing == "max-min",
+        down_rate=_or_inf(server.down_mbps) * MBPS,
+        up_rate=_or_inf(server.up_mbps) * MBPS,
+        server_flops=server.gflops * GFLOPS,
+        evaluate_every_s=_or_inf(evaluate.every_s),
+        evaluate_every_versions=evaluate.every_versions,
+        evaluate_at_start=evaluate.at_start,
+    )
+
+
+def workload_of(scenario: Scenario, streams: Streams, *, timing: bool, data_dir: Path | None) -> Workload:
+    """What tasks carry: real learning, or with `timing` its sizes alone. Raises DataError."""
+    if isinstance(scenario.learning, TimingOptions):
+        return _stated(scenario, scenario.learning)
+    problem = problem_of(scenario, streams, data_dir)
+    return _sized(scenario, problem) if timing else _learning(scenario, problem, streams)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A data set dealt out to the fleet, and an untrained model of it."""
+
+    data: Any  #: learn.jobs.LocalData
+    model: Any  #: torch module
+    initial: Any  #: Params
+    flops: float  #: of training on one example
+
+
+def problem_of(scenario: Scenario, streams: Streams, data_dir: Path | None) -> Problem:
+    """Loads the data, deals it out and makes the model, all from the scenario's seed."""
+    from simfl.learn.data import DataDir
+    from simfl.learn.flat import params_of
+    from simfl.learn.flops import flops_per_example
+    from simfl.learn.jobs import LocalData
+    from simfl.learn.models import build
+
+    options = scenario.learning
+    assert isinstance(options, LearningOptions)
+    source = DataDir(data_dir or _data_dir(scenario, options))
+    dataset = options.dataset(source, streams.generator("dataset"))
+    devices = scenario.fleet.devices
+    partition = options.partition(dataset, devices, streams.generator("partition"))
+    model = build(options.model, dataset, streams.integer("model"))
+    flops = flops_per_example(model, dataset.x[:1])
+    return Problem(LocalData(dataset, partition), model, params_of(model), flops)
+
+
+def _learning(scenario: Scenario, problem: Problem, streams: Streams) -> Workload:
+    from simfl.learn.evaluation import evaluate
+    from simfl.learn.training import OneByOne
+    from simfl.workload import Learning
+
+    training, rule = scenario.learning.training, scenario.strategy.local
+    dataset = problem.data.dataset
+    return Learning(
+        problem.initial,
+        OneByOne(problem.model, problem.data, training, rule, streams),
+        lambda params: evaluate(problem.model, params, dataset.x_test, dataset.y_test),
+        rule,
+        streams,
+        examples=problem.data.partition.sizes,
+        batch_size=training.batch_size,
+        flops=problem.flops,
+        down=chain(scenario.wire.down),
+        up=chain(scenario.wire.up),
+    )
+
+
+def _sized(scenario: Scenario, problem: Problem) -> Workload:
+    """A learning problem's sizes without its learning."""
+    layout = problem.initial.layout
+    down, up = (_nbytes(chain(codecs), layout) for codecs in (scenario.wire.down, scenario.wire.up))
+    sizes, batch_size = problem.data.partition.sizes, scenario.learning.batch_size
+    return TimingOnly(sizes, batch_size, problem.flops, down, up)
+
+
+def _stated(scenario: Scenario, options: TimingOptions) -> Workload:
+    """Sizes that the scenario states."""
+    from simfl.params import Layout
+
+    layout = Layout((("model", (options.parameters,)),), options.parameters)
+    down, up = (_nbytes(chain(codecs), layout) for codecs in (scenario.wire.down, scenario.wire.up))
+    sizes = np.broadcast_to(np.array(options.examples, np.int64), (scenario.fleet.devices,))
+    return TimingOnly(sizes, options.batch_size, options.flops_per_example, down, up)
+
+
+def _nbytes(codec: Codec, layout: Any) -> int:
+    """Payload bytes of a message; where they depend on the values, those of normal noise."""
+    nbytes = codec.nbytes(layout)
+    if nbytes is not None:
+        return nbytes
+    import torch
+
+    from simfl.params import Params
+
+    rng = np.random.Generator(np.random.Philox(key=0))
+    noise = torch.from_numpy(rng.standard_normal(layout.size, dtype=np.float32))
+    return codec.encode(Params(noise, layout), None, rng).nbytes
+
+
+def _data_dir(scenario: Scenario, options: LearningOptions) -> Path | None:
+    """Where the scenario says that data sets lie, relative to its own folder."""
+    if options.data_dir is None:
+        return None
+    beside = scenario.path.parent if scenario.path else Path()
+    return beside / options.data_dir
+
+
+def _or_inf(value: float | None) -> float:
+    return inf if value is None else value
+
+

@@ -1,0 +1,131 @@
+"""One scenario in, one Result out.
+
+    result = simfl.run("quickstart", **{"strategy.buffer": 20}, seed=3, out="runs/b20")
+
+A run folder is readable whatever happens: a run that is interrupted or fails leaves what it had
+seen until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+from simfl.assemble import fleet_of, plan_of, workload_of
+from simfl.clock.kernel import Kernel, Status
+from simfl.errors import Stalled
+from simfl.results.digest import digest
+from simfl.results.result import Result
+from simfl.results.store import MODEL, SCENARIO, Store
+from simfl.results.summary import summarise
+from simfl.scenario import Scenario, load, parse, reading
+from simfl.streams import Streams
+from simfl.verbs import make_verb
+
+
+class Progress(Protocol):
+    """Somebody who wants to see a run live."""
+
+    def update(self, status: Status) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def run(
+    scenario: Scenario | Mapping[str, Any] | str | Path,
+    out: str | Path | None = None,
+    *,
+    seed: int | None = None,
+    timing: bool = False,
+    data_dir: str | Path | None = None,
+    progress: Progress | None = None,
+    **overrides: Any,
+) -> Result:
+    """The scenario, played once. Raises InputError, Stalled, PluginError.
+
+    scenario: its file, the name of a shipped one, a table, or what `load` gave. out: the run
+    folder; without one the results live as long as the Result. timing: the same clock without
+    learning. overrides: options by key path, as in `**{"strategy.buffer": 20}`.
+    """
+    whole = resolve(scenario, overrides, seed)
+    streams = Streams(whole.seed)
+    fleet = fleet_of(whole, streams)
+    folder = None if data_dir is None else Path(data_dir)
+    workload = workload_of(whole, streams, timing=timing, data_dir=folder)
+    store = Store(None if out is None else Path(out))
+    (store.folder / SCENARIO).write_text(whole.to_toml(), encoding="utf-8")
+    store.put_devices(fleet.columns())
+    told = None if progress is None else progress.update
+    kernel = Kernel(fleet, workload, whole.strategy, streams, plan_of(whole), store.append, told)
+    try:
+        with nullcontext() if timing else _single_thread():
+            kernel.run()
+    except BaseException as error:
+        _write_down(kernel, store, whole, ended=_name(error))
+        raise
+    finally:
+        if progress is not None:
+            progress.close()
+    _write_down(kernel, store, whole, ended=kernel.reason)
+    return Result(store.folder, store if out is None else None)
+
+
+def resolve(
+    scenario: Scenario | Mapping[str, Any] | str | Path,
+    overrides: Mapping[str, Any],
+    seed: int | None,
+) -> Scenario:
+    """The scenario with its overrides, whatever it was given as. Raises ScenarioError."""
+    if isinstance(scenario, str | Path):
+        return load(scenario, overrides, seed)
+    if isinstance(scenario, Scenario):
+        if not overrides and seed is None:
+            return scenario
+        where, table = scenario.path, scenario.resolved()
+    else:
+        where, table = None, dict(scenario)
+    changes = dict(overrides) if seed is None else {**overrides, "seed": seed}
+    for key, value in reading.overrides_of(changes).items():
+        table = reading.override(table, key, value)
+    return parse(table, path=where)
+
+
+def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) -> None:
+    """Finishes the run folder: tables, final model, summary."""
+    kernel.close()
+    store.finish()
+    params = kernel.server.published[0]
+    learnt = hasattr(params, "flat")
+    if learnt:
+        from simfl.results.model import save_model
+
+        save_model(store.folder / MODEL, params)
+    numbers = summarise(Result(store.folder).read, devices=scenario.fleet.devices)
+    store.put_summary(
+        {
+            "name": scenario.name,
+            "scenario": scenario.hash,
+            "seed": scenario.seed,
+            "ended": ended,
+            **numbers,
+            "models_alive_max": kernel.server.versions.peak,
+            "digest": digest(store.folder, params if learnt else None),
+        }
+    )
+
+
+def _single_thread() -> Any:
+    from simfl.learn.training import single_thread
+
+    return single_thread()
+
+
+def _name(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return "stalled" if isinstance(error, Stalled) else f"failed: {error}"
+
+
+make_verb(__name__)
