@@ -25,14 +25,12 @@ def spent(tasks: pd.DataFrame) -> pd.DataFrame:
     Columns outcome, cause, phase, device_s, bytes. `phase` is what the time was spent on, not
     where the task ended. Nothing is counted twice or left out: the columns sum to all.
     """
-    # as plain text: a sum by categories would list combinations that never occurred
-    keys = [tasks["outcome"].astype(str), tasks["cause"].astype(str)]
-    parts = []
+    keys, parts = [tasks["outcome"], tasks["cause"]], []
     for phase in PHASES:
         moved = tasks[PHASE_BYTES[phase]] if phase in PHASE_BYTES else 0
         cost = pd.DataFrame({"device_s": tasks[PHASE_S[phase]], "bytes": moved})
-        parts.append(cost.groupby(keys).sum().reset_index().assign(phase=phase))
-    table = pd.concat(parts, ignore_index=True)
+        parts.append(cost.groupby(keys, observed=True).sum().reset_index().assign(phase=phase))
+    table = pd.concat(parts, ignore_index=True).astype({"outcome": str, "cause": str})
     table.loc[table["outcome"] == "in_flight", "cause"] = "in_flight"
     return table[["outcome", "cause", "phase", "device_s", "bytes"]]
 
