@@ -15,12 +15,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tomli_w
-from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from simfl.errors import InputError
 from simfl.fleet.table import Table
 from simfl.scenario import checks, parts, reading
-from simfl.scenario.complain import KeyPath, Problem, dotted, problems_of, shown
+from simfl.scenario.complain import KeyPath, Problem, dotted, problems_of
 from simfl.scenario.sections import (
     EvaluateOptions,
     FleetOptions,
@@ -69,7 +76,7 @@ class Scenario(Table):
     evaluate: EvaluateOptions = EvaluateOptions()
     stop: StopOptions = StopOptions()
     sweep: Annotated[dict[str, Values], BeforeValidator(_flat)] = Field(default_factory=dict)
-    extends: None = None  #: gone once the file has been read; here so that typos are caught
+    extends: Annotated[None, WithJsonSchema({"type": "string"})] = None  #: gone once it is read
 
     _path: Path | None = PrivateAttr(default=None)
     _foreign: tuple[str, ...] = PrivateAttr(default=())
@@ -121,56 +128,51 @@ def load(
     """
     path = reading.find(path_or_name)
     table = {"name": path.stem, **reading.read(path)}
+    where = str(path_or_name)
+    return parse(table, overrides, seed, where=where, path=path, trusted=trusted)
+
+
+def parse(
+    table: Mapping[str, Any],
+    overrides: Mapping[str, Any] | Iterable[str] = (),
+    seed: int | None = None,
+    *,
+    where: str = "scenario",
+    path: Path | None = None,
+    trusted: bool = True,
+) -> Scenario:
+    """The scenario that a table describes, validated. Raises ScenarioError.
+
+    where: what errors call it. path: the file beside which device classes are looked for. The
+    rest is as for `load`.
+    """
     changes = reading.overrides_of(overrides)
     if seed is not None:
         changes[("seed",)] = seed
+    whole = dict(table)
     for key, value in changes.items():
-        table = reading.override(table, key, value)
-    return _checked(table, str(path_or_name), path, changes, trusted)
-
-
-def parse(table: Mapping[str, Any], where: str = "scenario", path: Path | None = None) -> Scenario:
-    """The scenario that a table describes. Raises ScenarioError.
-
-    path: the file beside which device classes are looked for.
-    """
-    return _checked(dict(table), where, path, {}, trusted=True)
-
-
-def _checked(
-    table: dict[str, Any],
-    where: str,
-    path: Path | None,
-    changes: Mapping[KeyPath, Any],
-    trusted: bool,
-) -> Scenario:
+        whole = reading.override(whole, key, value)
     context = parts.Reading(trusted)
     try:
-        scenario = Scenario.model_validate(table, context=context)
+        scenario = Scenario.model_validate(whole, context=context)
     except ValidationError as error:
-        raise _told(problems_of(error, Scenario, table), where, changes) from error
+        raise _told(problems_of(error, Scenario, whole), where, changes) from error
     scenario._path, scenario._foreign = path, tuple(dict.fromkeys(context.foreign))
-    found = list(checks.problems(scenario)) or list(_sweep(scenario, table))
+    found = list(checks.problems(scenario)) or list(_sweep(scenario, whole, trusted))
     if found:
         raise _told(found, where, changes)
     return scenario
 
 
-def _sweep(scenario: Scenario, table: dict[str, Any]) -> Iterable[Problem]:
+def _sweep(scenario: Scenario, table: dict[str, Any], trusted: bool) -> Iterable[Problem]:
     """Mistakes in the values of a sweep, each taken by itself."""
     base = {key: value for key, value in table.items() if key != "sweep"}
     for key, values in scenario.sweep.items():
         for value in values:
             try:
-                parse(_with(base, key, value), f"with {key} = {shown(value)}", scenario.path)
+                parse(base, {key: value}, path=scenario.path, trusted=trusted)
             except InputError as error:
                 yield Problem(("sweep",), f": {error}", type(error))
-
-
-def _with(table: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    for path, one in reading.overrides_of({key: value}).items():
-        table = reading.override(table, path, one)
-    return table
 
 
 def _told(problems: list[Problem], where: str, changes: Mapping[KeyPath, Any]) -> InputError:
