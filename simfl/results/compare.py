@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 # What is taken over from each run's summary.
 _WHOLE_RUN = (
     *("virtual_s", "versions", "down_bytes", "up_bytes", "final_accuracy"),
-    *("staleness_p50", "staleness_p95", "staleness_max", "wasted_device_s", "wasted_share"),
+    *(
+        "staleness_p50",
+        "staleness_p95",
+        "staleness_max",
+        "wasted_device_s",
+        "wasted_share",
+        "in_flight_share",
+    ),
 )
 
 _TO_TARGET = {

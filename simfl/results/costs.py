@@ -8,11 +8,16 @@ device-second is a second of download, training or upload; a pause costs none.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from simfl.messages import PHASES
+from simfl.results.frames import OUTCOMES
+
+#: Outcomes whose cost is waste.
+WASTED = tuple(outcome for outcome in OUTCOMES if outcome != "applied")
 
 #: Columns of `tasks` that these functions add up, by phase.
 PHASE_S = {phase: f"{phase}_s" for phase in PHASES}
@@ -41,10 +46,10 @@ def waste(tasks: pd.DataFrame) -> pd.DataFrame:
     return table[table["outcome"] != "applied"].reset_index(drop=True)
 
 
-def wasted_share(table: pd.DataFrame) -> float:
-    """Wasted device-seconds over all device-seconds, of what `spent` found; NaN if none."""
+def wasted_share(table: pd.DataFrame, outcomes: Sequence[str] = WASTED) -> float:
+    """Device-seconds of these outcomes over all, of what `spent` found; NaN if there are none."""
     total = float(table["device_s"].sum())
-    wasted = float(table.loc[table["outcome"] != "applied", "device_s"].sum())
+    wasted = float(table.loc[table["outcome"].isin(outcomes), "device_s"].sum())
     return wasted / total if total > 0 else math.nan
 
 

@@ -48,13 +48,14 @@ def factor(value: float) -> str:
 def headline(summary: Mapping[str, Any]) -> dict[str, str]:
     """The few lines that sum a run up, from its summary."""
     spread = [number(summary.get(f"staleness_{key}")) for key in ("p50", "p95", "max")]
+    flying = summary.get("in_flight_share")
     return {
         "virtual time": seconds(summary.get("virtual_s")),
         "versions": number(summary.get("versions")),
         "final accuracy": share(summary.get("final_accuracy")),
         "down / up": " / ".join(amount(summary.get(f"{d}_bytes"), "B") for d in ("down", "up")),
         "staleness p50 / p95 / max": " / ".join(spread),
-        "wasted device time": share(summary.get("wasted_share")),
+        "wasted (in flight)": f"{share(summary.get('wasted_share'))} ({share(flying)})",
     }
 
 

@@ -73,6 +73,7 @@ def _cost(tasks: pd.DataFrame) -> dict[str, Any]:
         "device_s": table["device_s"].sum(),
         "wasted_device_s": wasted["device_s"].sum(),
         "wasted_share": wasted_share(table),
+        "in_flight_share": wasted_share(table, ("in_flight",)),
         "energy_j": tasks["energy_j"].sum(),
     }
 

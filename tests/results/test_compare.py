@@ -32,7 +32,7 @@ def test_a_row_holds_costs_to_the_target_and_the_run_s_summary(runs) -> None:
         "to_target_versions": 7.0, "to_target_down_bytes": 3000.0, "to_target_up_bytes": 1000.0,
         "virtual_s": 7200.0, "versions": 0, "down_bytes": 20, "up_bytes": 40,
         "final_accuracy": 0.9, "staleness_p50": 2, "staleness_p95": 2, "staleness_max": 2,
-        "wasted_device_s": 6.0, "wasted_share": 0.5,
+        "wasted_device_s": 6.0, "wasted_share": 0.5, "in_flight_share": 0.0,
     }  # fmt: skip
 
 

@@ -44,7 +44,8 @@ def test_a_summary_is_made_of_the_tables(run) -> None:
         "virtual_s": 7200.0, "versions": 2, "tasks": 4, "applied": 2, "discarded": 0, "lost": 1,
         "cancelled": 0, "in_flight": 1, "final_accuracy": 0.25, "best_accuracy": 0.5,
         "final_loss": 1.0, "down_bytes": 40, "up_bytes": 80, "wasted_bytes": 60,
-        "device_s": 24.0, "wasted_device_s": 12.0, "wasted_share": 0.5, "energy_j": 16.0,
+        "device_s": 24.0, "wasted_device_s": 12.0, "wasted_share": 0.5, "in_flight_share": 0.25,
+        "energy_j": 16.0,
         "staleness_mean": 2.0, "staleness_p50": 0, "staleness_p95": 4, "staleness_max": 4,
         "in_flight_age_max": 1, "participation_jain": 0.25, "participation_gini": 0.75,
     }  # fmt: skip
@@ -108,7 +109,7 @@ def test_a_result_prints_as_a_small_table(run) -> None:
         "  final accuracy             25.0 %",
         "  down / up                  40 B / 80 B",
         "  staleness p50 / p95 / max  0 / 4 / 4",
-        "  wasted device time         50.0 %",
+        "  wasted (in flight)         50.0 % (25.0 %)",
     ]
 
 
