@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from simfl.messages import Update
-from simfl.strategy.base import Change, Server, Wait
+from simfl.strategy.base import Server, Wait
 from simfl.strategy.options import Options, State
 from simfl.units import Count, Index
 
@@ -60,10 +60,6 @@ class Asynchronous(Options):
         """When to be asked again."""
         return Wait(arrivals=1)
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
-        """A full buffer as one change, before the server optimiser."""
-        raise NotImplementedError
-
     def flush(self, state: State, server: Server) -> None:
         """Folds full buffers for as long as there are any."""
         while ready := self.ready(state, server):
@@ -90,10 +86,6 @@ class Asynchronous(Options):
         devices = server.sample(wanted, among=done) if self.refill == "same" and done else []
         self._send(state, server, devices)
         self._send(state, server, self.choose(state, server, wanted - len(devices)))
-
-    def ask(self, state: State, server: Server, devices: list[int]) -> list[int]:
-        """Sends work to these devices; returns the serials of their tasks."""
-        return server.dispatch(devices, **self.work)
 
     def _send(self, state: State, server: Server, devices: list[int]) -> None:
         for serial, device in zip(self.ask(state, server, devices), devices, strict=True):

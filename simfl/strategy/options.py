@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,18 @@ class Options:
     def choose(self, state: State, server: Server, n: int) -> list[int]:
         """Up to n devices for the next tasks."""
         return self.selection.choose(state["selection"], server, n) if n > 0 else []
+
+    def ask(self, state: State, server: Server, devices: list[int]) -> list[int]:
+        """Sends work to these devices; returns the serials of their tasks."""
+        return server.dispatch(devices, **self.work, extras=self.extras(state))
+
+    def extras(self, state: State) -> Mapping[str, Any] | None:
+        """What travels down beside the model."""
+        return None
+
+    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+        """Updates as one change, before the server optimiser."""
+        raise NotImplementedError
 
     def rate(self, updates: Sequence[Update]) -> float:
         """The server's rate for a step on these updates."""

@@ -40,16 +40,11 @@ class FedAvg(Options):
         self.observe(state, server, updates)
         if updates:
             server.apply(self.stepped(state, updates, self.fold(state, server, updates)))
-        self.ask(state, server, self.cohort)
+        self.ask(state, server, self.choose(state, server, self.cohort))
         return Wait()
 
     def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
-        """The cohort's answers as one change, before the server optimiser."""
         return mean(updates, self.weights)
-
-    def ask(self, state: State, server: Server, n: int) -> list[int]:
-        """Sends work to up to n devices; returns the serials of their tasks."""
-        return server.dispatch(self.choose(state, server, n), **self.work)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +102,7 @@ class OverSelect(FedAvg):
 
     def _open(self, state: State, server: Server) -> None:
         devices = self.choose(state, server, ceil(self.over_select * self.cohort))
-        serials = server.dispatch(devices, **self.work)
+        serials = self.ask(state, server, devices)
         state["asked"] = dict(zip(serials, devices, strict=True))
         state["end_s"] = inf if self.deadline_s is None else server.now_s + self.deadline_s
 

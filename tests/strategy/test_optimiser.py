@@ -78,7 +78,7 @@ def test_an_empty_fold_moves_adagrad_nowhere_and_adam_by_its_memory():
 
 @pytest.mark.parametrize("kind", [Adagrad, Adam, Yogi])
 def test_a_large_epsilon_is_a_plain_server_rate(kind):
-    """server_lr = 2ε·c with β₁ = 0 is FedAvg with rate c: v starts at ε² and doubles the divisor."""
+    """server_lr = 2εc with β₁ = 0 is FedAvg with rate c: v starts at ε², twice the divisor."""
     (direction,), _ = run(kind(beta1=0.0, eps=1e4), 0.7)
     assert 1e4 * 2 * direction == pytest.approx(0.7, rel=0.01)
 

@@ -1,0 +1,83 @@
+"""Normalised averaging: devices that do more steps do not pull harder.
+
+Wang, Liu, Liang, Joshi and Poor, "Tackling the objective inconsistency problem in heterogeneous
+federated optimization", NeurIPS 2020, arXiv 2007.07481:
+
+    w ← w + server_lr · τ_eff Σ pᵢ dᵢ/||aᵢ||₁,   pᵢ = nᵢ/Σnⱼ,   τ_eff = Σ pᵢ||aᵢ||₁
+
+with ||aᵢ||₁ the length of device i's path in units of the local rate:
+
+    plain SGD      Kᵢ
+    momentum ρ     (K - ρ(1 - ρᴷ)/(1 - ρ)) / (1 - ρ)
+    proximal μ     (1 - (1 - ημ)ᴷ) / (ημ), and then τ_eff = Σ pᵢKᵢ
+
+Plain SGD needs no help from the devices: the server knows Kᵢ. Otherwise they send ||aᵢ||₁ beside
+the update (`local = { kind = "normalised", ... }`). Devices send dᵢ as it is; the server divides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from simfl.errors import ScenarioError
+from simfl.messages import Update
+from simfl.strategy.base import Change, Context, Report, Server, Work
+from simfl.strategy.fold import weighted
+from simfl.strategy.local import Proximal
+from simfl.strategy.options import State
+from simfl.strategy.rounds import FedAvg
+from simfl.units import NonNegative
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Normalised(Proximal):
+    """Send the length of the local path beside the update (FedNova).
+
+    mu: proximal term. momentum: must be `learning.momentum`. Not both.
+    """
+
+    mu: NonNegative = 0.0
+    momentum: NonNegative = 0.0
+
+    def __post_init__(self) -> None:
+        if self.momentum >= 1.0 or (self.mu and self.momentum):
+            raise ScenarioError(
+                f"mu = {self.mu} with momentum = {self.momentum}: FedNova knows the length of a "
+                "path with a proximal term or with a momentum below 1, not with both"
+            )
+
+    def length(self, steps: int, lr: float) -> float:
+        """||a||₁ of so many local steps."""
+        rho, eta_mu = self.momentum, lr * self.mu
+        if eta_mu:
+            return (1.0 - (1.0 - eta_mu) ** steps) / eta_mu
+        return (steps - rho * (1.0 - rho**steps) / (1.0 - rho)) / (1.0 - rho)
+
+    def sends(self, params: Any) -> Mapping[str, Any]:
+        return {"length": 0.0, "proximal": False}
+
+    def report(self, end: Tensor, base: Tensor, context: Context, work: Work) -> Report:
+        length = self.length(work.steps, work.lr)
+        return Report(end - base, {"length": length, "proximal": self.mu > 0})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedNova(FedAvg):
+    """Synchronous rounds that average directions, whatever number of steps each device made."""
+
+    reference: ClassVar[str] = "Wang et al., NeurIPS 2020, arXiv 2007.07481"
+
+    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+        total = sum(update.examples for update in updates)
+        p = [update.examples / total for update in updates]
+        a = [float(u.extras.get("length", u.steps)) for u in updates]
+        k = [
+            u.steps if u.extras.get("proximal") else a_i for u, a_i in zip(updates, a, strict=True)
+        ]
+        tau_eff = sum(p_i * k_i for p_i, k_i in zip(p, k, strict=True))
+        return weighted(updates, [tau_eff * p_i / a_i for p_i, a_i in zip(p, a, strict=True)])
