@@ -43,7 +43,7 @@ def spent(tasks: pd.DataFrame) -> pd.DataFrame:
 def waste(tasks: pd.DataFrame) -> pd.DataFrame:
     """The rows of `spent` for tasks whose update never entered the model."""
     table = spent(tasks)
-    return table[table["outcome"] != "applied"].reset_index(drop=True)
+    return table[table["outcome"].isin(WASTED)].reset_index(drop=True)
 
 
 def wasted_share(table: pd.DataFrame, outcomes: Sequence[str] = WASTED) -> float:

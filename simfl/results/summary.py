@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from simfl.results.costs import PHASE_BYTES, PHASE_S, spent, wasted_share
+from simfl.results.costs import PHASE_BYTES, PHASE_S, WASTED, spent, wasted_share
 from simfl.results.frames import OUTCOMES
 from simfl.results.metrics import ages_in_flight, gini, jain, participation, spread, staleness_of
 
@@ -65,7 +65,7 @@ def _learnt(evaluations: pd.DataFrame) -> dict[str, Any]:
 
 def _cost(tasks: pd.DataFrame) -> dict[str, Any]:
     table = spent(tasks)
-    wasted = table[table["outcome"] != "applied"]
+    wasted = table[table["outcome"].isin(WASTED)]
     return {
         "down_bytes": tasks["down_bytes"].sum(),
         "up_bytes": tasks["up_bytes"].sum(),

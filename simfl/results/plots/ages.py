@@ -31,11 +31,13 @@ def staleness(run: Result | pd.DataFrame, *, log: bool = False, ax: Axes | None 
         label=["applied", "in flight at the end"], edgecolor="white", linewidth=0.4,
     )  # fmt: skip
     ax.set_yscale("log" if log else "linear")
-    _mark_quantiles(ax, spread(applied))
+    if len(applied):
+        _mark_quantiles(ax, spread(applied))
     style.whole(ax.xaxis, LABELS["staleness"])
     ax.set_ylabel("tasks")
     ax.grid(visible=False, axis="x")
-    style.legend(ax, ["applied"] if len(flying) else [])
+    if len(flying):
+        style.legend(ax)
     return ax
 
 
@@ -49,7 +51,8 @@ def staleness_ecdf(runs: Runs, *, ax: Axes | None = None) -> Axes:
     style.whole(ax.xaxis, LABELS["staleness"])
     style.in_percent(ax.yaxis, LABELS["share_of_updates"])
     ax.set_ylim(0, 1.02)
-    style.legend(ax, frames)
+    if len(frames) > 1:
+        style.legend(ax)
     return ax
 
 
@@ -121,16 +124,11 @@ def _edges(highest: float) -> np.ndarray:
 
 
 def _mark_quantiles(ax: Axes, found: dict[str, float]) -> None:
-    """Dashed lines at p50 and p95, each labelled at its head."""
-    if not found["count"]:
-        return
-    for key, side, shift in (("p50", "right", 4), ("p95", "left", -4)):
-        ax.axvline(found[key], color=style.INK, linewidth=1, linestyle=(0, (4, 3)))
-        ax.annotate(
-            f"{key} = {found[key]:g}", (found[key], 1), xycoords=("data", "axes fraction"),
-            xytext=(shift, 2), textcoords="offset points", ha=side, va="bottom", fontsize=8,
-        )  # fmt: skip
-    ax.set_title(f"max = {found['max']:g}", loc="right", fontsize=8)
+    """Lines at p50 (dashed) and p95 (dotted), and their values, which may be close, in the head."""
+    for key, dash in (("p50", (0, (4, 3))), ("p95", (0, (1, 1.5)))):
+        ax.axvline(found[key], color=style.INK, linewidth=1.2, linestyle=dash)
+    said = [f"{key} = {found[key]:g}" for key in ("p50", "p95", "max")]
+    ax.set_title("    ".join(said), loc="right", fontsize=8)
 
 
 def _by_class(tasks: pd.DataFrame) -> dict[str, pd.Series]:

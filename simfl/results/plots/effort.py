@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 
 from simfl.messages import PHASES
 from simfl.results import say
-from simfl.results.costs import spent, wasted_share
-from simfl.results.costs import waste as waste_of
+from simfl.results.costs import WASTED, spent, wasted_share
 from simfl.results.metrics import gini
 from simfl.results.metrics import participation as participation_of
 from simfl.results.plots import style
@@ -19,32 +18,34 @@ from simfl.results.result import Result
 
 def waste(run: Result | pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Device time spent in vain by cause, the greatest on top, split by phase."""
-    tasks = style.frame_of(run, "tasks")
-    lost = waste_of(tasks)
-    lost["cause"] = lost["cause"].where(lost["cause"] != "", lost["outcome"])
-    lost["cause"] = lost["cause"].str.replace("_", " ")
-    table = lost.pivot_table(index="cause", columns="phase", values="device_s", aggfunc="sum")
-    table = table.reindex(columns=list(PHASES)).fillna(0.0)
-    table = table.loc[table.sum(axis=1).sort_values(ascending=False, kind="stable").index]
-    ax = style.dressed(ax, height=1.1 + 0.4 * max(len(table), 1))
+    everything = spent(style.frame_of(run, "tasks"))
+    table = _by_cause(everything[everything["outcome"].isin(WASTED)])
+    longest_s = float(table.sum(axis=1).max()) if len(table) else 0.0
+    ax = style.dressed(ax, height=1.2 + 0.4 * max(len(table), 1))
     left = np.zeros(len(table))
+    bars = []
     for phase in PHASES:
-        ax.barh(
-            list(table.index), table[phase], left=left, height=0.62,
-            color=PHASE_COLOURS[phase], label=phase,
-        )  # fmt: skip
+        drawn = ax.barh(list(table.index), table[phase], 0.62, left, color=PHASE_COLOURS[phase])
+        drawn.set_label(phase)
+        bars.append(drawn)
         left += table[phase].to_numpy()
-    ax.invert_yaxis()
-    ax.set_xlim(0, 1.04 * max(left.max(initial=0.0), 1e-9))
+    ax.set(xlim=(0, 1.04 * longest_s or 1.0), ylim=(max(len(table), 1) - 0.5, -0.5))
     ax.grid(visible=False, axis="y")
     ax.tick_params(axis="y", length=0)
-    style.in_time(ax.xaxis, float(left.max(initial=0.0)), "wasted " + LABELS["device_s"])
-    everything = spent(tasks)
+    style.in_time(ax.xaxis, longest_s, LABELS["wasted_s"])
     total = say.seconds(float(everything["device_s"].sum()))
-    title = f"{say.share(wasted_share(everything))} of {total} device time was wasted"
-    ax.set_title(title, loc="left", fontsize=9, color=style.INK)
-    style.legend(ax, PHASES)
+    ax.set_xlabel(f"{ax.get_xlabel()}: {say.share(wasted_share(everything))} of {total}")
+    style.legend_above(ax, bars)
     return ax
+
+
+def _by_cause(wasted: pd.DataFrame) -> pd.DataFrame:
+    """Seconds by cause (rows, the greatest first) and phase (columns)."""
+    cause = wasted["cause"].where(wasted["cause"] != "", wasted["outcome"])
+    words = cause.str.replace("_", " ").rename("cause")
+    table = wasted.groupby([words, wasted["phase"]])["device_s"].sum().unstack(fill_value=0.0)
+    order = table.sum(axis=1).sort_values(ascending=False, kind="stable").index
+    return table.reindex(index=order, columns=list(PHASES), fill_value=0.0)
 
 
 def participation(runs: Runs, *, devices: int | None = None, ax: Axes | None = None) -> Axes:
@@ -64,5 +65,5 @@ def participation(runs: Runs, *, devices: int | None = None, ax: Axes | None = N
     style.in_percent(ax.xaxis, LABELS["share_of_devices"])
     style.in_percent(ax.yaxis, LABELS["share_of_updates"])
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    style.legend(ax, ["Gini"])
+    style.legend(ax)
     return ax

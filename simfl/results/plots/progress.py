@@ -48,7 +48,8 @@ def accuracy(
         ax.axhline(target, color=style.QUIET, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     _label_position(ax, against, frames)
     ax.set_ylabel(LABELS.get(metric, metric))
-    style.legend(ax, frames)
+    if len(frames) > 1:
+        style.legend(ax)
     return ax
 
 

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 from matplotlib import pyplot as plt
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, PercentFormatter
@@ -44,7 +43,7 @@ LABELS = {
     "share_of_updates": "share of applied updates",
     "share_of_devices": "share of devices, least active first",
     "traffic": "traffic",
-    "device_s": "device time",
+    "wasted_s": "wasted device time",
 }
 
 # Seconds in a unit of time, and how many of it a span must have before it is used.
@@ -98,13 +97,12 @@ def dressed(ax: Axes | None, width: float = 6.0, height: float = 3.4) -> Axes:
     return ax
 
 
-def legend(ax: Axes, names: Iterable[str]) -> None:
-    """A frameless legend if there is anything to tell apart."""
-    if any(names):
-        ax.legend(frameon=False, fontsize=9, handlelength=2.4)
+def legend(ax: Axes) -> None:
+    """A frameless legend."""
+    ax.legend(frameon=False, fontsize=9, handlelength=2.4)
 
 
-def legend_above(ax: Axes, handles: Sequence[Artist]) -> None:
+def legend_above(ax: Axes, handles: Sequence[Any]) -> None:
     """A legend in one line above the Axes, where it hides no data."""
     ax.legend(
         handles=handles, ncols=len(handles), loc="lower left", bbox_to_anchor=(0, 1),
