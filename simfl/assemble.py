@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +19,9 @@ from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
 from simfl.wire.codec import Codec
+
+if TYPE_CHECKING:
+    from simfl.learn.jobs import TrainingOptions
 
 
 def fleet_of(scenario: Scenario, streams: Streams) -> Fleet:
@@ -51,12 +53,17 @@ def plan_of(scenario: Scenario) -> Plan:
     )
 
 
-def workload_of(scenario: Scenario, streams: Streams, *, timing: bool, data_dir: Path | None) -> Workload:
+def workload_of(
+    scenario: Scenario, streams: Streams, *, timing: bool, data_dir: Path | None
+) -> Workload:
     """What tasks carry: real learning, or with `timing` its sizes alone. Raises DataError."""
-    if isinstance(scenario.learning, TimingOptions):
-        return _stated(scenario, scenario.learning)
-    problem = problem_of(scenario, streams, data_dir)
-    return _sized(scenario, problem) if timing else _learning(scenario, problem, streams)
+    options = scenario.learning
+    if isinstance(options, TimingOptions):
+        return _stated(scenario, options)
+    problem = problem_of(scenario, options, streams, data_dir)
+    if timing:
+        return _sized(scenario, problem, options.batch_size)
+    return _learning(scenario, problem, options.training, streams)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +76,9 @@ class Problem:
     flops: float  #: of training on one example
 
 
-def problem_of(scenario: Scenario, streams: Streams, data_dir: Path | None) -> Problem:
+def problem_of(
+    scenario: Scenario, options: LearningOptions, streams: Streams, data_dir: Path | None
+) -> Problem:
     """Loads the data, deals it out and makes the model, all from the scenario's seed."""
     from simfl.learn.data import DataDir
     from simfl.learn.flat import params_of
@@ -77,8 +86,6 @@ def problem_of(scenario: Scenario, streams: Streams, data_dir: Path | None) -> P
     from simfl.learn.jobs import LocalData
     from simfl.learn.models import build
 
-    options = scenario.learning
-    assert isinstance(options, LearningOptions)
     source = DataDir(data_dir or _data_dir(scenario, options))
     dataset = options.dataset(source, streams.generator("dataset"))
     devices = scenario.fleet.devices
@@ -88,13 +95,14 @@ def problem_of(scenario: Scenario, streams: Streams, data_dir: Path | None) -> P
     return Problem(LocalData(dataset, partition), model, params_of(model), flops)
 
 
-def _learning(scenario: Scenario, problem: Problem, streams: Streams) -> Workload:
+def _learning(
+    scenario: Scenario, problem: Problem, training: TrainingOptions, streams: Streams
+) -> Workload:
     from simfl.learn.evaluation import evaluate
     from simfl.learn.training import OneByOne
     from simfl.workload import Learning
 
-    training, rule = scenario.learning.training, scenario.strategy.local
-    dataset = problem.data.dataset
+    rule, dataset = scenario.strategy.local, problem.data.dataset
     return Learning(
         problem.initial,
         OneByOne(problem.model, problem.data, training, rule, streams),
@@ -109,11 +117,11 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams) -> Workloa
     )
 
 
-def _sized(scenario: Scenario, problem: Problem) -> Workload:
+def _sized(scenario: Scenario, problem: Problem, batch_size: int) -> Workload:
     """A learning problem's sizes without its learning."""
     layout = problem.initial.layout
     down, up = (_nbytes(chain(codecs), layout) for codecs in (scenario.wire.down, scenario.wire.up))
-    sizes, batch_size = problem.data.partition.sizes, scenario.learning.batch_size
+    sizes = problem.data.partition.sizes
     return TimingOnly(sizes, batch_size, problem.flops, down, up)
 
 
@@ -151,5 +159,3 @@ def _data_dir(scenario: Scenario, options: LearningOptions) -> Path | None:
 
 def _or_inf(value: float | None) -> float:
     return inf if value is None else value
-
-

@@ -92,14 +92,20 @@ class Learning:
         task.down_bytes = parcel.down.nbytes + len(parcel.extras)
         task.up_bytes = self._up_bytes
 
+    def shorten(self, task: Task, steps: int) -> None:
+        """Training goes on for so many steps only; a result of more is thrown away."""
+        task.steps = steps
+        size_up(task, task.examples, self._batch_size, self._flops)
+        self._parcels[task.serial].trained = None
+        self._untrained[task.serial] = task
+
     def ready(self, task: Task) -> None:
         """Trains and encodes the upload now, since its size depends on what was learnt."""
         self._encode(task)
 
     def deliver(self, task: Task, server: Counter) -> Update:
         """The update as the server decodes it; both ends remember what was delivered."""
-        parcel = self._encode(task)
-        trained, up = parcel.trained, parcel.up
+        parcel, trained, up = self._encode(task)
         memory = self._commit_down(task, parcel)
         layout = unpack_names(parcel.up_names, self._layout)
         delta, memory.up_kept = self._up.decode(up.payload, layout, memory.up_kept)
@@ -130,10 +136,9 @@ class Learning:
             return  # it never left the server
         phase = PHASES[min(task.phase, 2)]
         if phase != "download":
-            self._open(task, parcel)
             memory = self._commit_down(task, parcel)
             if phase == "upload" and self._up.remembers_lost:
-                memory.up_sent = self._encode(task).up.lost
+                memory.up_sent = self._encode(task)[2].lost
         self._forget(task)
 
     def measure(self, update: Update, params: Params) -> tuple[float, float]:
@@ -164,43 +169,47 @@ class Learning:
         sent = self._memory_of(task.device).down_sent
         return Parcel(self._down.encode(task.base, sent, rng), extras)
 
-    def _open(self, task: Task, parcel: Parcel) -> None:
+    def _open(self, task: Task, parcel: Parcel) -> Params:
         """The device decodes what it received, with what it kept."""
         if parcel.start is None:
             kept = self._memory_of(task.device).down_kept
             payload = parcel.down.payload
             parcel.start, parcel.down_kept = self._down.decode(payload, self._layout, kept)
+        return parcel.start
 
     def _commit_down(self, task: Task, parcel: Parcel) -> Memory:
         memory = self._memory_of(task.device)
         if not self._down.pure:
+            self._open(task, parcel)
             memory.down_sent, memory.down_kept = parcel.down.delivered, parcel.down_kept
         return memory
 
     # Training and upload.
 
-    def _encode(self, task: Task) -> Parcel:
+    def _encode(self, task: Task) -> tuple[Parcel, Trained, Wire]:
         """Trains if need be, and makes the upload's bytes."""
         parcel = self._parcels[task.serial]
-        if parcel.up is not None:
-            return parcel
-        if parcel.trained is None:
-            self._train(task)
-        delta, extras = parcel.trained.report.delta, parcel.trained.report.extras
+        trained = parcel.trained or self._train(task)
+        if parcel.up is None:
+            parcel.up = self._pack(task, parcel, trained)
+        return parcel, trained, parcel.up
+
+    def _pack(self, task: Task, parcel: Parcel, trained: Trained) -> Wire:
+        delta, extras = trained.report.delta, trained.report.extras
         rng = self._streams.generator("up", task.device, task.index)
-        parcel.up = self._up.encode(delta, self._memory_of(task.device).up_sent, rng)
+        up = self._up.encode(delta, self._memory_of(task.device).up_sent, rng)
         parcel.up_extras = encode_extras(extras, self._layout) if extras else b""
         parcel.up_names = pack_names(delta.layout, self._layout)
-        nbytes = parcel.up.nbytes + len(parcel.up_extras) + len(parcel.up_names)
+        nbytes = up.nbytes + len(parcel.up_extras) + len(parcel.up_names)
         if task.up_bytes not in (-1, nbytes):
             raise PluginError(
-                f"the upload of task {task.serial} has {nbytes} bytes, not the {task.up_bytes} that "
-                "were announced: make LocalRule.sends tell what LocalRule.report sends, or None"
+                f"the upload of task {task.serial} has {nbytes} bytes, not the {task.up_bytes} "
+                "that were announced: make LocalRule.sends tell what LocalRule.report sends, or None"
             )
         task.up_bytes = nbytes
-        return parcel
+        return up
 
-    def _train(self, task: Task) -> None:
+    def _train(self, task: Task) -> Trained:
         """Trains the task, together with others that will be needed, as many as fit."""
         batch = [task]
         for other in self._untrained.values():
@@ -212,12 +221,12 @@ class Learning:
         for one, trained in zip(batch, results, strict=True):
             self._parcels[one.serial].trained = trained
             del self._untrained[one.serial]
+        return results[0]
 
     def _job(self, task: Task) -> Job:
         parcel = self._parcels[task.serial]
-        self._open(task, parcel)
         return Job(
-            base=parcel.start,
+            base=self._open(task, parcel),
             device=task.device,
             index=task.index,
             version=task.version,

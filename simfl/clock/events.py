@@ -73,8 +73,9 @@ class Clock(simpy.Environment):
     def at(
         self, due_s: float, kind: int, serial: int, call: Callable[[Any], None], value: Any = None
     ) -> Alarm:
-        """Calls `call(value)` at `due_s`, ordered there by (kind, serial); never, if that is inf."""
+        """Calls `call(value)` at `due_s` (never, if inf), ordered there by (kind, serial)."""
         alarm = Alarm(self, call, value)
         if due_s < inf:
-            heappush(self._queue, (due_s, kind << 48 | serial, next(self._eid), alarm))
+            entry = (due_s, kind << 48 | serial, next(self._eid), alarm)
+            heappush(self._queue, entry)  # type: ignore[misc]
         return alarm

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf
+from math import ceil, inf
 from typing import Any
 
 from simfl.clock.carry import Carrier
@@ -66,7 +66,7 @@ class Journeys:
         """The task leaves the server now."""
         self.workload.start(task)
         task.journey = self._draw(task)
-        self._go_on(task)
+        self._go_on(task, self.clock.now)
 
     def end(self, task: Task, outcome: str, cause: str) -> None:
         """The task ends here and now without an update; what it did and moved is booked."""
@@ -75,6 +75,39 @@ class Journeys:
         task.journey = None  # breaks a cycle: nothing here waits for the garbage collector
         self.workload.lose(task)
         self.ended(task)
+
+    def hurry(self, task: Task) -> None:
+        """The device sends after the mini-batch at hand, or one of them if it still downloads."""
+        j: Journey | None = task.journey
+        if j is None or task.phase > TRAIN or self._has_passed(j, TRAIN - task.phase):
+            return
+        steps = 1
+        if task.phase == TRAIN or self._has_passed(j, 0):
+            begun_s = j.ends_s[0] if task.phase == DOWNLOAD else j.leg_s
+            done = self._worked_s(task.device, j, begun_s) / j.work_s[TRAIN]
+            steps = min(task.local_steps, max(1, ceil(done * task.local_steps)))
+        self._shorten(task, j, steps)
+        if j.ends_s:  # else its download is on a shared link, and will be followed by less work
+            if j.alarm is not None:
+                j.alarm.cancel()
+            task.doomed = False
+            self._go_on(task, j.leg_s)
+
+    def _shorten(self, task: Task, j: Journey, steps: int) -> None:
+        before_s = j.work_s[TRAIN]
+        j.work_s[TRAIN] = before_s * steps / task.local_steps
+        if j.stop_leg == TRAIN:  # the failure stays where it was, unless it is cut off
+            fails_s = j.stop_share * before_s
+            j.stop_leg = TRAIN if fails_s < j.work_s[TRAIN] else HOME
+            j.stop_share = fails_s / j.work_s[TRAIN] if j.stop_leg == TRAIN else 1.0
+        self.workload.shorten(task, steps)
+
+    def _has_passed(self, j: Journey, leg: int) -> bool:
+        return len(j.ends_s) > leg and j.ends_s[leg] <= self.clock.now
+
+    def _worked_s(self, device: int, j: Journey, begun_s: float) -> float:
+        now_s = self.clock.now
+        return self._present_s(device, begun_s, now_s) if j.pauses else now_s - begun_s
 
     def book(self, task: Task) -> None:
         """Brings the task's phase, seconds and bytes up to now and takes it off the clock."""
@@ -85,7 +118,7 @@ class Journeys:
         self._pass(task, j, [end_s for end_s in j.ends_s[:-1] if end_s <= now_s])
         task.phase_s[task.phase] += now_s - j.leg_s
         if j.ends_s:
-            self._charge(task, task.phase, self._share_moved(task, j, now_s))
+            self._charge(task, task.phase, self._share_moved(task, j))
         elif self.carrier is not None:
             moved = self.carrier.abandon(task)
             task.moved_bytes[task.phase != DOWNLOAD] = round(moved)
@@ -116,13 +149,13 @@ class Journeys:
         latency_s, rate = (down_latency_s, 0.0, up_latency_s), (down_rate, up_rate)
         return Journey(latency_s, rate, work_s, stop_leg, stop_share, lost_s, cause, pauses)
 
-    def _go_on(self, task: Task) -> None:
-        """Plans from the current leg as far as the future is known, then waits once."""
+    def _go_on(self, task: Task, leg_s: float) -> None:
+        """Plans from the current leg, begun at leg_s, as far as is known; then waits once."""
         j: Journey = task.journey
-        j.leg_s = self.clock.now
+        j.leg_s = leg_s
         j.ends_s = self._plan(task, j)
         if not j.ends_s:
-            self._carry(task, j)
+            self._carry(task, j, self.carrier)
             return
         due_s, call = j.ends_s[-1], self._next
         if task.phase + len(j.ends_s) - 1 == j.stop_leg:
@@ -159,7 +192,7 @@ class Journeys:
         if task.phase == UPLOAD and task.up_bytes < 0:
             self.workload.ready(task)
             j.work_s[UPLOAD] = j.latency_s[UPLOAD] + (task.up_bytes + FRAME_BYTES) / j.rate[1]
-        self._go_on(task)
+        self._go_on(task, self.clock.now)
 
     def _pass(self, task: Task, j: Journey, ends_s: list[float]) -> None:
         """These legs are over: their seconds and, but for training, their bytes are booked."""
@@ -182,18 +215,21 @@ class Journeys:
 
     # A leg on a shared link: its end is not known when it begins.
 
-    def _carry(self, task: Task, j: Journey) -> None:
+    def _carry(self, task: Task, j: Journey, carrier: Carrier | None) -> None:
+        assert carrier is not None  # else every leg would have been planned
         up = task.phase == UPLOAD
         nbytes = float(FRAME_BYTES + (task.up_bytes if up else task.down_bytes))
         if task.phase == j.stop_leg:
             nbytes *= j.stop_share
-        latency_s = j.latency_s[task.phase]
-        self.carrier.begin(
+        flows_s = j.leg_s + j.latency_s[task.phase]
+        if j.pauses:
+            flows_s = self._after(task.device, j.leg_s, j.latency_s[task.phase])
+        carrier.begin(
             task,
             up=up,
             nbytes=nbytes,
             rate=j.rate[up],
-            flows_s=self._after(task.device, j.leg_s, latency_s) if j.pauses else j.leg_s + latency_s,
+            flows_s=flows_s,
             pauses=j.pauses,
             arrived=self._carried,
         )
@@ -243,12 +279,10 @@ class Journeys:
             start_s = presence.on_after(device, off_s) if off_s < end_s else end_s
         return there_s
 
-    def _share_moved(self, task: Task, j: Journey, now_s: float) -> float:
+    def _share_moved(self, task: Task, j: Journey) -> float:
         """How much of the current leg's message has passed by now."""
         phase = min(task.phase, UPLOAD)
-        spent_s = now_s - j.leg_s
-        if j.pauses:
-            spent_s = self._present_s(task.device, j.leg_s, now_s)
+        spent_s = self._worked_s(task.device, j, j.leg_s)
         carry_s = j.work_s[phase] - j.latency_s[phase]
         if carry_s <= 0.0:
             return float(spent_s >= j.latency_s[phase])

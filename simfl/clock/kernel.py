@@ -19,13 +19,14 @@ from simfl.clock.carry import Carrier
 from simfl.clock.events import Alarm, Clock, Kind
 from simfl.clock.journey import Journeys
 from simfl.clock.ledger import Append, Ledger
-from simfl.clock.server import Limits, Server
+from simfl.clock.server import Limits as Limits
+from simfl.clock.server import Server
 from simfl.clock.transfers import SharedLink
 from simfl.clock.workload import Workload
 from simfl.errors import PluginError, SimflError, Stalled
 from simfl.messages import Task, Update
-from simfl.streams import Streams
 from simfl.strategy.base import Strategy, Wait
+from simfl.streams import Streams
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,7 @@ class Kernel:
             self.clock, fleet, workload, streams, self.ledger, plan.server_flops, plan.limits
         )
         carrier = self._carrier(fleet) if plan.shared_links else None
-        self.server.journeys = Journeys(
-            self.clock, fleet, workload, streams, self._ended, carrier
-        )
+        self.server.journeys = Journeys(self.clock, fleet, workload, streams, self._ended, carrier)
         self.state: Any = None
         self.reason = ""  #: why the run ended; empty while it lives
         self.accuracy = float("nan")
@@ -235,7 +234,7 @@ class Kernel:
         return f"{name}.step at t = {self.clock.now:g} s, version {version}"
 
     def _never_hang(self) -> None:
-        """A step that leaves nothing in flight is asked again when a device is there, not before."""
+        """After a step that left nothing in flight the next one waits for a device."""
         server, now_s = self.server, self.clock.now
         if server.tasks or self._deadline is not None:
             return

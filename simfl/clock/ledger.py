@@ -18,15 +18,17 @@ from simfl.messages import PHASES, Task
 #: Rows kept before they are handed on as columns.
 CHUNK_ROWS = 16_384
 
+# fmt: off
 _TASK = (
-    "task device version applied_version dispatched_s download_s train_s upload_s ended_s outcome "
-    "cause phase down_bytes up_bytes examples epochs staleness staleness_s drift cosine weight "
-    "train_loss"
-).split()
-
+    "task", "device", "version", "applied_version", "dispatched_s", "download_s", "train_s",
+    "upload_s", "ended_s", "outcome", "cause", "phase", "down_bytes", "up_bytes", "examples",
+    "epochs", "staleness", "staleness_s", "drift", "cosine", "weight", "train_loss",
+)
 _VERSION = (
-    "version time_s updates staleness_mean staleness_max weight_sum step_s down_bytes up_bytes"
-).split()
+    "version", "time_s", "updates", "staleness_mean", "staleness_max", "weight_sum", "step_s",
+    "down_bytes", "up_bytes",
+)
+# fmt: on
 
 Append = Callable[[str, Mapping[str, Sequence[Any]]], None]
 
@@ -81,7 +83,12 @@ class Ledger:
         self.up_bytes += task.moved_bytes[1]
 
     def version(
-        self, version: int, time_s: float, staleness: Sequence[int], weight_sum: float, step_s: float
+        self,
+        version: int,
+        time_s: float,
+        staleness: Sequence[int],
+        weight_sum: float,
+        step_s: float,
     ) -> None:
         """Writes the row of a new version. staleness: of the updates that went into it."""
         n = len(staleness)
@@ -96,7 +103,12 @@ class Ledger:
 
     def evaluation(self, time_s: float, version: int, metrics: Mapping[str, float]) -> None:
         """Writes the row of an evaluation."""
-        columns: dict[str, Any] = {"time_s": time_s, "version": version, "loss": nan, "accuracy": nan}
+        columns: dict[str, Any] = {
+            "time_s": time_s,
+            "version": version,
+            "loss": nan,
+            "accuracy": nan,
+        }
         columns.update(metrics)
         columns.update(tasks_ended=self.ended, down_bytes=self.down_bytes, up_bytes=self.up_bytes)
         self._append("evaluations", {name: [value] for name, value in columns.items()})
@@ -124,10 +136,10 @@ class Ledger:
             return
         columns: dict[str, Any] = dict(zip(_TASK, zip(*self._tasks, strict=True), strict=True))
         device = np.array(columns["device"])
-        power = self._fleet.energy.columns()
+        watts = {name: column[device] for name, column in self._fleet.energy.columns().items()}
         radio_s = np.array(columns["download_s"]) + np.array(columns["upload_s"])
         train_s = np.array(columns["train_s"])
-        columns["energy_j"] = power["train_w"][device] * train_s + power["radio_w"][device] * radio_s
+        columns["energy_j"] = watts["train_w"] * train_s + watts["radio_w"] * radio_s
         classes = np.array(self._fleet.device_classes, dtype=object)
         columns["device_class"] = classes[self._fleet.class_id[device]]
         self._append("tasks", columns)

@@ -36,7 +36,9 @@ class Pool:
         self._order = array("i", range(devices))  # idle devices first
         self._where = array("i", range(devices))  # device -> position in _order
         self._presence = presence
-        self._uniform = chain.from_iterable(rng.random(4096).tolist() for _ in repeat(None)).__next__
+        self._uniform = chain.from_iterable(
+            rng.random(4096).tolist() for _ in repeat(None)
+        ).__next__
 
     def is_idle(self, device: int) -> bool:
         return self._where[device] < self.idle

@@ -18,8 +18,8 @@ from simfl.clock.versions import VersionStore
 from simfl.clock.workload import Workload
 from simfl.errors import PluginError
 from simfl.messages import Task, Update
-from simfl.streams import Streams
 from simfl.strategy.base import Change
+from simfl.streams import Streams
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Server:
         self._charged_s = 0.0
         self._serial = 0
         self._index = np.zeros(self.devices, dtype=np.int32)
-        self._next_index = memoryview(self._index)
+        self._next_index = memoryview(self._index.data)
 
     @property
     def now_s(self) -> float:
@@ -115,7 +115,9 @@ class Server:
     def apply(self, change: Change) -> None:
         """Adds a change to the model and makes the next version."""
         if not isinstance(change, Change):
-            raise PluginError(f"server.apply takes a Change (see simfl.strategy.fold), not {change!r}")
+            raise PluginError(
+                f"server.apply takes a Change (see simfl.strategy.fold), not {change!r}"
+            )
         used_s = self._clock.now + self._charged_s
         staleness = []
         for serial, weight in change.weights.items():
@@ -159,6 +161,13 @@ class Server:
             if wanted is None or task.device in wanted:
                 self.journeys.end(task, "cancelled", cause)
 
+    def request(self, devices: Iterable[int]) -> None:
+        """Tells these devices to end training with the mini-batch at hand and send what is done."""
+        wanted = {int(device) for device in devices}
+        for task in list(self.tasks.values()):
+            if task.device in wanted:
+                self.journeys.hurry(task)
+
     def charge(self, flops: float = 0.0, seconds: float = 0.0) -> None:
         """Server work: what this step applies and dispatches takes effect when it is done."""
         self._charged_s += seconds + flops / self._flops_per_s
@@ -183,7 +192,9 @@ class Server:
         extras: Mapping[str, Any] | None,
     ) -> Task:
         if not self.pool.is_idle(device):
-            raise PluginError(f"device {device} was dispatched a task while it is busy with another")
+            raise PluginError(
+                f"device {device} was dispatched a task while it is busy with another"
+            )
         self.pool.take(device)
         self.versions.hold(self.version, self.params)
         task = Task(
@@ -208,7 +219,9 @@ class Server:
 
     def _close(self, serial: int, how: str) -> tuple[Task, Update]:
         if serial not in self.open:
-            raise PluginError(f"the update of task {serial} was {how}, but it is not there to be used")
+            raise PluginError(
+                f"the update of task {serial} was {how}, but it is not there to be used"
+            )
         entry = self.open.pop(serial)
         self.versions.release(entry[0].version)
         return entry
@@ -224,5 +237,7 @@ def _each(values: Any, n: int) -> Iterable[Any]:
         return repeat(values, n)
     each = np.asarray(values).tolist()
     if len(each) != n:
-        raise PluginError(f"dispatch of {n} devices was given {len(each)} values of epochs or steps")
+        raise PluginError(
+            f"dispatch of {n} devices was given {len(each)} values of epochs or steps"
+        )
     return each

@@ -23,6 +23,9 @@ class Workload(Protocol):
     def start(self, task: Task) -> None:
         """Fills in examples, local_steps, epochs, flops, down_bytes and, if known, up_bytes."""
 
+    def shorten(self, task: Task, steps: int) -> None:
+        """The task makes only so many of its steps; whatever was computed for more is void."""
+
     def ready(self, task: Task) -> None:
         """Fills in up_bytes; called at the end of training if `start` could not."""
 
@@ -67,12 +70,16 @@ class TimingOnly:
         self.flops = flops
         self.down_bytes = down_bytes
         self.up_bytes = up_bytes
-        self._sizes = memoryview(np.ascontiguousarray(examples, dtype=np.int64))
+        self._sizes = memoryview(np.ascontiguousarray(examples, dtype=np.int64).data)
 
     def start(self, task: Task) -> None:
         size_up(task, self._sizes[task.device], self.batch_size, self.flops)
         task.down_bytes = self.down_bytes
         task.up_bytes = self.up_bytes
+
+    def shorten(self, task: Task, steps: int) -> None:
+        task.steps = steps
+        size_up(task, task.examples, self.batch_size, self.flops)
 
     def ready(self, task: Task) -> None:
         """Nothing to do: sizes are known from the start."""
@@ -87,7 +94,7 @@ class TimingOnly:
             extras={},
             examples=task.examples,
             steps=task.local_steps,
-            epochs=task.epochs,
+            epochs=task.epochs or 0.0,
             loss=nan,
             loss_rms=nan,
             dispatched_s=task.dispatched_s,

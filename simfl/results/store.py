@@ -53,7 +53,7 @@ class Store:
         if self._rows[table] >= PART_ROWS:
             self._flush(table)
 
-    def put_devices(self, columns: Mapping[str, Sequence[Any]]) -> None:
+    def put_devices(self, columns: Mapping[str, Any]) -> None:
         """Writes the fleet's columns, once."""
         _write(self.folder / "devices.parquet", [frames.free_table(columns)])
 

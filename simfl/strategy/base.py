@@ -121,12 +121,21 @@ class Server(Protocol):
 
     version: int  #: +1 at each `apply`
     params: Any  #: the current model; treat as immutable
-    now_s: float
-    in_flight: int  #: tasks that are under way
     devices: int  #: size of the fleet
     examples: np.ndarray  #: (devices,) int64, examples each device holds
     fleet: Any  #: columns of the fleet, read-only
-    lost: Sequence[Task]  #: tasks ended without an update since the last step
+
+    @property
+    def now_s(self) -> float:
+        """The virtual time."""
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks that are under way."""
+
+    @property
+    def lost(self) -> Sequence[Task]:
+        """Tasks that ended without an update since the last step."""
 
     def sample(self, n: int, among: Sequence[int] | None = None) -> list[int]:
         """Up to n distinct devices, uniform among those that are idle and present now.

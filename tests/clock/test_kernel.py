@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
+import numpy as np
 import pytest
 from toy import Busy, Rounds, ToyFleet, play
 
 from simfl.clock.kernel import Limits, Plan
+from simfl.clock.workload import TimingOnly
 from simfl.errors import PluginError, Stalled
 from simfl.messages import NOTHING
 from simfl.strategy.base import Change, LocalRule, Wait
@@ -268,6 +270,36 @@ def test_absence_means_the_same_on_shared_links(offline):
     names = ("device", "ended_s", "outcome", "cause", "phase", "up_bytes")
     assert len(alone.rows) == len(shared.rows) > 20
     for a, b in zip(story(alone, *names), story(shared, *names), strict=True):
-        assert a[0] == b[0] and a[2:5] == b[2:5]
+        assert a[0] == b[0]
+        assert a[2:5] == b[2:5]
         assert a[1] == pytest.approx(b[1])
         assert a[5] == pytest.approx(b[5], abs=2)
+
+
+def test_a_requested_device_sends_what_it_has():
+    """10 steps of a second each: asked at t = 3.5 of training, it makes four of them."""
+
+    @dataclass(frozen=True)
+    class Asking(Rounds):
+        def step(self, state, server, updates):
+            if server.now_s and not updates:
+                server.request([0])
+            super().step(state, server, updates)
+            return Wait(within=4.5)
+
+    fleet = ToyFleet([10.0], rate=1000.0)
+    workload = TimingOnly(np.array([100]), 10, 1.0, 936, 936)
+    (row,) = play(fleet, Asking(1), workload=workload, versions=1).rows
+    assert (row["train_s"], row["ended_s"], row["epochs"]) == (4.0, 6.0, 0.4)
+
+
+def test_asking_a_device_that_uploads_changes_nothing():
+    @dataclass(frozen=True)
+    class Asking(Rounds):
+        def step(self, state, server, updates):
+            server.request([0])
+            super().step(state, server, updates)
+            return Wait(within=11.5)
+
+    (row,) = play(ToyFleet([10.0], rate=1000.0), Asking(1), versions=1).rows
+    assert (row["train_s"], row["ended_s"]) == (10.0, 12.0)

@@ -11,8 +11,10 @@ import numpy as np
 from simfl.clock.kernel import Kernel, Limits, Plan
 from simfl.clock.workload import TimingOnly
 from simfl.messages import NOTHING
-from simfl.streams import Streams
 from simfl.strategy.base import Change, LocalRule, Wait
+from simfl.streams import Streams
+
+UNTIL_ALL_ENDED = Wait()
 
 
 @dataclass
@@ -104,7 +106,7 @@ class Rounds:
     """Synchronous rounds of `cohort` devices, deltas ignored."""
 
     cohort: int = 2
-    wait: Wait = Wait()
+    wait: Wait = UNTIL_ALL_ENDED
     local: LocalRule = field(default_factory=LocalRule)
 
     def init(self, params):
@@ -134,8 +136,6 @@ def play(fleet, strategy, *, seed=1, workload=None, plan=None, **limits):
     kernel.run()
     kernel.close()
     tasks = rows.get("tasks", {"task": []})
-    kernel.rows = [
-        {name: tasks[name][i] for name in tasks} for i in range(len(tasks["task"]))
-    ]
+    kernel.rows = [{name: tasks[name][i] for name in tasks} for i in range(len(tasks["task"]))]
     kernel.tables = rows
     return kernel
