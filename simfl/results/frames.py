@@ -134,13 +134,13 @@ def paths_of(folder: Path, table: str) -> list[Path]:
     return [whole] if whole.exists() else sorted((folder / PARTS).glob(f"{table}-*.parquet"))
 
 
-def read(folder: Path, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read(folder: Path, table: str, columns: list[str] | None = None) -> pd.DataFrame:
     """A table of a run folder, or just some columns of it. Raises InputError on a damaged file."""
     paths = paths_of(folder, table)
     if not paths and table not in TABLES:
         return pd.DataFrame()
     try:
-        found = [pq.read_table(path, columns=_list(columns)) for path in paths]
+        found = [pq.read_table(path, columns=columns) for path in paths]
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{folder}: cannot read its table {table!r} ({error})") from error
     return to_pandas(unite(found) if found else _empty(table, columns), table)
@@ -181,10 +181,6 @@ def _array(values: Sequence[Any], dtype: pa.DataType) -> pa.Array:
     return array.fill_null(float("nan")) if pa.types.is_floating(dtype) else array
 
 
-def _empty(table: str, columns: Sequence[str] | None) -> pa.Table:
+def _empty(table: str, columns: list[str] | None) -> pa.Table:
     empty = schema(table).empty_table()
-    return empty.select(_list(columns)) if columns is not None else empty
-
-
-def _list(columns: Sequence[str] | None) -> list[str] | None:
-    return list(columns) if columns is not None else None
+    return empty.select(columns) if columns is not None else empty

@@ -219,6 +219,5 @@ def test_axes_of_time_choose_a_unit_and_keep_seconds(span_s, label) -> None:
     assert all(float(text) == int(float(text)) for text in labels(ax.xaxis))
 
 
-def test_colours_are_those_of_okabe_and_ito() -> None:
-    """Distinct, and distinct in their lightness from white paper."""
+def test_runs_have_seven_colours() -> None:
     assert len({to_hex(colour) for colour in style.PALETTE}) == len(style.PALETTE) == 7

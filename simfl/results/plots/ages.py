@@ -85,17 +85,13 @@ def staleness_heatmap(
     tasks = style.frame_of(run, "tasks")
     tasks = tasks[tasks["outcome"] == "applied"]
     used_s = tasks["dispatched_s"] + tasks["staleness_s"]
-    edges = np.linspace(0.0, max(used_s.max(), 1.0) if len(tasks) else 1.0, bins + 1)
-    column = np.clip(np.searchsorted(edges, used_s, side="right") - 1, 0, bins - 1)
-    keys = [tasks["device_class"].astype(str), pd.Series(column, index=tasks.index)]
-    mean = tasks["staleness"].astype("float64").groupby(keys).mean().unstack()
-    mean = mean.reindex(columns=range(bins)).reindex(list(_by_class(tasks)))
+    edges = np.linspace(0.0, used_s.max() if used_s.max() > 0 else 1.0, bins + 1)
+    mean = _mean_by_time(tasks, used_s, edges)
     ax = style.dressed(ax, width=6.4, height=0.9 + 0.42 * max(len(mean), 1))
     ax.grid(visible=False)
     ax.set_facecolor(style.FAINT)
-    mesh = ax.pcolormesh(
-        edges, np.arange(len(mean) + 1), mean, cmap="cividis", norm=PowerNorm(0.5, vmin=0.0)
-    )
+    shades = PowerNorm(0.5, vmin=0.0)  # one slow class must not leave the others in the dark
+    mesh = ax.pcolormesh(edges, np.arange(len(mean) + 1), mean, cmap="cividis", norm=shades)
     ax.set_yticks(np.arange(len(mean)) + 0.5, list(mean.index))
     ax.invert_yaxis()
     ax.tick_params(axis="y", length=0)
@@ -105,6 +101,15 @@ def staleness_heatmap(
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8)
     return ax
+
+
+def _mean_by_time(tasks: pd.DataFrame, used_s: pd.Series, edges: np.ndarray) -> pd.DataFrame:
+    """Mean staleness by device class (rows, the freshest first) and bin of time (columns)."""
+    bins = len(edges) - 1
+    column = np.clip(np.searchsorted(edges, used_s, side="right") - 1, 0, bins - 1)
+    keys = [tasks["device_class"].astype(str), pd.Series(column, index=tasks.index)]
+    mean = tasks["staleness"].astype("float64").groupby(keys).mean().unstack()
+    return mean.reindex(index=list(_by_class(tasks)), columns=range(bins))
 
 
 def _ecdf(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
