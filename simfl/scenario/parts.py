@@ -68,6 +68,11 @@ class Family:
         registry: Registry = getattr(importlib.import_module(module), name)
         return registry
 
+    @property
+    def key(self) -> str:
+        """What the JSON Schema calls the family."""
+        return self.registry.noun.replace(" ", "-")
+
     def make(self, given: Any, reading: Reading) -> Any:
         """The part that a table describes. Raises PydanticCustomError with all its problems."""
         if not isinstance(given, str | dict):
@@ -106,7 +111,7 @@ class Family:
         )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        return {"$ref": f"#/$defs/{self.registry.noun}"}
+        return {"part": self.key}  # pydantic refuses references that it did not make
 
 
 STRATEGY = Family("simfl.strategy:STRATEGIES", "step")

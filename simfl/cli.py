@@ -1,0 +1,293 @@
+"""The command line: thin. Exit codes: 0 done, 2 wrong input, 3 a law or a plug-in broke, 4 the
+run can make no further progress, 130 interrupted.
+
+Everything heavy is imported by the command that needs it, so that the others start at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from inspect import signature
+from pathlib import Path
+from traceback import print_exc
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from simfl.errors import InputError, SimflError, did_you_mean
+
+if TYPE_CHECKING:
+    from simfl.scenario import Scenario
+
+app = typer.Typer(
+    name="simfl",
+    help="The virtual-time laboratory for federated learning.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ScenarioArg = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A TOML file, or the name of a shipped scenario.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Replace a value; repeatable."),
+]
+SeedOption = Annotated[int | None, typer.Option(help="Replace the seed.")]
+DataDirOption = Annotated[Path | None, typer.Option(help="Folder of data sets.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
+
+
+@app.callback()
+def top(
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where an error comes from.")
+    ] = False,
+) -> None:
+    """The virtual-time laboratory for federated learning."""
+
+
+@app.command()
+def run(
+    scenario: ScenarioArg,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; by default runs/NAME-seedN.")
+    ] = None,
+    timing: Annotated[bool, typer.Option("--timing", help="The same clock, no learning.")] = False,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
+) -> None:
+    """Run a scenario and write its run folder."""
+    from simfl import console
+    from simfl.results import say
+    from simfl.run import run as play
+
+    whole = _load(scenario, set_, seed)
+    _single(whole)
+    folder = _run_folder(whole, out, timing)
+    watch = console.progress(quiet or as_json)
+    result = play(whole, folder, timing=timing, data_dir=data_dir, progress=watch)
+    if as_json:
+        print(json.dumps(result.summary, indent=2))
+    elif not quiet:
+        told = {**say.headline(result.summary), "digest": result.digest, "folder": str(folder)}
+        console.out().print(console.facts(told))
+
+
+@app.command()
+def validate(
+    scenario: ScenarioArg,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+) -> None:
+    """Check a scenario to the last key, without importing code that it names."""
+    whole = _load(scenario, set_, seed, trusted=False)
+    print(f"{scenario}: valid ({whole.name}, {whole.fleet.devices} devices, hash {whole.hash})")
+    for target in whole.foreign:
+        print(f"would import {target}; its options were not checked")
+
+
+@app.command()
+def explain(
+    scenario: ScenarioArg,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Say in words and medians what a scenario will do."""
+    from simfl import console
+    from simfl.explain import explain as told_of
+
+    told = told_of(_load(scenario, set_, seed), data_dir)
+    screen = console.out()
+    screen.print(told.title, style="bold", markup=False)
+    screen.print(console.facts(told.facts))
+    rows = [list(row.values()) for row in told.classes]
+    screen.print(console.table(list(told.classes[0]), rows))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of scenarios, with the options of every part."""
+    from simfl.scenario.schema import schema as whole
+
+    print(json.dumps(whole(), indent=2))
+
+
+@app.command()
+def devices(
+    name: Annotated[str | None, typer.Argument(help="A device or network class.")] = None,
+) -> None:
+    """List device and network classes, or show one with the source of every number."""
+    from simfl import console
+    from simfl.fleet.catalogue import catalogue_dirs, list_classes, load_class, quantities
+
+    dirs, screen = catalogue_dirs(Path()), console.out()
+    if name is None:
+        listed = [(entry.kind, entry.name, entry.about) for entry in list_classes(dirs)]
+        screen.print(console.table(("kind", "name", "about"), listed))
+        return
+    entry = load_class(name, dirs)
+    screen.print(f"{name}: {entry.about}", style="bold", markup=False)
+    rows = [
+        (key, f"{q.value:g}", _range(q.low, q.high), q.unit, q.mark, q.source)
+        for key, q in quantities(entry).items()
+    ]
+    screen.print(console.table(("number", "value", "range", "unit", "mark", "source"), rows))
+    print("marks: C computed from measurements, S stated by the source, D derived, M estimated")
+
+
+@app.command()
+def strategies(
+    name: Annotated[str | None, typer.Argument(help="A strategy.")] = None,
+) -> None:
+    """List the strategies, or show one with its options, their bounds and defaults."""
+    from simfl import console
+    from simfl.scenario.schema import first_line, options_of
+    from simfl.strategy import STRATEGIES
+
+    screen = console.out()
+    if name is None:
+        parts = [(kind, STRATEGIES.get(kind)) for kind in STRATEGIES.names()]
+        rows = [(kind, first_line(part), getattr(part, "reference", "")) for kind, part in parts]
+        screen.print(console.table(("kind", "what it does", "reference"), rows))
+        return
+    _reach_here()
+    part = STRATEGIES.get(name)
+    screen.print(f"{name}: {first_line(part)}", style="bold", markup=False)
+    screen.print(getattr(part, "reference", ""), markup=False)
+    options = [(option.name, option.type, option.default) for option in options_of(part)]
+    screen.print(console.table(("option", "type", "default"), options))
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Run folders.")],
+    target: Annotated[str | None, typer.Option(help="What to reach, as in accuracy=0.8.")] = None,
+) -> None:
+    """Lay runs side by side: time, versions and bytes to a target, staleness, waste."""
+    from simfl import console
+    from simfl.results import open_run
+    from simfl.results.compare import as_rich
+    from simfl.results.compare import compare as compared
+
+    wanted = None if target is None else _target(target)
+    console.out().print(as_rich(compared([open_run(run) for run in runs], wanted)))
+
+
+@app.command()
+def plot(
+    words: Annotated[
+        list[str], typer.Argument(metavar="RUN_DIR... KIND", help="Run folders, then what to plot.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Picture; by default RUN_DIR/KIND.png.")
+    ] = None,
+) -> None:
+    """Plot one run, or several in one picture where the kind allows it."""
+    from simfl.results import open_run
+    from simfl.results.plots import PLOTS
+
+    *folders, kind = words
+    if kind not in PLOTS:
+        raise InputError(f"{kind!r} is not a kind of plot {did_you_mean(kind, PLOTS)}")
+    if not folders:
+        raise InputError(f"plot {kind}: give at least one run folder before the kind")
+    runs = [open_run(folder) for folder in folders]
+    if len(runs) > 1 and "runs" not in signature(PLOTS[kind]).parameters:
+        raise InputError(f"plot {kind} shows one run at a time, not {len(runs)}")
+    axes = PLOTS[kind](runs if len(runs) > 1 else runs[0])
+    path = output or Path(folders[0]) / f"{kind}.png"
+    axes.figure.savefig(path)  # type: ignore[union-attr]
+    print(path)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code. Mistakes are told in one paragraph."""
+    words = list(sys.argv[1:] if args is None else args)
+    try:
+        app(words, prog_name="simfl")
+    except SystemExit as done:
+        return int(done.code or 0)
+    except Exception as error:
+        if "--traceback" in words:
+            print_exc()
+        return _complain(error)
+    return 0
+
+
+def _complain(error: Exception) -> int:
+    """Says what went wrong in one paragraph; returns the exit code."""
+    if isinstance(error, SimflError):
+        print(f"simfl: {error}", file=sys.stderr)
+        return error.exit_code
+    if isinstance(error, OSError):  # a disk that is full, a folder that may not be written to
+        print(f"simfl: {error}", file=sys.stderr)
+        return InputError.exit_code
+    said = f"{type(error).__name__}: {error}"
+    print(
+        f"simfl: a bug, please report it ({said}); simfl --traceback shows where", file=sys.stderr
+    )
+    return SimflError.exit_code
+
+
+def _load(
+    path_or_name: str, overrides: list[str] | None, seed: int | None, trusted: bool = True
+) -> Scenario:
+    from simfl.scenario import load
+
+    if trusted:
+        _reach_here()
+    return load(path_or_name, overrides or [], seed, trusted=trusted)
+
+
+def _reach_here() -> None:
+    """Lets dotted paths reach modules of the current folder, as `python -m` would."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+
+
+def _single(scenario: Scenario) -> None:
+    """Raises InputError if the scenario describes many runs."""
+    if scenario.sweep:
+        keys = ", ".join(scenario.sweep)
+        raise InputError(
+            f"{scenario.path}: sweep describes many runs (over {keys}), not one; remove [sweep] "
+            "and choose values with --set"
+        )
+
+
+def _run_folder(scenario: Scenario, out: Path | None, timing: bool) -> Path:
+    """Where the run goes. Raises InputError rather than overwrite another scenario's run."""
+    name = f"{scenario.name}-seed{scenario.seed}{'-timing' * timing}"
+    folder = out or Path("runs") / name
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; --out takes a folder")
+    summary = folder / "summary.json"
+    if summary.exists():
+        hash_there = json.loads(summary.read_text(encoding="utf-8")).get("scenario")
+        if hash_there != scenario.hash:
+            raise InputError(
+                f"{folder} holds a finished run of another scenario (hash {hash_there}, this one "
+                f"is {scenario.hash}); choose another folder with --out, or remove that one"
+            )
+    return folder
+
+
+def _target(text: str) -> dict[str, float]:
+    metric, _, value = text.partition("=")
+    try:
+        return {metric.strip(): float(value)}
+    except ValueError:
+        raise InputError(f"--target {text}: expected metric=number, as in accuracy=0.8") from None
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{low:g} to {high:g}"
