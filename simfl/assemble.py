@@ -18,7 +18,7 @@ from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
-from simfl.wire.codec import Codec
+from simfl.wire.codec import Codec, as_params
 
 if TYPE_CHECKING:
     from simfl.learn.jobs import TrainingOptions
@@ -140,13 +140,9 @@ def _nbytes(codec: Codec, layout: Any) -> int:
     nbytes = codec.nbytes(layout)
     if nbytes is not None:
         return nbytes
-    import torch
-
-    from simfl.params import Params
-
     rng = np.random.Generator(np.random.Philox(key=0))
-    noise = torch.from_numpy(rng.standard_normal(layout.size, dtype=np.float32))
-    return codec.encode(Params(noise, layout), None, rng).nbytes
+    noise = rng.standard_normal(layout.size, dtype=np.float32)
+    return codec.encode(as_params(noise, layout), None, rng).nbytes
 
 
 def _data_dir(scenario: Scenario, options: LearningOptions) -> Path | None:
