@@ -10,8 +10,21 @@ STRATEGIES = Registry(
     {
         "fedavg": "simfl.strategy.rounds:FedAvg",
         "overselect": "simfl.strategy.rounds:OverSelect",
+        "fedprox": "simfl.strategy.fedprox:FedProx",
+        "fednova": "simfl.strategy.fednova:FedNova",
+        "scaffold": "simfl.strategy.scaffold:Scaffold",
         "fedasync": "simfl.strategy.fedasync:FedAsync",
         "fedbuff": "simfl.strategy.fedbuff:FedBuff",
+        "delayadaptive": "simfl.strategy.delay:DelayAdaptive",
+        "fadas": "simfl.strategy.delay:Fadas",
+        "ca2fl": "simfl.strategy.ca2fl:Ca2fl",
+        "asyncscaffold": "simfl.strategy.scaffold:AsyncScaffold",
+        "dcasgd": "simfl.strategy.dcasgd:DcAsgd",
+        "port": "simfl.strategy.port:Port",
+        "pisces": "simfl.strategy.pisces:Pisces",
+        "fedat": "simfl.strategy.fedat:FedAt",
+        "safa": "simfl.strategy.safa:Safa",
+        "quafl": "simfl.strategy.quafl:Quafl",
     },
 )
 
@@ -21,6 +34,9 @@ LOCAL_RULES = Registry(
     {
         "plain": "simfl.strategy.base:LocalRule",
         "proximal": "simfl.strategy.local:Proximal",
+        "controlvariate": "simfl.strategy.scaffold:ControlVariate",
+        "normalised": "simfl.strategy.fednova:Normalised",
+        "ownmodel": "simfl.strategy.quafl:OwnModel",
     },
 )
 
@@ -40,6 +56,9 @@ SELECTIONS = Registry(
     {
         "uniform": "simfl.strategy.selection:Selection",
         "weighted": "simfl.strategy.selection:Weighted",
+        "oort": "simfl.strategy.oort:Oort",
+        "tifl": "simfl.strategy.tifl:Tifl",
+        "pisces": "simfl.strategy.pisces:PiscesSelection",
     },
 )
 

@@ -8,9 +8,10 @@ refill: who replaces a device that is done: any idle one ("uniform"), or the "sa
 dispatch: replacements leave "after" the model has changed, with the new one, or "before". With C
     tasks in flight and a buffer of B the mean staleness of a lossless run tends to (C - 1)/B
     after, and to C/B before.
-max_staleness: beyond it an update is discarded; or, with on_stale = "wait", the buffer is held
-    back while applying it would carry a task in flight past the bound, and then everything that
-    has come meanwhile folds together.
+max_staleness: beyond it an update is discarded. With on_stale = "wait" the buffer is rather held
+    back while folding it would carry a task in flight past the bound, and then everything that
+    has come meanwhile folds together; "request" does the same and has the late devices send
+    what they have.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from typing import Any, Literal
 
 from simfl.messages import Update
 from simfl.strategy.base import Server, Wait
-from simfl.strategy.options import Options, State
+from simfl.strategy.options import Choosing, State
 from simfl.units import Count, Index
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asynchronous(Options):
+class Asynchronous(Choosing):
     """Keep `concurrency` tasks in flight; fold every update as it comes."""
 
     concurrency: Count = 100
@@ -97,7 +98,7 @@ class Buffered(Asynchronous):
     """Keep `concurrency` tasks in flight; fold whenever `buffer` updates have come."""
 
     buffer: Count = 10
-    on_stale: Literal["drop", "wait"] = "drop"
+    on_stale: Literal["drop", "wait", "request"] = "drop"
 
     @property
     def goal(self) -> int:
@@ -106,6 +107,10 @@ class Buffered(Asynchronous):
     def ready(self, state: State, server: Server) -> list[Update]:
         if self.max_staleness is None or self.on_stale == "drop":
             return super().ready(state, server)
-        _, oldest = next(iter(state["flying"].values()), (-1, server.version))
-        allowed = server.version + 1 - oldest <= self.max_staleness
-        return list(state["pending"]) if allowed and len(state["pending"]) >= self.goal else []
+        if len(state["pending"]) < self.goal:
+            return []
+        oldest = server.version + 1 - self.max_staleness
+        late = [device for device, version in state["flying"].values() if version < oldest]
+        if late and self.on_stale == "request":
+            server.request(late)
+        return [] if late else list(state["pending"])

@@ -19,7 +19,7 @@ State = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Options and small verbs shared by the families. Not a strategy by itself.
+    """Options and small verbs of whatever folds. Not a strategy by itself.
 
     epochs, steps: local work of a task; `steps`, if given, stands and `epochs` is left alone.
     """
@@ -28,7 +28,6 @@ class Options:
     steps: Count | None = None
     server_lr: Positive = 1.0
     server_optimiser: ServerOptimiser = ServerOptimiser()
-    selection: Selection = Selection()
     local: LocalRule = LocalRule()
 
     def __post_init__(self) -> None:
@@ -44,18 +43,7 @@ class Options:
 
     def init(self, params: Any) -> State:
         """The running state of the parts; a strategy adds its own entries."""
-        return {
-            "selection": self.selection.init(),
-            "optimiser": self.server_optimiser.init(params),
-        }
-
-    def observe(self, state: State, server: Server, updates: Sequence[Update]) -> None:
-        """The selection has seen what came back."""
-        self.selection.observe(state["selection"], server, updates)
-
-    def choose(self, state: State, server: Server, n: int) -> list[int]:
-        """Up to n devices for the next tasks."""
-        return self.selection.choose(state["selection"], server, n) if n > 0 else []
+        return {"optimiser": self.server_optimiser.init(params)}
 
     def ask(self, state: State, server: Server, devices: list[int]) -> list[int]:
         """Sends work to these devices; returns the serials of their tasks."""
@@ -78,3 +66,21 @@ class Options:
         lr = self.rate(updates)
         state["optimiser"], delta = self.server_optimiser.step(state["optimiser"], change.delta)
         return scaled(change.with_delta(delta), lr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosing(Options):
+    """Adds the part that says whom to ask."""
+
+    selection: Selection = Selection()
+
+    def init(self, params: Any) -> State:
+        return {**super().init(params), "selection": self.selection.init()}
+
+    def observe(self, state: State, server: Server, updates: Sequence[Update]) -> None:
+        """The selection has seen what came back."""
+        self.selection.observe(state["selection"], server, updates)
+
+    def choose(self, state: State, server: Server, n: int) -> list[int]:
+        """Up to n devices for the next tasks."""
+        return self.selection.choose(state["selection"], server, n) if n > 0 else []

@@ -23,12 +23,12 @@ from typing import Any, ClassVar, Literal
 from simfl.messages import Update
 from simfl.strategy.base import Change, Server, Wait
 from simfl.strategy.fold import Weights, mean
-from simfl.strategy.options import Options, State
+from simfl.strategy.options import Choosing, State
 from simfl.units import Count, Duration, Fraction, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
-class FedAvg(Options):
+class FedAvg(Choosing):
     """Synchronous rounds: wait for the whole cohort, then average."""
 
     reference: ClassVar[str] = "McMahan et al., AISTATS 2017, arXiv 1602.05629"

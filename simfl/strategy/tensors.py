@@ -31,3 +31,11 @@ def filled(params: Any, value: float) -> Any:
 def trained(params: Any) -> Any:
     """The trained elements as one (T,) tensor."""
     return params if isinstance(params, Nothing) else params.trained
+
+
+def cosine(a: Any, b: Any) -> float:
+    """Cosine of the angle between two Params over the trained elements; 1 if one is zero."""
+    if isinstance(a, Nothing):
+        return 1.0
+    lengths = a.norm() * b.norm()
+    return a.dot(b) / lengths if lengths else 1.0
