@@ -16,5 +16,6 @@ CODECS = Registry(
         "sign": "simfl.wire.coarse:Sign",
         "fp16": "simfl.wire.coarse:FP16",
         "bf16": "simfl.wire.coarse:BF16",
+        "resfed": "simfl.wire.resfed:ResFed",
     },
 )

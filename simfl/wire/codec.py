@@ -9,7 +9,7 @@ alter what they were given.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from simfl.errors import WireError
 
 if TYPE_CHECKING:  # torch is loaded when something is decoded, not when options are validated
     from simfl.params import Layout, Params
+
+Direction = Literal["down", "up"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,25 @@ class Codec:
     def pure(self) -> bool:
         """True if the payload depends on params alone (no memory, no randomness)."""
         return True
+
+    def begin(self, direction: Direction, initial: Params) -> Any:
+        """What both sides remember before the first message. initial: the model at version 0.
+
+        What is encoded downwards is the model, upwards the local model minus the received one.
+        """
+        return None
+
+    def recall(self, memory: Any, version: int) -> Any:
+        """What the sender's memory is worth at this server version; asked before `encode`."""
+        return memory
+
+    def overhear(self, memory: Any, params: Params) -> Any:
+        """The memory, of either side, once a message of the other direction was delivered.
+
+        params: the model it meant, as both sides know it: for an upload, what the device
+        received plus the decoded delta.
+        """
+        return memory
 
     def nbytes(self, layout: Layout) -> int | None:
         """Payload bytes for this layout where they do not depend on the values, else None."""
