@@ -63,14 +63,21 @@ def read(path: Path, children: tuple[Path, ...] = ()) -> Table:
 
 
 def merged(below: Table, above: Table) -> Table:
-    """Tables merge key by key; every other value, lists included, replaces what was there."""
+    """Tables merge key by key; every other value, lists included, replaces what was there.
+
+    So does a table of another `kind`: the options of one part mean nothing to another.
+    """
     result = dict(below)
     for key, value in above.items():
         old = below.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
+        if isinstance(old, dict) and isinstance(value, dict) and _same_kind(old, value):
             value = merged(old, value)
         result[key] = value
     return result
+
+
+def _same_kind(below: Table, above: Table) -> bool:
+    return "kind" not in above or above["kind"] == below.get("kind")
 
 
 def overrides_of(given: Mapping[str, Any] | Iterable[str]) -> dict[KeyPath, Any]:
