@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import ceil, inf
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def update(device: int = 0, delta: Any = 1.0, *, server: Any = None, **known: An
     values: dict[str, Any] = {
         "task": device,
         "version": 0,
-        "base": None,
+        "base": delta * 0.0,
         "extras": {},
         "examples": 10,
         "steps": 5,
@@ -70,6 +70,7 @@ class Lab:
     discarded: list[tuple[int, str]] = field(default_factory=list)
     cancelled: list[tuple[int, str]] = field(default_factory=list)
     models: list[Params] = field(default_factory=list)
+    shortened: dict[int, float] = field(default_factory=dict)  # serial -> share of the work done
     asked: list[Any] = field(default_factory=list)  # (time, device, epochs, steps)
 
     def __post_init__(self) -> None:
@@ -145,6 +146,14 @@ class Lab:
                 del self.flying[serial]
                 self.cancelled.append((serial, cause))
 
+    def request(self, devices: Iterable[int]) -> None:
+        wanted = list(devices)
+        for task in self.flying.values():
+            if task.device in wanted:
+                share = (self.now_s - task.dispatched_s) / self.seconds(task.device, task.index)
+                self.shortened[task.serial] = share
+                heapq.heappush(self._heap, (self.now_s, task.serial))
+
     def charge(self, flops: float = 0.0, seconds: float = 0.0) -> None:
         """Server work takes no time here."""
 
@@ -176,7 +185,7 @@ class Lab:
     def _advance(self, until_s: float) -> list[Update]:
         """Everything that is due at the next instant."""
         while self._heap and self._heap[0][1] not in self.flying:
-            heapq.heappop(self._heap)  # cancelled
+            heapq.heappop(self._heap)  # cancelled, or requested and here already
         due_s = self._heap[0][0] if self._heap else inf
         assert min(due_s, until_s) < inf, "nothing can ever happen again"
         self.now_s, updates = min(due_s, until_s), []
@@ -193,6 +202,7 @@ class Lab:
 
     def _deliver(self, task: Task) -> Update:
         steps = task.steps if task.steps is not None else round(5 * (task.epochs or 1.0))
+        steps = max(1, ceil(steps * self.shortened.get(task.serial, 1.0) - 1e-9))
         report = self.train(task.device, task.base, task.extras, steps)
         self._memory[task.device] = report.memory or self._memory.get(task.device, {})
         delta = report.delta

@@ -1,0 +1,58 @@
+"""Normalised averaging."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lab import LR, Lab, params, update
+
+from simfl.errors import ScenarioError
+from simfl.strategy.fednova import FedNova, Normalised
+from simfl.strategy.rounds import FedAvg
+
+CENTRES = [[float(i), 1.0 - i] for i in range(4)]
+
+
+def test_equal_steps_make_fedavg():
+    sizes = [1, 2, 3, 4]
+    a, b = (Lab(CENTRES, sizes=sizes).play(s, 4) for s in (FedNova(cohort=4), FedAvg(cohort=4)))
+    assert torch.allclose(a.params.flat, b.params.flat, atol=1e-6)
+
+
+def test_a_device_that_does_more_steps_does_not_pull_harder():
+    """Equal gradients: the direction of each device counts once, however far it went."""
+    strategy = FedNova()
+    deltas = [update(0, params(2.0, 0.0), steps=2), update(1, params(0.0, 10.0), steps=10)]
+    x, y = strategy.fold({}, Lab(), deltas).delta.flat.tolist()
+    assert x == pytest.approx(y)
+    assert x == pytest.approx(6 * 0.5)  # τ_eff = (2 + 10)/2
+
+
+@given(st.integers(1, 30), st.floats(0.0, 0.95))
+def test_the_length_with_momentum_is_the_sum_of_velocities(steps, rho):
+    velocity = length = 0.0
+    for _ in range(steps):
+        velocity = rho * velocity + 1.0
+        length += velocity
+    assert Normalised(momentum=rho).length(steps, LR) == pytest.approx(length, rel=1e-6)
+
+
+@given(st.integers(1, 30), st.floats(0.01, 2.0))
+def test_the_length_with_a_proximal_term_is_the_path_under_unit_gradients(steps, mu):
+    y = 0.0
+    for _ in range(steps):
+        y += LR * (1.0 - mu * y)
+    assert Normalised(mu=mu).length(steps, LR) == pytest.approx(y / LR, rel=1e-5)
+
+
+def test_devices_send_the_length_of_their_path():
+    lab = Lab(CENTRES).play(FedNova(cohort=2, local=Normalised(mu=1.0)), versions=1)
+    expected = Normalised(mu=1.0).length(5, LR)
+    assert [u.extras for u, _, _ in lab.applied] == [{"length": expected, "proximal": True}] * 2
+
+
+def test_momentum_and_a_proximal_term_together_are_refused():
+    with pytest.raises(ScenarioError, match="not with both"):
+        Normalised(mu=0.1, momentum=0.9)
