@@ -24,6 +24,7 @@ from simfl.messages import FRAME_BYTES, Task
 from simfl.streams import Streams
 
 DOWNLOAD, TRAIN, UPLOAD, HOME = range(4)
+SUSPENDED = "suspended"
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +36,7 @@ class Journey:
     work_s: list[float]  #: seconds that each leg takes when nothing interferes
     stop_leg: int  #: the leg in which the task fails by itself; HOME: none
     stop_share: float  #: how much of that leg is done by then
+    stop_cause: str
     lost_s: float  #: when the device's lifetime or absence ends the task; inf: never
     lost_cause: str
     pauses: bool  #: absence stretches the legs instead of ending the task
@@ -81,26 +83,34 @@ class Journeys:
         j: Journey | None = task.journey
         if j is None or task.phase > TRAIN or self._has_passed(j, TRAIN - task.phase):
             return
-        steps = 1
+        if j.stop_cause == SUSPENDED:
+            return  # it does not hear
+        steps, setup_s = 1, self._setup_s(task)
         if task.phase == TRAIN or self._has_passed(j, 0):
             begun_s = j.ends_s[0] if task.phase == DOWNLOAD else j.leg_s
-            done = self._worked_s(task.device, j, begun_s) / j.work_s[TRAIN]
+            stepped_s = self._worked_s(task.device, j, begun_s) - setup_s
+            done = stepped_s / (j.work_s[TRAIN] - setup_s) if stepped_s > 0.0 else 0.0
             steps = min(task.local_steps, max(1, ceil(done * task.local_steps)))
-        self._shorten(task, j, steps)
+        self._shorten(task, j, steps, setup_s)
         if j.ends_s:  # else its download is on a shared link, and will be followed by less work
             if j.alarm is not None:
                 j.alarm.cancel()
             task.doomed = False
             self._go_on(task, j.leg_s)
 
-    def _shorten(self, task: Task, j: Journey, steps: int) -> None:
+    def _shorten(self, task: Task, j: Journey, steps: int, setup_s: float) -> None:
         before_s = j.work_s[TRAIN]
-        j.work_s[TRAIN] = before_s * steps / task.local_steps
+        j.work_s[TRAIN] = setup_s + (before_s - setup_s) * steps / task.local_steps
         if j.stop_leg == TRAIN:  # the failure stays where it was, unless it is cut off
             fails_s = j.stop_share * before_s
             j.stop_leg = TRAIN if fails_s < j.work_s[TRAIN] else HOME
             j.stop_share = fails_s / j.work_s[TRAIN] if j.stop_leg == TRAIN else 1.0
         self.workload.shorten(task, steps)
+
+    def _setup_s(self, task: Task) -> float:
+        draws = self.streams.uniforms("task", task.device, task.index)
+        setup_s: float = self.fleet.compute.setup_s(task.device, draws[2])
+        return setup_s
 
     def _has_passed(self, j: Journey, leg: int) -> bool:
         return len(j.ends_s) > leg and j.ends_s[leg] <= self.clock.now
@@ -117,8 +127,9 @@ class Journeys:
         now_s = self.clock.now
         self._pass(task, j, [end_s for end_s in j.ends_s[:-1] if end_s <= now_s])
         task.phase_s[task.phase] += now_s - j.leg_s
-        if j.ends_s:
-            self._charge(task, task.phase, self._share_moved(task, j))
+        if j.ends_s:  # on a shared link: the failure that ended this leg as planned
+            share = self._share_moved(task, j) if self.carrier is None else j.stop_share
+            self._charge(task, task.phase, share)
         elif self.carrier is not None:
             moved = self.carrier.abandon(task)
             task.moved_bytes[task.phase != DOWNLOAD] = round(moved)
@@ -137,8 +148,12 @@ class Journeys:
             fleet.compute.train_s(device, task.flops, task.local_steps, u[2]),
             up_latency_s + (up_bytes + FRAME_BYTES) / up_rate,
         ]
-        share, lifetime_s = fleet.faults.fate(device, u[5], u[6], u[7])
-        stop_leg, stop_share = _where(work_s, share) if share < 1.0 else (HOME, 1.0)
+        share, hang_s, lifetime_s = fleet.faults.fate(device, u[5], u[6], u[7])
+        stop_leg, stop_share, stop_cause = HOME, 1.0, "drop-out"
+        if share < 1.0:
+            stop_leg, stop_share = _where(work_s, share)
+        elif hang_s < inf:
+            work_s[TRAIN], stop_leg, stop_cause = hang_s, TRAIN, SUSPENDED
         lost_s, cause, pauses = now_s + lifetime_s, "hazard", False
         if not fleet.presence.always:
             policy = fleet.faults.on_offline(device)
@@ -147,7 +162,9 @@ class Journeys:
             if away_s < lost_s:
                 lost_s, cause = away_s, "offline"
         latency_s, rate = (down_latency_s, 0.0, up_latency_s), (down_rate, up_rate)
-        return Journey(latency_s, rate, work_s, stop_leg, stop_share, lost_s, cause, pauses)
+        return Journey(
+            latency_s, rate, work_s, stop_leg, stop_share, stop_cause, lost_s, cause, pauses
+        )
 
     def _go_on(self, task: Task, leg_s: float) -> None:
         """Plans from the current leg, begun at leg_s, as far as is known; then waits once."""
@@ -208,7 +225,7 @@ class Journeys:
         task.phase, j.leg_s = leg, leg_s
 
     def _failed(self, task: Task) -> None:
-        self.end(task, "lost", "drop-out")
+        self.end(task, "lost", task.journey.stop_cause)
 
     def _lost(self, task: Task) -> None:
         self.end(task, "lost", task.journey.lost_cause)
@@ -240,10 +257,10 @@ class Journeys:
         j: Journey = task.journey
         if j.alarm is not None:
             j.alarm.cancel()
+        j.ends_s = [self.clock.now]
         if task.phase == j.stop_leg:
             self._failed(task)
         else:
-            j.ends_s = [self.clock.now]
             self._next(task)
 
     def _watch(self, task: Task) -> None:

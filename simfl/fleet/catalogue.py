@@ -84,6 +84,7 @@ class DeviceClass(Table):
     train_gflops: Speed
     spread_sigma: Sigma
     jitter_sigma: Sigma
+    setup_s: Time | None = None
     step_overhead_s: Time
     memory_mb: Memory
     train_w: Power
@@ -95,6 +96,7 @@ class DeviceClass(Table):
             gflops=self.train_gflops.value,
             spread_sigma=self.spread_sigma.value,
             jitter_sigma=self.jitter_sigma.value,
+            setup_s=self.setup_s.value if self.setup_s else 0.0,
             step_overhead_s=self.step_overhead_s.value,
         )
 

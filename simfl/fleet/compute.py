@@ -21,12 +21,17 @@ class Compute:
         self.group = group
         self.slowness = slowness
         self._seconds = [law.seconds for law in laws]
+        self._setup = [law.setup for law in laws]
         self._group = view(group)
         self._slowness = view(slowness)
 
     def train_s(self, device: int, flops: float, steps: int, u: float) -> float:
         """Seconds that one task trains. u: the task's draw for training jitter."""
         return self._slowness[device] * self._seconds[self._group[device]](flops, steps, u)
+
+    def setup_s(self, device: int, u: float) -> float:
+        """Seconds of `train_s` that pass before the first mini-batch."""
+        return self._slowness[device] * self._setup[self._group[device]](u)
 
     def expected_s(self, flops: ArrayLike, steps: ArrayLike) -> np.ndarray:
         """(N,) mean seconds of a task. flops, steps: one number, or (N,) numbers."""

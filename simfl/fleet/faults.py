@@ -3,31 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import inf, log
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
+from pydantic import model_validator
 
+from simfl.fleet.laws import Law, LawOptions
 from simfl.fleet.table import Table
 from simfl.fleet.view import view
 from simfl.units import HOUR_S, Fraction, NonNegative
 
-#: (fraction, hazard_s) of a task that nothing happens to.
-SAFE = (inf, inf)
+
+class Fate(NamedTuple):
+    """What chance has in store for one task; inf is what does not happen."""
+
+    share: float  #: it drops out when this share of its nominal work is done
+    hang_s: float  #: it hangs for so long where it should train, and is lost then
+    lifetime_s: float  #: it is lost so long after its dispatch, whatever it is doing
+
+
+SAFE = Fate(inf, inf, inf)
+
+
+class SuspendOptions(Table):
+    """With this probability a task hangs after its download for `hang`, and delivers nothing."""
+
+    probability: Fraction
+    hang: LawOptions
+
+    @model_validator(mode="after")
+    def _of_tasks(self) -> SuspendOptions:
+        if self.hang.per != "task" or self.hang.spread_sigma:
+            raise ValueError("hang is a law for each task: it has neither per nor spread_sigma")
+        return self
 
 
 class FaultOptions(Table):
     """Faults of one group of devices; none by default.
 
     drop_probability: share of tasks that fail at a uniform fraction of their nominal work.
+    suspend: share of tasks that hang, apart from those that drop out.
     hazard_per_hour: rate at which a task in flight is lost, whatever it is doing.
     on_offline: what becomes of a task when its device goes away: it is lost, it pauses until the
     device is back, or the device stays to finish it.
     """
 
     drop_probability: Fraction = 0.0
+    suspend: SuspendOptions | None = None
     hazard_per_hour: NonNegative = 0.0
     on_offline: Literal["lost", "pause", "finish"] = "lost"
+
+    @model_validator(mode="after")
+    def _one_fate(self) -> FaultOptions:
+        if self.suspend and self.drop_probability + self.suspend.probability > 1.0:
+            raise ValueError("drop_probability and suspend.probability add up to more than 1")
+        return self
+
+
+@dataclass(frozen=True)
+class Risk:
+    """The odds of one group. failing: of dropping out or hanging."""
+
+    dropping: float
+    failing: float
+    hang: Law | None
+    lifetime_s: float
+
+    def fate(self, u_which: float, u_how: float, u_hazard: float) -> Fate:
+        """The fate of a task with these draws."""
+        share = hang_s = inf
+        if u_which < self.dropping:
+            share = u_how
+        elif self.hang is not None and u_which < self.failing:
+            hang_s = self.hang.draw(u_how)
+        return Fate(share, hang_s, -self.lifetime_s * log(u_hazard))
 
 
 class Faults:
@@ -40,31 +91,35 @@ class Faults:
         self._on_offline = [one.on_offline for one in options]
         self._group = view(group)
 
-    def fate(
-        self, device: int, u_drop: float, u_where: float, u_hazard: float
-    ) -> tuple[float, float]:
-        """(fraction, hazard_s): lost at this fraction of the nominal work, and this long after
-        dispatch, whichever comes first; inf where that does not happen."""
+    def fate(self, device: int, u_which: float, u_how: float, u_hazard: float) -> Fate:
+        """What becomes of the task with these draws; the first of it counts."""
         risk = self._risk[self._group[device]]
-        if risk is None:
-            return SAFE
-        drop_probability, lifetime_s = risk
-        fraction = u_where if u_drop < drop_probability else inf
-        return fraction, -lifetime_s * log(u_hazard)
+        return SAFE if risk is None else risk.fate(u_which, u_how, u_hazard)
 
     def on_offline(self, device: int) -> str:
         """ "lost", "pause" or "finish"."""
         return self._on_offline[self._group[device]]
 
     def columns(self) -> dict[str, np.ndarray]:
-        """The fault options of each device."""
-        names = ("drop_probability", "hazard_per_hour")
-        return {n: np.array([getattr(o, n) for o in self.options])[self.group] for n in names}
+        """The odds of each device."""
+        risks = [risk or _NONE for risk in self._risk]
+        odds = {
+            "drop_probability": [risk.dropping for risk in risks],
+            "suspend_probability": [risk.failing - risk.dropping for risk in risks],
+            "hazard_per_hour": [HOUR_S / risk.lifetime_s for risk in risks],
+        }
+        return {name: np.array(values)[self.group] for name, values in odds.items()}
 
 
-def _risk(options: FaultOptions) -> tuple[float, float] | None:
-    """(drop_probability, mean lifetime in seconds), or None where nothing can happen."""
-    if not options.drop_probability and not options.hazard_per_hour:
+_NONE = Risk(0.0, 0.0, None, inf)
+
+
+def _risk(options: FaultOptions) -> Risk | None:
+    """None where nothing can happen."""
+    suspend = options.suspend
+    hazard, dropping = options.hazard_per_hour, options.drop_probability
+    failing = dropping + (suspend.probability if suspend else 0.0)
+    if not failing and not hazard:
         return None
-    hazard = options.hazard_per_hour
-    return options.drop_probability, HOUR_S / hazard if hazard else inf
+    lifetime_s = HOUR_S / hazard if hazard else inf
+    return Risk(dropping, failing, suspend.hang if suspend else None, lifetime_s)

@@ -35,6 +35,10 @@ class Law(Table):
         """Seconds of one task of the median device."""
         return self.draw(u) if self.per == "task" else steps * self.draw(u)
 
+    def setup(self, u: float) -> float:
+        """Seconds of one task before its first step: none that the law tells apart."""
+        return 0.0
+
     def expected_s(self, flops: Any, steps: Any) -> Any:
         """Expectation of `seconds`, for numbers and arrays of numbers alike."""
         return self.mean() + 0.0 * steps if self.per == "task" else steps * self.mean()
@@ -101,28 +105,36 @@ class Uniform(Law):
 
 
 class FlopRate(Table):
-    """Seconds by work: (step_overhead_s * steps + flops / rate) * exp(jitter_sigma * normal).
+    """Seconds by work: (setup_s + step_overhead_s * steps + flops / rate) * jitter.
 
-    The jitter is drawn once for each task and has median 1.
+    setup_s: of each task, before its first step: a process starts, data are read. The jitter is
+    exp(jitter_sigma * normal), drawn once for each task.
     """
 
     kind: Literal["rate"] = "rate"
     gflops: Positive
     spread_sigma: NonNegative = 0.0
     jitter_sigma: NonNegative = 0.0
+    setup_s: Seconds = 0.0
     step_overhead_s: Seconds = 0.0
 
     def seconds(self, flops: float, steps: int, u: float) -> float:
         """Seconds of one task of the median device."""
-        work_s = self._work_s(flops, steps)
-        return work_s * exp(self.jitter_sigma * normal(u)) if self.jitter_sigma else work_s
+        return self._work_s(flops, steps) * self._jitter(u)
+
+    def setup(self, u: float) -> float:
+        """Seconds of one task before its first step."""
+        return self.setup_s * self._jitter(u)
 
     def expected_s(self, flops: Any, steps: Any) -> Any:
         """Expectation of `seconds`, for numbers and arrays of numbers alike."""
         return self._work_s(flops, steps) * exp(0.5 * self.jitter_sigma**2)
 
     def _work_s(self, flops: Any, steps: Any) -> Any:
-        return self.step_overhead_s * steps + flops / (self.gflops * GFLOPS)
+        return self.setup_s + self.step_overhead_s * steps + flops / (self.gflops * GFLOPS)
+
+    def _jitter(self, u: float) -> float:
+        return exp(self.jitter_sigma * normal(u)) if self.jitter_sigma else 1.0
 
 
 def _named(table: Any) -> Any:
@@ -131,6 +143,9 @@ def _named(table: Any) -> Any:
         return {"kind": "rate", **table}
     return table
 
+
+#: A law in seconds.
+LawOptions = Annotated[Constant | Exponential | LogNormal | Uniform, Field(discriminator="kind")]
 
 #: What `compute` may be.
 ComputeOptions = Annotated[

@@ -293,6 +293,31 @@ def test_a_requested_device_sends_what_it_has():
     assert (row["train_s"], row["ended_s"], row["epochs"]) == (4.0, 6.0, 0.4)
 
 
+def test_what_is_shortened_is_the_steps_and_not_the_set_up():
+    """4 s of set-up, then ten steps of a second: at t = 7.5 (download 1 s) three are begun."""
+
+    @dataclass(frozen=True)
+    class Asking(Rounds):
+        def step(self, state, server, updates):
+            if server.now_s and not updates:
+                server.request([0])
+            super().step(state, server, updates)
+            return Wait(within=7.5)
+
+    fleet = ToyFleet([14.0], rate=1000.0, setup_s=4.0)
+    workload = TimingOnly(np.array([100]), 10, 1.0, 936, 936)
+    (row,) = play(fleet, Asking(1), workload=workload, versions=1).rows
+    assert (row["train_s"], row["epochs"]) == (7.0, pytest.approx(0.3))
+
+
+def test_a_suspended_task_hangs_instead_of_training_and_delivers_nothing():
+    fleet = ToyFleet([3.0], rate=1000.0, hang_s=50.0)
+    row = play(fleet, Rounds(1), after_s=60.0).rows[0]
+    assert (row["outcome"], row["cause"], row["phase"]) == ("lost", "suspended", "train")
+    assert (row["download_s"], row["train_s"], row["upload_s"]) == (1.0, 50.0, 0.0)
+    assert (row["down_bytes"], row["up_bytes"]) == (1000, 0)
+
+
 def test_asking_a_device_that_uploads_changes_nothing():
     @dataclass(frozen=True)
     class Asking(Rounds):

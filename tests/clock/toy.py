@@ -25,16 +25,20 @@ class ToyFleet:
     rate: float = inf
     latency_s: float = 0.0
     drop_share: float = 1.0  # 1: never drops
+    hang_s: float = inf  # inf: never hangs
     lifetime_s: float = inf
+    setup_s: float = 0.0
     windows: list[tuple[float, float]] | None = None  # presence, None: always
     offline: str = "lost"
 
     def __post_init__(self) -> None:
-        self.compute = SimpleNamespace(train_s=lambda i, flops, steps, u: self.train_s[i])
+        self.compute = SimpleNamespace(
+            train_s=lambda i, flops, steps, u: self.train_s[i], setup_s=lambda i, u: self.setup_s
+        )
         link = lambda i, a, b: (self.latency_s, self.rate)  # noqa: E731
         self.link = SimpleNamespace(down=link, up=link)
         self.faults = SimpleNamespace(
-            fate=lambda i, a, b, c: (self.drop_share, self.lifetime_s),
+            fate=lambda i, a, b, c: (self.drop_share, self.hang_s, self.lifetime_s),
             on_offline=lambda i: self.offline,
         )
         self.energy = SimpleNamespace(

@@ -14,14 +14,14 @@ def faults(**options) -> Faults:
 
 
 def test_nothing_goes_wrong_by_default():
-    assert faults().fate(0, 1e-9, 0.5, 1e-9) == (inf, inf)
+    assert faults().fate(0, 1e-9, 0.5, 1e-9) == (inf, inf, inf)
     assert faults().on_offline(0) == "lost"
 
 
 def test_a_task_drops_out_with_its_probability_where_its_draw_says():
     dropping = faults(drop_probability=0.3)
-    assert dropping.fate(0, 0.2999, 0.75, 0.5) == (0.75, inf)
-    assert dropping.fate(0, 0.3, 0.75, 0.5) == (inf, inf)
+    assert dropping.fate(0, 0.2999, 0.75, 0.5) == (0.75, inf, inf)
+    assert dropping.fate(0, 0.3, 0.75, 0.5) == (inf, inf, inf)
 
 
 @pytest.mark.parametrize(("probability", "fraction"), [(0.0, inf), (1.0, 0.5)])
@@ -33,8 +33,8 @@ def test_certain_faults_are_certain(probability, fraction):
 def test_a_lifetime_is_exponential_in_hours():
     """Two an hour: mean half an hour, survival exp(-t / mean)."""
     hazard = faults(hazard_per_hour=2.0)
-    assert hazard.fate(0, 0.5, 0.5, 0.1) == (inf, pytest.approx(-1800.0 * log(0.1)))
-    lifetimes = [hazard.fate(0, 0.5, 0.5, (k + 0.5) / 10_000)[1] for k in range(10_000)]
+    assert hazard.fate(0, 0.5, 0.5, 0.1) == (inf, inf, pytest.approx(-1800.0 * log(0.1)))
+    lifetimes = [hazard.fate(0, 0.5, 0.5, (k + 0.5) / 10_000).lifetime_s for k in range(10_000)]
     assert np.mean(lifetimes) == pytest.approx(1800.0, rel=1e-3)
 
 
@@ -48,8 +48,30 @@ def test_each_group_has_its_own_faults():
     assert mixed.columns()["drop_probability"].tolist() == [0.0, 0.0, 1.0]
 
 
+UNIFORM = {"kind": "uniform", "low_s": 2.0, "high_s": 6.0}
+
+
+def test_a_task_drops_out_or_hangs_or_neither():
+    """Each with its own probability, by the same draw."""
+    odds = faults(drop_probability=0.3, suspend={"probability": 0.2, "hang": UNIFORM})
+    assert odds.fate(0, 0.2999, 0.75, 0.5) == (0.75, inf, inf)
+    assert odds.fate(0, 0.3, 0.75, 0.5) == (inf, 5.0, inf)
+    assert odds.fate(0, 0.4999, 0.25, 0.5) == (inf, 3.0, inf)
+    assert odds.fate(0, 0.5001, 0.75, 0.5) == (inf, inf, inf)
+    columns = odds.columns()
+    assert columns["suspend_probability"].tolist() == [pytest.approx(0.2)]
+
+
 @pytest.mark.parametrize(
-    "options", [{"drop_probability": 1.1}, {"hazard_per_hour": -1.0}, {"on_offline": "retry"}]
+    "options",
+    [
+        {"drop_probability": 1.1},
+        {"hazard_per_hour": -1.0},
+        {"on_offline": "retry"},
+        {"suspend": {"probability": 0.2}},
+        {"suspend": {"probability": 0.2, "hang": {**UNIFORM, "per": "step"}}},
+        {"suspend": {"probability": 0.2, "hang": UNIFORM}, "drop_probability": 0.9},
+    ],
 )
 def test_faults_that_make_no_sense_are_refused(options):
     with pytest.raises(ValidationError):

@@ -59,9 +59,16 @@ def test_a_law_for_each_step_takes_as_many_times_as_long(law):
 
 
 def test_a_rate_takes_its_overhead_and_its_work():
-    """(overhead * steps + flops / rate), without jitter exactly so."""
-    law = FlopRate(gflops=5.0, step_overhead_s=0.01)
-    assert law.seconds(2e9, 10, 0.123) == 0.01 * 10 + 2e9 / 5e9 == law.expected_s(2e9, 10)
+    """setup + overhead * steps + flops / rate, without jitter exactly so."""
+    law = FlopRate(gflops=5.0, setup_s=2.0, step_overhead_s=0.01)
+    assert law.seconds(2e9, 10, 0.123) == 2.0 + 0.01 * 10 + 2e9 / 5e9 == law.expected_s(2e9, 10)
+
+
+@given(u=st.floats(1e-9, 1 - 1e-9))
+def test_set_up_is_what_a_task_without_work_takes(u):
+    law = FlopRate(gflops=5.0, setup_s=2.0, step_overhead_s=0.01, jitter_sigma=0.3)
+    assert law.setup(u) == law.seconds(0.0, 0, u)
+    assert Exponential(mean_s=30.0).setup(u) == 0.0
 
 
 def test_jitter_has_median_one_and_the_mean_of_a_lognormal():
