@@ -59,7 +59,7 @@ class Server:
         self.open: dict[int, tuple[Task, Update]] = {}  #: delivered, neither applied nor discarded
         self.published = (self.params, 0)  #: model and version once the server's work is done
         self.steps = 0
-        self.over = ""  #: the limit that this run's versions or updates have met: nothing leaves
+        self.over = ""  #: the limit that this run has met: nothing leaves, nothing enters
         self._clock = clock
         self._workload = workload
         self._streams = streams
@@ -118,6 +118,8 @@ class Server:
             raise PluginError(
                 f"server.apply takes a Change (see simfl.strategy.fold), not {change!r}"
             )
+        if self.over:
+            return  # after the last version nothing enters the model any more
         used_s = self._clock.now + self._charged_s
         staleness = []
         for serial, weight in change.weights.items():

@@ -1,0 +1,133 @@
+"""Limit cases: where one strategy must be another, bit for bit, on the whole engine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scenes import DIGITS, group, same, scene
+
+import simfl
+from simfl.assemble import problem_of
+from simfl.learn.jobs import Job
+from simfl.learn.training import OneByOne
+from simfl.scenario import parse
+from simfl.strategy.base import LocalRule
+from simfl.streams import Streams
+
+
+def played(strategy: dict, groups: list[dict] | None = None, versions: int = 6, seed: int = 4):
+    """A run of digits on twelve uneven devices."""
+    table = scene(groups or [group(12)], strategy, learning=DIGITS, stop={"versions": versions})
+    return simfl.run(table, seed=seed)
+
+
+def equal(a: simfl.Result, b: simfl.Result) -> bool:
+    return bool(a.params.flat.equal(b.params.flat)) and a.tasks.equals(b.tasks)
+
+
+def test_a_proximal_term_of_zero_is_fedavg():
+    plain = {"kind": "fedavg", "cohort": 5, "epochs": 2}
+    assert equal(played(plain), played({**plain, "local": {"kind": "proximal", "mu": 0.0}}))
+    assert not equal(played(plain), played({**plain, "local": {"kind": "proximal", "mu": 0.5}}))
+
+
+def test_over_selection_by_nothing_is_fedavg():
+    plain = played({"kind": "fedavg", "cohort": 5})
+    assert equal(plain, played({"kind": "overselect", "cohort": 5, "over_select": 1.0}))
+
+
+def test_a_buffer_of_all_equal_devices_is_fedavg_with_uniform_weights():
+    fleet = [same(12)]
+    rounds = played({"kind": "fedavg", "cohort": 4, "weights": "uniform"}, fleet)
+    buffer = played({"kind": "fedbuff", "concurrency": 4, "buffer": 4}, fleet)
+    assert (buffer.tasks.staleness == 0).all()
+    assert rounds.params.flat.equal(buffer.params.flat)
+
+
+def test_one_at_a_time_buffered_and_pure_asynchrony_agree():
+    buffer = {"kind": "fedbuff", "concurrency": 1, "buffer": 1, "weighting": {"kind": "constant"}}
+    one = {"kind": "fedasync", "concurrency": 1, "weighting": {"kind": "constant"}}
+    for lr in (1.0, 0.6):
+        a = played({**buffer, "server_lr": lr})
+        b = played({**one, "alpha": lr})
+        assert a.params.flat.equal(b.params.flat)
+
+
+def test_one_task_in_flight_is_sequential_sgd_through_the_devices():
+    result = played({"kind": "fedbuff", "concurrency": 1, "buffer": 1}, versions=5)
+    assert (result.tasks.staleness == 0).all()
+    table = scene([group(12)], {"kind": "fedavg"}, learning=DIGITS, stop={"versions": 1}, seed=4)
+    whole = parse(table)
+    streams = Streams(4)
+    problem = problem_of(whole, whole.learning, streams, None)
+    options = whole.learning.training
+    trainer = OneByOne(problem.model, problem.data, options, LocalRule(), streams)
+    w, index = problem.initial, np.zeros(12, dtype=int)
+    for device in result.tasks.device:
+        (trained,) = trainer.train([Job(base=w, device=device, index=index[device], epochs=1.0)])
+        w = w + trained.report.delta
+        index[device] += 1
+    torch.testing.assert_close(w.flat, result.params.flat, rtol=1e-6, atol=1e-6)
+
+
+def test_useful_and_wasted_work_are_all_the_work():
+    faults = {"drop_probability": 0.3}
+    result = played({"kind": "fedbuff", "concurrency": 6, "buffer": 2}, [group(12, faults=faults)])
+    tasks = result.tasks
+    useful = tasks[tasks.outcome == "applied"]
+    wasted = tasks[tasks.outcome != "applied"]
+    both = [*useful.train_s, *wasted.train_s]
+    assert sum(both) == pytest.approx(tasks.train_s.sum())
+    seconds = ["download_s", "train_s", "upload_s"]
+    assert result.summary["wasted_device_s"] == pytest.approx(wasted[seconds].to_numpy().sum())
+    assert result.summary["device_s"] == pytest.approx(tasks[seconds].to_numpy().sum())
+
+
+def test_the_same_seed_gives_the_same_digest_and_another_seed_does_not():
+    asked = {"kind": "fedbuff", "concurrency": 6, "buffer": 2}
+    first = played(asked, seed=8).digest
+    assert played(asked, seed=8).digest == first
+    assert played(asked, seed=9).digest != first
+
+
+def test_another_process_gives_the_same_digest(tmp_path):
+    table = scene(
+        [group(12)], {"kind": "fedavg", "cohort": 3}, learning=DIGITS, stop={"versions": 3}
+    )
+    path = tmp_path / "twice.toml"
+    path.write_text(parse(table).to_toml(), encoding="utf-8")
+    code = f"import simfl; print(simfl.run({str(path)!r}).digest)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == simfl.run(path).digest
+
+
+def test_the_resolved_scenario_reproduces_the_run(tmp_path):
+    table = scene(
+        [group(12)], {"kind": "fedasync", "concurrency": 3}, learning=DIGITS, stop={"versions": 5}
+    )
+    first = simfl.run(table, out=tmp_path / "first")
+    assert simfl.run(tmp_path / "first" / "scenario.toml").digest == first.digest
+
+
+def test_the_kth_task_of_a_device_meets_the_same_luck_under_every_strategy():
+    """Jitter, drop-out and mini-batches belong to (device, k), not to who asked or when."""
+    faults = {"drop_probability": 0.2}
+    fleet = [group(12, faults=faults)]
+    rounds = played({"kind": "fedavg", "cohort": 6}, fleet, 12).tasks
+    buffer = played({"kind": "fedbuff", "concurrency": 6, "buffer": 3}, fleet, 12).tasks
+    luck = []
+    for tasks in (rounds, buffer):
+        tasks = tasks.sort_values("task")
+        tasks["k"] = tasks.groupby("device").cumcount()
+        luck.append(tasks[tasks.outcome.isin(["applied", "lost"])].set_index(["device", "k"]))
+    a, b = luck[0].align(luck[1], join="inner", axis=0)
+    assert len(a) > 40
+    assert np.allclose(a.train_s, b.train_s, rtol=1e-12)  # differences of clock times
+    assert ((a.outcome == "lost") == (b.outcome == "lost")).all()
+    fresh = (a.version == 0) & (b.version == 0) & (a.outcome == "applied")
+    assert fresh.sum() >= 3
+    assert (a.train_loss == b.train_loss)[fresh].all()  # same model, same mini-batches
