@@ -28,6 +28,7 @@ class Wire:
     payload: bytes
     delivered: Any = None  #: the sender's memory once the message has been delivered
     lost: Any = None  #: the sender's memory if the message was lost under way
+    paper_bits: int | None = None  #: its length as the method's authors count it, if they differ
 
     @property
     def nbytes(self) -> int:

@@ -18,7 +18,7 @@ What differs from the paper, its published code, or what is known of them:
 - histories advance by delivered messages, not by rounds, so that devices may be absent, late or
   lost; rule 2 pairs each model with the one heard before it;
 - counter and digest of the history travel along, and a receiver that is out of step says so;
-- residuals are really entropy-coded; `paper_bits` gives the authors' count of the same message;
+- residuals are really entropy-coded; `Wire.paper_bits` is the authors' count of the same message;
 - float buffers travel as they are.
 
 Rule 2 feeds its own error back three times over, and is stable under mild compression only.
@@ -157,7 +157,8 @@ class ResFed(Codec):
             kind, body, arrives = self._compressed(rest)
             model = guess + arrives
         payload = _sealed(kind, past, body + dense(params.flat.numpy()[len(x) :]))
-        return Wire(payload, delivered=past.sent(model, paired=self.rule == 2), lost=memory)
+        delivered = past.sent(model, paired=self.rule == 2)
+        return Wire(payload, delivered, lost=memory, paper_bits=_paper_bits(kind, body))
 
     @np.errstate(invalid="ignore", over="ignore")
     def decode(self, payload: bytes, layout: Layout, memory: Any) -> tuple[Params, Any]:
@@ -189,12 +190,10 @@ class ResFed(Codec):
         return _COARSE, residual.pack_coarse(symbols, levels), residual.looked_up(symbols, levels)
 
 
-def paper_bits(payload: bytes, layout: Layout) -> int:
-    """Bits of a ResFed message as its authors count them; 32 for each element if sent in full."""
-    kind = payload[0]
+def _paper_bits(kind: int, body: bytes) -> int:
+    """As the authors count the trainable part; 32 for each element if it is sent in full."""
     if kind in (_FULL, _RESET):
-        return 32 * layout.trainable
-    body = payload[_HEAD.size + _CHECK.size : len(payload) - 4 * (layout.size - layout.trainable)]
+        return 8 * len(body)
     return residual.paper_bits(body, coarse=kind == _COARSE)
 
 
