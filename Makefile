@@ -23,8 +23,9 @@ $(READY): pyproject.toml constraints.txt
 run: $(READY)  ## synchronous against buffered learning on the same phones, and a picture
 	$(BIN)/simfl run quickstart-sync --out runs/quickstart-sync
 	$(BIN)/simfl run quickstart --out runs/quickstart
-	$(BIN)/simfl compare runs/quickstart-sync runs/quickstart --target accuracy=0.9
+	$(BIN)/simfl compare runs/quickstart-sync runs/quickstart --target accuracy=0.95
 	$(BIN)/simfl plot runs/quickstart staleness-by-class -o runs/staleness.png
+	$(BIN)/python docs/images/quickstart.py
 
 test: $(READY)  ## every test but the long studies
 	$(BIN)/python -m pytest -n 2

@@ -55,7 +55,8 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
         "final accuracy": share(summary.get("final_accuracy")),
         "down / up": " / ".join(amount(summary.get(f"{d}_bytes"), "B") for d in ("down", "up")),
         "staleness p50 / p95 / max": " / ".join(spread),
-        "wasted (in flight)": f"{share(summary.get('wasted_share'))} ({share(flying)})",
+        "wasted device time": seconds(summary.get("wasted_device_s")),
+        "share wasted (in flight)": f"{share(summary.get('wasted_share'))} ({share(flying)})",
     }
 
 

@@ -109,7 +109,8 @@ def test_a_result_prints_as_a_small_table(run) -> None:
         "  final accuracy             25.0 %",
         "  down / up                  40 B / 80 B",
         "  staleness p50 / p95 / max  0 / 4 / 4",
-        "  wasted (in flight)         50.0 % (25.0 %)",
+        "  wasted device time         12 s",
+        "  share wasted (in flight)   50.0 % (25.0 %)",
     ]
 
 
