@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from inspect import signature
+from io import TextIOWrapper
 from pathlib import Path
 from traceback import print_exc
 from typing import TYPE_CHECKING, Annotated
@@ -212,6 +213,9 @@ def plot(
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code. Mistakes are told in one paragraph."""
     words = list(sys.argv[1:] if args is None else args)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a sign that a console lacks must end no run
     try:
         app(words, prog_name="simfl")
     except SystemExit as done:

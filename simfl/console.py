@@ -103,14 +103,13 @@ def progress_line(status: Status, elapsed_s: float) -> str:
     done = status.stop_fraction
     left_s = elapsed_s * (1 - done) / done if done > 0 else None
     said = [
+        f"{100 * done:.0f} %, {say.seconds(left_s)} left",
         f"t {say.seconds(status.time_s)}",
         f"version {status.versions}",
-        f"{status.tasks / max(elapsed_s, 1e-9):.0f} tasks/s",
-        f"staleness {say.number(status.staleness_p50)}/{say.number(status.staleness_p95)}",
-        f"down {say.amount(status.down_bytes, 'B')}",
-        f"up {say.amount(status.up_bytes, 'B')}",
         f"accuracy {say.share(status.accuracy)}",
-        f"{100 * done:.0f} %",
-        f"{say.seconds(left_s)} left",
+        f"staleness {say.number(status.staleness_p50)}/{say.number(status.staleness_p95)}",
+        f"{status.tasks / max(elapsed_s, 1e-9):.0f} tasks/s",
+        f"{say.amount(status.down_bytes, 'B')} down",
+        f"{say.amount(status.up_bytes, 'B')} up",
     ]
     return "  ".join(said)

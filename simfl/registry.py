@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -53,4 +54,9 @@ class Registry:
             ) from error
 
     def _installed(self) -> metadata.EntryPoints:
-        return metadata.entry_points(group=self.group)
+        return _entry_points(self.group)
+
+
+@cache
+def _entry_points(group: str) -> metadata.EntryPoints:
+    return metadata.entry_points(group=group)  # reads the files of every installed package

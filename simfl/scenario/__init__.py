@@ -89,6 +89,13 @@ class Scenario(Table):
     def foreign(self) -> tuple[str, ...]:
         return self._foreign
 
+    def class_files(self) -> list[Path]:
+        """Files of its device and network classes that lie beside it, not in the catalogue.
+
+        Copied to `devices/` beside another copy of the scenario, they make that one complete.
+        """
+        return checks.own_classes(self)
+
     def resolved(self) -> dict[str, Any]:
         """Every option as plain tables, defaults included; `parse` turns it back."""
         table: dict[str, Any] = parts.plain(self)

@@ -25,7 +25,7 @@ def problems(scenario: Scenario) -> Iterator[Problem]:
     yield from _timing(scenario)
     yield from _strategy(scenario)
     yield from _wire(scenario)
-    yield from classes(scenario, scenario.path and scenario.path.parent)
+    yield from _classes(scenario)
 
 
 def _stop(scenario: Scenario) -> Iterator[Problem]:
@@ -72,9 +72,8 @@ def _wire(scenario: Scenario) -> Iterator[Problem]:
             yield Problem(("wire", direction), f": {error}")
 
 
-def classes(scenario: Scenario, beside: Path | None) -> Iterator[Problem]:
-    """Device and network classes that the catalogue does not have."""
-    dirs = catalogue_dirs(beside)
+def _classes(scenario: Scenario) -> Iterator[Problem]:
+    dirs = catalogue_dirs(_folder(scenario))
     for i, group in enumerate(scenario.fleet.group):
         for key, load in (("device", load_device), ("network", load_network)):
             name = getattr(group, key)
@@ -83,6 +82,23 @@ def classes(scenario: Scenario, beside: Path | None) -> Iterator[Problem]:
                     load(name, dirs)
                 except CatalogueError as error:
                     yield Problem(("fleet", "group", i, key), f": {error}", CatalogueError)
+
+
+def own_classes(scenario: Scenario) -> list[Path]:
+    """Files of classes that the scenario uses and that lie in its own folder's `devices`."""
+    folder = _folder(scenario)
+    if folder is None:
+        return []
+    dirs, names = catalogue_dirs(folder), []
+    for group in scenario.fleet.group:
+        default = load_device(group.device, dirs).network if group.device else None
+        names += [group.device, group.network or default]
+    files = [folder / "devices" / f"{name}.toml" for name in names if isinstance(name, str)]
+    return [path for path in dict.fromkeys(files) if path.is_file()]
+
+
+def _folder(scenario: Scenario) -> Path | None:
+    return scenario.path.parent if scenario.path else None
 
 
 def _and(names: list[str]) -> str:

@@ -56,7 +56,7 @@ def carried(problems: Sequence[Problem]) -> PydanticCustomError:
 def problems_of(
     error: ValidationError, model: type[BaseModel], data: Any, owner: str = ""
 ) -> list[Problem]:
-    """What pydantic found, one problem for each key path, in the order of the model.
+    """What pydantic found, one problem for each key path; unknown keys, often the cause, first.
 
     owner: what the outermost table is called; by default a section is called by its name.
     """
@@ -65,6 +65,7 @@ def problems_of(
         missing = detail["type"] == "missing"
         found.setdefault(_path_in(data, detail["loc"], missing), []).append(detail)
     deepest = [p for p in found if not any(q[: len(p)] == p and q != p for q in found)]
+    deepest.sort(key=lambda path: found[path][0]["type"] != "extra_forbidden")
     return [one for path in deepest for one in _told(path, found[path], model, owner)]
 
 
@@ -76,17 +77,18 @@ def _told(
     if kind == "problems":
         return [problem.below(*path) for problem in context["problems"]]
     if kind == "extra_forbidden":
-        whose = owner if owner and len(path) == 1 else _section(path)
-        return [unknown(path, whose, _options_at(model, path, first["loc"]))]
+        whose = owner if owner and len(path) == 1 else _section(path[:-1])
+        tables = _tables_at(model, path[:-1])
+        meant = [table for table in tables if {table.__name__, _kind(table)} & set(first["loc"])]
+        return [unknown(path, whose, _keys(meant or tables))]
     if kind == "missing":
         return [Problem(path, " is missing")]
     if kind == "value_error":
         return [Problem(path, f": {context['error']}")]
     if kind == "union_tag_not_found":
-        return [Problem((*path, "kind"), " is missing")]
+        return [_without_kind(path, first["input"], _tables_at(model, path))]
     if kind == "union_tag_invalid":
-        options = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
-        hint = did_you_mean(str(context["tag"]), options)
+        hint = did_you_mean(str(context["tag"]), map(_kind, _tables_at(model, path)))
         return [Problem((*path, "kind"), f" = {shown(context['tag'])} is not known {hint}")]
     wanted = " or ".join(dict.fromkeys(_expected(detail) for detail in details))
     return [Problem(path, f" = {shown(first['input'])}, expected {wanted}")]
@@ -138,15 +140,23 @@ def _path_in(data: Any, loc: tuple[str | int, ...], missing: bool) -> KeyPath:
     return tuple(path)
 
 
-def _options_at(model: type[BaseModel], path: KeyPath, loc: tuple[str | int, ...]) -> list[str]:
-    """The keys that the table holding the last key of path may have."""
+def _without_kind(path: KeyPath, given: Any, tables: list[type[BaseModel]]) -> Problem:
+    """A table whose `kind` is missing, unless a wrong key is the reason."""
+    keys = _keys(tables)
+    for key in given if isinstance(given, dict) else ():
+        if key not in keys:
+            return unknown((*path, key), _section(path), keys)
+    return Problem((*path, "kind"), f" is missing (options: {', '.join(map(_kind, tables))})")
+
+
+def _tables_at(model: type[BaseModel], path: KeyPath) -> list[type[BaseModel]]:
+    """What may stand at a key path: the models that its annotations mention."""
     tables = [model]
-    for key in path[:-1]:
+    for key in path:
         if isinstance(key, str):
             inner = [table.model_fields[key] for table in tables if key in table.model_fields]
             tables = [table for field in inner for table in tables_in(field.annotation)]
-    chosen = [table for table in tables if {table.__name__, _kind(table)} & set(loc)]
-    return sorted({name for table in chosen or tables for name in table.model_fields})
+    return tables
 
 
 def tables_in(annotation: Any) -> list[type[BaseModel]]:
@@ -156,10 +166,14 @@ def tables_in(annotation: Any) -> list[type[BaseModel]]:
     return [table for inner in get_args(annotation) for table in tables_in(inner)]
 
 
+def _keys(tables: Iterable[type[BaseModel]]) -> list[str]:
+    return sorted({name for table in tables for name in table.model_fields})
+
+
 def _kind(table: type[BaseModel]) -> Any:
     return table.model_fields["kind"].default if "kind" in table.model_fields else None
 
 
 def _section(path: KeyPath) -> str:
-    names = [key for key in path[:-1] if isinstance(key, str)]
+    names = [key for key in path if isinstance(key, str)]
     return f"[{'.'.join(names)}]" if names else "a scenario"

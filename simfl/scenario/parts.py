@@ -95,11 +95,12 @@ class Family:
             if not reading.trusted:
                 return Foreign(kind, options)
         part = self.registry.get(kind)
-        if not isinstance(part, type) and self.duty == "__call__" and callable(part):
+        if self.duty == "__call__" and callable(part) and not is_dataclass(part):
             return Foreign(kind, options, part)
-        if not isinstance(part, type) or not hasattr(part, self.duty):
+        made = build(part, kind, options, reading) if isinstance(part, type) else None
+        if not hasattr(made, self.duty):
             raise ScenarioError(f"{kind!r} is no {self.registry.noun}: it has no `{self.duty}`")
-        return build(part, kind, options, reading)
+        return made
 
     def _wanted(self) -> str:
         names = ", ".join(self.registry.names())
@@ -107,7 +108,7 @@ class Family:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.with_info_plain_validator_function(
-            lambda given, info: self.make(given, info.context)
+            lambda given, info: self.make(given, info.context or Reading())
         )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:

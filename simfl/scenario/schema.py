@@ -17,7 +17,12 @@ _WORDS = {
     "string": "text",
     "boolean": "true or false",
 }
-_BOUNDS = (("exclusiveMinimum", ">"), ("minimum", "≥"), ("exclusiveMaximum", "<"), ("maximum", "≤"))
+_BOUNDS = (
+    ("exclusiveMinimum", ">"),
+    ("minimum", ">="),
+    ("exclusiveMaximum", "<"),
+    ("maximum", "<="),
+)
 
 
 def schema() -> dict[str, Any]:
@@ -73,7 +78,7 @@ class Option:
     """One option as people read it."""
 
     name: str
-    type: str  #: with its bounds: "whole number ≥ 1"
+    type: str  #: with its bounds: "whole number >= 1"
     default: str  #: empty where the option must be given
 
 
