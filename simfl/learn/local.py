@@ -1,0 +1,146 @@
+"""What surrounds a job's SGD steps under every trainer: the local rule's first and last word.
+
+A trainer opens a job, takes the steps that it asks for as it sees fit, and closes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from simfl.errors import PluginError
+from simfl.learn.flat import FlatModule
+from simfl.learn.jobs import Job, LocalData, Trained, TrainingOptions, work_of
+from simfl.learn.models import example_losses
+from simfl.params import Params
+from simfl.strategy.base import Context, LocalRule, Report, Work
+from simfl.streams import Streams
+
+_CHUNK = 1000  # examples per pass when a gradient over all local data is asked for
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A job that is ready to train. start: (P,) on the trainer's device, never to be altered."""
+
+    job: Job
+    work: Work
+    base: Tensor
+    start: Tensor
+    context: Context
+
+
+class Local:
+    """Opens and closes jobs: model, data, options and rule of all devices."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: LocalData,
+        options: TrainingOptions,
+        rule: LocalRule,
+        streams: Streams,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.options = options
+        self.rule = rule
+        self.streams = streams
+        self.device = device
+        self.penalises = overrides(rule, "penalty")
+        self.corrects = overrides(rule, "correct")
+        self._sizes = data.partition.sizes
+        self._mean_examples = data.mean_examples
+        self._aside: FlatModule | None = None
+
+    def open(self, job: Job) -> Opened:
+        """Asks the rule where to start, and for the constants of its other hooks."""
+        work = work_of(job, int(self._sizes[job.device]), self._mean_examples, self.options)
+        work = replace(work, gradient=lambda point: self._gradient(point, job.device))
+        base = job.base.flat.to(self.device)
+        with asking(self.rule, "prepare"):
+            start, context = self.rule.prepare(base, job.extras, job.memory, work)
+        context = {**context, "base": base[: job.base.layout.trainable]}
+        return Opened(job, work, base, checked(start, base, self.rule), context)
+
+    def close(self, opened: Opened, end: Tensor, losses: tuple[float, float]) -> Trained:
+        """Asks the rule what is sent. end: (P,), given away. losses: mean and root mean square."""
+        work = opened.work
+        with asking(self.rule, "report"):
+            report = self.rule.report(end, opened.base, opened.context, work)
+        sent = as_params(report, opened.job.base, self.rule)
+        return Trained(sent, work.examples, work.steps, work.epochs, *losses)
+
+    def _gradient(self, point: Tensor, device: int) -> Tensor:
+        """(T,) gradient of the mean loss over a device's data at a (P,) point."""
+        if self._aside is None:
+            self._aside = FlatModule(self.model, self.device)
+        aside = self._aside
+        x, y = (part.to(self.device) for part in self.data.of(device))
+        aside.load(point)
+        aside.grad.zero_()
+        for xs, ys in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True):
+            (example_losses(aside.module(xs), ys).sum() / len(x)).backward()
+        return aside.grad.clone()
+
+
+@contextmanager
+def asking(rule: LocalRule, hook: str) -> Iterator[None]:
+    """Whatever a local rule raises inside becomes a PluginError that names rule and hook."""
+    try:
+        yield
+    except PluginError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"local rule {type(rule).__name__}.{hook} failed ({type(error).__name__}: {error})"
+        ) from error
+
+
+def overrides(rule: LocalRule, hook: str) -> bool:
+    """Whether the rule has a hook of its own; one that it inherits is the identity."""
+    return getattr(type(rule), hook) is not getattr(LocalRule, hook)
+
+
+def checked(start: Any, base: Tensor, rule: LocalRule) -> Tensor:
+    """The starting point, if it is a tensor like the base; else PluginError."""
+    if not isinstance(start, Tensor) or start.shape != base.shape:
+        raise PluginError(
+            f"local rule {type(rule).__name__}.prepare returned {_described(start)} to start from, "
+            f"expected a tensor of shape {tuple(base.shape)}"
+        )
+    return start
+
+
+def as_params(report: Any, base: Params, rule: LocalRule) -> Report:
+    """The report with its delta as Params on the CPU; PluginError if it is no delta."""
+    delta = report.delta if isinstance(report, Report) else report
+    if isinstance(delta, Tensor) and delta.shape == base.flat.shape:
+        delta = base.like(delta.cpu())
+    if not isinstance(report, Report) or not isinstance(delta, Params):
+        raise PluginError(
+            f"local rule {type(rule).__name__}.report returned {_described(delta)}, expected a "
+            f"Report whose delta is Params or a tensor of shape {tuple(base.flat.shape)}"
+        )
+    return replace(report, delta=delta)
+
+
+def moments(losses: Sequence[Tensor]) -> tuple[float, float]:
+    """Mean and root mean square of all losses, accumulated in float64; nan if there are none."""
+    if not losses:
+        return math.nan, math.nan
+    each = torch.cat(list(losses)).double()
+    return float(each.mean()), float(each.square().mean().sqrt())
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
