@@ -43,8 +43,9 @@ class Parcel:
 
     down: Wire
     extras: bytes
-    start: Params | None = None
+    start: Params | None = None  #: the model as the device decoded it
     down_kept: Any = None
+    received: bool = False  #: the download was delivered and both ends remember it
     trained: Trained | None = None
     up: Wire | None = None
     up_extras: bytes = b""
@@ -111,6 +112,9 @@ class Learning:
         delta, memory.up_kept = self._up.decode(up.payload, layout, memory.up_kept)
         memory.up_sent = up.delivered
         memory.rule = trained.report.memory
+        if not self._down.pure and delta.layout == self._layout:
+            model = self._open(task, parcel) + delta
+            _overhear(self._down, memory, "down_sent", "down_kept", model)
         self._forget(task)
         return Update(
             task=task.serial,
@@ -166,7 +170,7 @@ class Learning:
                 self._latest = task.version, wire, start
             return Parcel(self._latest[1], extras, start=self._latest[2])
         rng = self._streams.generator("down", task.device, task.index)
-        sent = self._memory_of(task.device).down_sent
+        sent = self._down.recall(self._memory_of(task.device).down_sent, task.version)
         return Parcel(self._down.encode(task.base, sent, rng), extras)
 
     def _open(self, task: Task, parcel: Parcel) -> Params:
@@ -178,10 +182,15 @@ class Learning:
         return parcel.start
 
     def _commit_down(self, task: Task, parcel: Parcel) -> Memory:
+        """What both ends remember of the download; at its first call they come to do so."""
         memory = self._memory_of(task.device)
-        if not self._down.pure:
-            self._open(task, parcel)
-            memory.down_sent, memory.down_kept = parcel.down.delivered, parcel.down_kept
+        if not parcel.received:
+            parcel.received = True
+            model = self._open(task, parcel)
+            if not self._down.pure:
+                memory.down_sent, memory.down_kept = parcel.down.delivered, parcel.down_kept
+            if not self._up.pure:
+                _overhear(self._up, memory, "up_sent", "up_kept", model)
         return memory
 
     # Training and upload.
@@ -190,6 +199,7 @@ class Learning:
         """Trains if need be, and makes the upload's bytes."""
         parcel = self._parcels[task.serial]
         trained = parcel.trained or self._train(task)
+        self._commit_down(task, parcel)
         if parcel.up is None:
             parcel.up = self._pack(task, parcel, trained)
         return parcel, trained, parcel.up
@@ -197,14 +207,15 @@ class Learning:
     def _pack(self, task: Task, parcel: Parcel, trained: Trained) -> Wire:
         delta, extras = trained.report.delta, trained.report.extras
         rng = self._streams.generator("up", task.device, task.index)
-        up = self._up.encode(delta, self._memory_of(task.device).up_sent, rng)
+        sent = self._up.recall(self._memory_of(task.device).up_sent, task.version)
+        up = self._up.encode(delta, sent, rng)
         parcel.up_extras = encode_extras(extras, self._layout) if extras else b""
         parcel.up_names = pack_names(delta.layout, self._layout)
         nbytes = up.nbytes + len(parcel.up_extras) + len(parcel.up_names)
         if task.up_bytes not in (-1, nbytes):
             raise PluginError(
                 f"the upload of task {task.serial} has {nbytes} bytes, not the {task.up_bytes} "
-                "that were announced: make LocalRule.sends tell what LocalRule.report sends, or None"
+                "that were announced: LocalRule.sends must tell what LocalRule.report sends"
             )
         task.up_bytes = nbytes
         return up
@@ -240,7 +251,21 @@ class Learning:
         self._untrained.pop(task.serial, None)
 
     def _memory_of(self, device: int) -> Memory:
-        return self._memory.setdefault(device, Memory())
+        memory = self._memory.get(device)
+        if memory is None:
+            memory = self._memory[device] = Memory()
+            memory.down_sent = memory.down_kept = self._down.begin("down", self.initial)
+            memory.up_sent = memory.up_kept = self._up.begin("up", self.initial)
+        return memory
+
+
+def _overhear(codec: Codec, memory: Memory, sender: str, receiver: str, model: Params) -> None:
+    """Both ends take note of a model that went the other way; what they share stays shared."""
+    before, after = getattr(memory, sender), codec.overhear(getattr(memory, sender), model)
+    shared = getattr(memory, receiver) is before
+    setattr(memory, sender, after)
+    kept = after if shared else codec.overhear(getattr(memory, receiver), model)
+    setattr(memory, receiver, kept)
 
 
 def upload_nbytes(up: Codec, rule: LocalRule, params: Params) -> int:
