@@ -17,7 +17,6 @@ from typing import Annotated, Any
 import tomli_w
 from pydantic import (
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
@@ -44,6 +43,7 @@ from simfl.units import Index
 __all__ = ["LearningOptions", "Scenario", "TimingOptions", "load", "parse"]
 
 
+#: What one key of a sweep runs through.
 Values = Annotated[list[Any], Field(min_length=1)]
 
 
@@ -63,8 +63,6 @@ class Scenario(Table):
 
     path: the file it came from, if any. foreign: dotted paths of code that it names.
     """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     name: Name = "scenario"
     seed: Index = 0

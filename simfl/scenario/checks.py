@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from simfl.errors import CatalogueError, ScenarioError
 from simfl.fleet.catalogue import catalogue_dirs, load_device, load_network
 from simfl.scenario.complain import Problem
+from simfl.scenario.parts import Foreign
 from simfl.scenario.sections import TimingOptions
 from simfl.wire.chain import chain
 
@@ -66,8 +67,9 @@ def _strategy(scenario: Scenario) -> Iterator[Problem]:
 
 def _wire(scenario: Scenario) -> Iterator[Problem]:
     for direction in ("down", "up"):
+        codecs = getattr(scenario.wire, direction)
         try:
-            chain(getattr(scenario.wire, direction))
+            chain(codec for codec in codecs if not isinstance(codec, Foreign))
         except ScenarioError as error:
             yield Problem(("wire", direction), f": {error}")
 

@@ -96,7 +96,7 @@ def _told(
 
 def _expected(detail: ErrorDetails) -> str:
     words = _EXPECTED.get(detail["type"])
-    return words(detail.get("ctx", {})) if words else f"otherwise: {detail['msg']}"
+    return words(detail.get("ctx", {})) if words else detail["msg"].removeprefix("Input should be ")
 
 
 def _bound(words: str, key: str) -> Callable[[Mapping[str, Any]], str]:

@@ -11,6 +11,7 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from datetime import date, time
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -169,7 +170,7 @@ def option_fields(part: Any) -> list[Field[Any]]:
 
 def plain(value: Any) -> Any:
     """Options as TOML holds them: tables, lists and scalars. What is not set is left out."""
-    if value is None or isinstance(value, str | int | float):
+    if value is None or isinstance(value, str | int | float | date | time):
         return value
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,11 +33,9 @@ from simfl.units import Count
 class Mine(FedBuff):
     luck: Count = 3
 
-def model(dataset, width=8):
+def model(dataset, width=8, since=None):
     return (dataset, width)
 
-def broken(dataset):
-    raise RuntimeError
 """
 
 
@@ -148,14 +147,16 @@ def test_its_options_are_checked_like_any_others(night: Path, mine: str) -> None
 
 
 def test_a_function_takes_free_options_and_is_called_with_them(night: Path, mine: str) -> None:
-    table = f'{{ kind = "{mine}:model", width = 5 }}'
+    table = f'{{ kind = "{mine}:model", width = 5, since = 2024-02-29 }}'
     model = load(night, [f"learning.model={table}"]).learning.model
     assert model("data") == ("data", 5)
-    assert plain(model) == {"kind": f"{mine}:model", "width": 5}
+    assert plain(model) == {"kind": f"{mine}:model", "width": 5, "since": date(2024, 2, 29)}
 
 
 def test_untrusted_code_is_named_and_not_imported(night: Path, mine: str) -> None:
-    scenario = load(night, [f"strategy.kind={mine}:Mine", "wire.up=['a.b:C']"], trusted=False)
+    scenario = load(
+        night, [f"strategy.kind={mine}:Mine", "wire.up=['a.b:C', 'topk']"], trusted=False
+    )
     assert scenario.foreign == (f"{mine}:Mine", "a.b:C")
     assert mine not in sys.modules
     assert scenario.strategy == Foreign(f"{mine}:Mine", scenario.strategy.options)
