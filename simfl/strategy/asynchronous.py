@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from simfl.messages import Update
 from simfl.strategy.base import Server, Wait
-from simfl.strategy.options import Choosing, State
+from simfl.strategy.options import Choosing, State, ended
 from simfl.units import Count, Index
 
 
@@ -46,7 +46,7 @@ class Asynchronous(Choosing):
 
     def step(self, state: State, server: Server, updates: list[Update]) -> Wait:
         self.observe(state, server, updates)
-        for serial in [*(u.task for u in updates), *(task.serial for task in server.lost)]:
+        for serial in ended(server, updates):
             state["flying"].pop(serial, None)
         state["pending"] += updates
         done = [update.device for update in updates]
@@ -83,14 +83,16 @@ class Asynchronous(Choosing):
 
     def fill(self, state: State, server: Server, done: Sequence[int]) -> None:
         """Brings the tasks in flight back up to `concurrency`."""
+        if self.refill == "same" and done:
+            same = server.sample(self.concurrency - server.in_flight, among=done)
+            self._send(state, server, same)
         wanted = self.concurrency - server.in_flight
-        devices = server.sample(wanted, among=done) if self.refill == "same" and done else []
-        self._send(state, server, devices)
-        self._send(state, server, self.choose(state, server, wanted - len(devices)))
+        self._send(state, server, self.choose(state, server, wanted))
 
     def _send(self, state: State, server: Server, devices: list[int]) -> None:
-        for serial, device in zip(self.ask(state, server, devices), devices, strict=True):
-            state["flying"][serial] = (device, server.version)
+        if devices:
+            for serial, device in zip(self.ask(state, server, devices), devices, strict=True):
+                state["flying"][serial] = (device, server.version)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,11 @@ from simfl.units import Count, Positive
 State = dict[str, Any]
 
 
+def ended(server: Server, updates: Sequence[Update]) -> list[int]:
+    """Serials of the tasks that ended since the last step, one way or another."""
+    return [update.task for update in updates] + [task.serial for task in server.lost]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Options and small verbs of whatever folds. Not a strategy by itself.
@@ -24,14 +29,14 @@ class Options:
     epochs, steps: local work of a task; `steps`, if given, stands and `epochs` is left alone.
     """
 
-    epochs: Positive | None = 1.0
+    epochs: Positive = 1.0
     steps: Count | None = None
     server_lr: Positive = 1.0
     server_optimiser: ServerOptimiser = ServerOptimiser()
     local: LocalRule = LocalRule()
 
     def __post_init__(self) -> None:
-        if self.steps is not None and self.epochs not in (1.0, None):
+        if self.steps is not None and self.epochs != 1.0:
             raise ScenarioError(
                 f"epochs = {self.epochs} and steps = {self.steps} contradict each other: give one"
             )

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from simfl.messages import Update
 from simfl.strategy.base import Change, Context, LocalRule, Report, Server, Wait, Work
 from simfl.strategy.fold import mixed
-from simfl.strategy.options import Options, State
+from simfl.strategy.options import Options, State, ended
 from simfl.units import Count, Duration
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Quafl(Options):
         return {**super().init(params), **state}
 
     def step(self, state: State, server: Server, updates: list[Update]) -> Wait:
-        for serial in [*(task.serial for task in server.lost), *(u.task for u in updates)]:
+        for serial in ended(server, updates):
             state["flying"].pop(serial, None)
         state["held"].update((update.device, update) for update in updates)
         self._answer(state, server)

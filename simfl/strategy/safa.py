@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 from simfl.messages import Update
 from simfl.strategy.base import Change, Server, Wait
 from simfl.strategy.fold import whole
-from simfl.strategy.options import Options, State
+from simfl.strategy.options import Options, State, ended
 from simfl.units import Duration, Index, Share
 
 
@@ -50,7 +50,7 @@ class Safa(Options):
 
     def step(self, state: State, server: Server, updates: list[Update]) -> Wait:
         quota = ceil(self.quota * server.devices)
-        for serial in [*(task.serial for task in server.lost), *(u.task for u in updates)]:
+        for serial in ended(server, updates):
             state["flying"].pop(serial, None)
         for update in updates:
             first = update.device not in state["last"] and len(state["picked"]) < quota
