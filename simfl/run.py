@@ -8,6 +8,7 @@ seen until then.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,12 +16,12 @@ from typing import Any, Protocol
 
 from simfl.assemble import fleet_of, plan_of, workload_of
 from simfl.clock.kernel import Kernel, Status
-from simfl.errors import Stalled
+from simfl.errors import ScenarioError, Stalled
 from simfl.results.digest import digest
 from simfl.results.result import Result
 from simfl.results.store import MODEL, SCENARIO, Store
 from simfl.results.summary import summarise
-from simfl.scenario import Scenario, load, parse, reading
+from simfl.scenario import Scenario, load, parse
 from simfl.streams import Streams
 from simfl.verbs import make_verb
 
@@ -50,12 +51,14 @@ def run(
     learning. overrides: options by key path, as in `**{"strategy.buffer": 20}`.
     """
     whole = resolve(scenario, overrides, seed)
+    if whole.sweep:
+        raise ScenarioError(f"{whole.name}: has a [sweep], which is a study: use simfl.study")
     streams = Streams(whole.seed)
     fleet = fleet_of(whole, streams)
     folder = None if data_dir is None else Path(data_dir)
     workload = workload_of(whole, streams, timing=timing, data_dir=folder)
     store = Store(None if out is None else Path(out))
-    (store.folder / SCENARIO).write_text(whole.to_toml(), encoding="utf-8")
+    _write_scenario(whole, store.folder)
     store.put_devices(fleet.columns())
     told = None if progress is None else progress.update
     kernel = Kernel(fleet, workload, whole.strategy, streams, plan_of(whole), store.append, told)
@@ -83,13 +86,16 @@ def resolve(
     if isinstance(scenario, Scenario):
         if not overrides and seed is None:
             return scenario
-        where, table = scenario.path, scenario.resolved()
-    else:
-        where, table = None, dict(scenario)
-    changes = dict(overrides) if seed is None else {**overrides, "seed": seed}
-    for key, value in reading.overrides_of(changes).items():
-        table = reading.override(table, key, value)
-    return parse(table, path=where)
+        return parse(scenario.resolved(), overrides, seed, path=scenario.path)
+    return parse(scenario, overrides, seed)
+
+
+def _write_scenario(scenario: Scenario, folder: Path) -> None:
+    """The resolved scenario, with the classes that lay beside it: all that repeats the run."""
+    (folder / SCENARIO).write_text(scenario.to_toml(), encoding="utf-8")
+    for path in scenario.class_files():
+        (folder / "devices").mkdir(exist_ok=True)
+        shutil.copy(path, folder / "devices" / path.name)
 
 
 def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) -> None:
