@@ -1,13 +1,14 @@
 """What can go wrong, drawn.
 
 SimflError                    exit 3
-├── InputError                exit 2   something the user wrote is wrong; says where and what would do
+├── InputError                exit 2   what the user wrote is wrong; says where, and what would do
 │   ├── ScenarioError                  a key of a scenario or a command-line override
 │   ├── CatalogueError                 a device or network class
 │   ├── DataError                      a data set, its files or its partition
 │   └── TraceError                     a trace file
 ├── Stalled                   exit 4   nothing can ever happen again, or time stands still
-├── WireError                 exit 3   a message is truncated, corrupt or out of step
+├── WireError                 exit 3   a message is truncated or corrupt
+│   └── OutOfStep                      it follows a history that its receiver does not have
 ├── PluginError               exit 3   a strategy, codec or local rule raised or returned nonsense
 └── InvariantError            exit 3   simfl broke one of its own laws: a bug
 """
@@ -54,6 +55,10 @@ class Stalled(SimflError):
 
 class WireError(SimflError):
     """A message cannot be decoded: truncated, corrupt, or out of step with the receiver."""
+
+
+class OutOfStep(WireError):
+    """A message follows a history that its receiver does not have: the sender must restart."""
 
 
 class PluginError(SimflError):

@@ -18,7 +18,7 @@ import torch
 
 @dataclass(frozen=True)
 class Layout:
-    """Names and shapes in buffer order. `trainable`: number of leading elements that are trained."""
+    """Names and shapes in buffer order. trainable: how many leading elements are trained."""
 
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
     trainable: int
