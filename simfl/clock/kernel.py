@@ -181,6 +181,9 @@ class Kernel:
             self.ledger.close(task, task.outcome)
             server.lost.append(task)
             self._lost_in_a_row += task.outcome == "lost"
+            bearable = self._wait.losses
+            if bearable is not None and len(server.lost) >= bearable:
+                self._step_soon()
         if not self.ledger.ended % self.GLANCE:
             self._glance()
         wanted = self._wait.arrivals

@@ -14,6 +14,7 @@ STRATEGIES = Registry(
         "fednova": "simfl.strategy.fednova:FedNova",
         "scaffold": "simfl.strategy.scaffold:Scaffold",
         "fedasync": "simfl.strategy.fedasync:FedAsync",
+        "asyncfeded": "simfl.strategy.asyncfeded:AsyncFedEd",
         "fedbuff": "simfl.strategy.fedbuff:FedBuff",
         "delayadaptive": "simfl.strategy.delay:DelayAdaptive",
         "fadas": "simfl.strategy.delay:Fadas",
@@ -37,6 +38,7 @@ LOCAL_RULES = Registry(
         "controlvariate": "simfl.strategy.scaffold:ControlVariate",
         "normalised": "simfl.strategy.fednova:Normalised",
         "ownmodel": "simfl.strategy.quafl:OwnModel",
+        "returnsbase": "simfl.strategy.asyncfeded:ReturnsBase",
     },
 )
 

@@ -8,6 +8,8 @@ refill: who replaces a device that is done: any idle one ("uniform"), or the "sa
 dispatch: replacements leave "after" the model has changed, with the new one, or "before". With C
     tasks in flight and a buffer of B the mean staleness of a lossless run tends to (C - 1)/B
     after, and to C/B before.
+on_loss: who replaces a lost task leaves with the next arrival ("wait"), or at once ("replace"),
+    which matters once losses are as common as arrivals.
 max_staleness: beyond it an update is discarded. With on_stale = "wait" the buffer is rather held
     back while folding it would carry a task in flight past the bound, and then everything that
     has come meanwhile folds together; "request" does the same and has the late devices send
@@ -33,6 +35,7 @@ class Asynchronous(Choosing):
     concurrency: Count = 100
     refill: Literal["uniform", "same"] = "uniform"
     dispatch: Literal["after", "before"] = "after"
+    on_loss: Literal["wait", "replace"] = "wait"
     max_staleness: Index | None = None
 
     @property
@@ -59,7 +62,7 @@ class Asynchronous(Choosing):
 
     def wait(self, state: State, server: Server) -> Wait:
         """When to be asked again."""
-        return Wait(arrivals=1)
+        return Wait(arrivals=1, losses=1 if self.on_loss == "replace" else None)
 
     def flush(self, state: State, server: Server) -> None:
         """Folds full buffers for as long as there are any."""

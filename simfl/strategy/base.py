@@ -25,12 +25,13 @@ class Wait(NamedTuple):
     """When the strategy wants to be asked again: at the first that comes true.
 
     arrivals: so many updates have come since this step. within: so many virtual seconds have
-    passed. In every case also when nothing is in flight any more, so that losses cannot hang a
-    run; `Wait()` waits for just that.
+    passed. losses: so many tasks have ended without an update. In every case also when nothing is
+    in flight any more, so that losses cannot hang a run; `Wait()` waits for just that.
     """
 
     arrivals: int | None = None
     within: float | None = None
+    losses: int | None = None
 
 
 @dataclass(slots=True, eq=False)
