@@ -116,6 +116,7 @@ def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) ->
             "seed": scenario.seed,
             "ended": ended,
             **numbers,
+            **kernel.workload.totals,
             "models_alive_max": kernel.server.versions.peak,
             "digest": digest(store.folder, params if learnt else None),
         }

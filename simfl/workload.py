@@ -8,15 +8,16 @@ then everything in flight that is bound to arrive is handed to the trainer toget
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from math import inf
 from typing import Any
 
 import numpy as np
 
 from simfl.clock.workload import size_up
-from simfl.errors import PluginError
+from simfl.errors import OutOfStep, PluginError
 from simfl.learn.jobs import Job, Trained, Trainer
 from simfl.messages import PHASES, Counter, Task, Update
 from simfl.params import Params
@@ -45,6 +46,7 @@ class Parcel:
     extras: bytes
     start: Params | None = None  #: the model as the device decoded it
     down_kept: Any = None
+    refused: bool = False  #: the device is out of step: it cannot decode the download
     received: bool = False  #: the download was delivered and both ends remember it
     trained: Trained | None = None
     up: Wire | None = None
@@ -53,7 +55,11 @@ class Parcel:
 
 
 class Learning:
-    """The workload of a run that learns. metrics(params) gives the values of an evaluation."""
+    """The workload of a run that learns. metrics(params) gives the values of an evaluation.
+
+    totals: `paper_down_bits` and `paper_up_bits` of the messages delivered so far, where a codec
+    states them; every evaluation has them, too.
+    """
 
     def __init__(
         self,
@@ -71,7 +77,9 @@ class Learning:
     ) -> None:
         self.initial = initial
         self.examples = examples
-        self.evaluate = metrics
+        self.totals: dict[str, float] = {}
+        self.memories: dict[int, Memory] = {}  #: by device, once it has been sent something
+        self._metrics = metrics
         self._layout = initial.layout
         self._trainer = trainer
         self._streams = streams
@@ -80,10 +88,13 @@ class Learning:
         self._down = down
         self._up = up
         self._up_bytes = upload_nbytes(up, rule, initial)
-        self._memory: dict[int, Memory] = {}
         self._parcels: dict[int, Parcel] = {}
         self._untrained: dict[int, Task] = {}
         self._latest: tuple[int, Wire, Params] | None = None  # of a pure downlink codec
+
+    def evaluate(self, params: Params) -> dict[str, float]:
+        """The model's metrics, and the totals so far."""
+        return self._metrics(params) | self.totals
 
     def start(self, task: Task) -> None:
         """Encodes the download, whose bytes are charged, and fills in sizes and work."""
@@ -101,21 +112,35 @@ class Learning:
         self._untrained[task.serial] = task
 
     def ready(self, task: Task) -> None:
-        """Trains and encodes the upload now, since its size depends on what was learnt."""
-        self._encode(task)
+        """Trains and encodes the upload now, since its size depends on what was learnt.
 
-    def deliver(self, task: Task, server: Counter) -> Update:
-        """The update as the server decodes it; both ends remember what was delivered."""
-        parcel, trained, up = self._encode(task)
-        memory = self._commit_down(task, parcel)
+        A device that could not decode the download says so in an empty message.
+        """
+        if self._encode(task) is None:
+            task.up_bytes = 0
+
+    def deliver(self, task: Task, server: Counter) -> Update | None:
+        """The update as the server decodes it; both ends remember what was delivered.
+
+        None if one end was out of step with the other, whose next message starts afresh.
+        """
+        sent, memory = self._encode(task), self._memory_of(task.device)
+        self._forget(task)
+        if sent is None:
+            memory.down_sent = self._down.restart(memory.down_sent)
+            return None
+        parcel, trained, up = sent
         layout = unpack_names(parcel.up_names, self._layout)
-        delta, memory.up_kept = self._up.decode(up.payload, layout, memory.up_kept)
+        try:
+            delta, memory.up_kept = self._up.decode(up.payload, layout, memory.up_kept)
+        except OutOfStep:
+            memory.up_sent = self._up.restart(memory.up_sent)
+            return None
+        self._count("paper_up_bits", up)
         memory.up_sent = up.delivered
         memory.rule = trained.report.memory
-        if not self._down.pure and delta.layout == self._layout:
-            model = self._open(task, parcel) + delta
-            _overhear(self._down, memory, "down_sent", "down_kept", model)
-        self._forget(task)
+        if parcel.start is not None and not self._down.pure and delta.layout == self._layout:
+            _overhear(self._down, memory, "down_sent", "down_kept", parcel.start + delta)
         return Update(
             task=task.serial,
             device=task.device,
@@ -140,9 +165,11 @@ class Learning:
             return  # it never left the server
         phase = PHASES[min(task.phase, 2)]
         if phase != "download":
-            memory = self._commit_down(task, parcel)
+            self._commit_down(task, parcel)
             if phase == "upload" and self._up.remembers_lost:
-                memory.up_sent = self._encode(task)[2].lost
+                sent = self._encode(task)
+                if sent is not None:
+                    self._memory_of(task.device).up_sent = sent[2].lost
         self._forget(task)
 
     def measure(self, update: Update, params: Params) -> tuple[float, float]:
@@ -161,6 +188,10 @@ class Learning:
 
     # Download.
 
+    def _count(self, name: str, wire: Wire) -> None:
+        if wire.paper_bits is not None:
+            self.totals[name] = self.totals.get(name, 0) + wire.paper_bits
+
     def _wrap(self, task: Task) -> Parcel:
         extras = encode_extras(task.extras, self._layout) if task.extras else b""
         if self._down.pure:
@@ -173,33 +204,39 @@ class Learning:
         sent = self._down.recall(self._memory_of(task.device).down_sent, task.version)
         return Parcel(self._down.encode(task.base, sent, rng), extras)
 
-    def _open(self, task: Task, parcel: Parcel) -> Params:
-        """The device decodes what it received, with what it kept."""
-        if parcel.start is None:
+    def _open(self, task: Task, parcel: Parcel) -> Params | None:
+        """The device decodes what it received, with what it kept; None if it is out of step."""
+        if parcel.start is None and not parcel.refused:
             kept = self._memory_of(task.device).down_kept
             payload = parcel.down.payload
-            parcel.start, parcel.down_kept = self._down.decode(payload, self._layout, kept)
+            try:
+                parcel.start, parcel.down_kept = self._down.decode(payload, self._layout, kept)
+            except OutOfStep:
+                parcel.refused = True
         return parcel.start
 
-    def _commit_down(self, task: Task, parcel: Parcel) -> Memory:
-        """What both ends remember of the download; at its first call they come to do so."""
+    def _commit_down(self, task: Task, parcel: Parcel) -> None:
+        """Both ends come to remember the download, unless the device cannot decode it."""
+        model = self._open(task, parcel)
+        if parcel.received or model is None:
+            return
+        parcel.received = True
         memory = self._memory_of(task.device)
-        if not parcel.received:
-            parcel.received = True
-            model = self._open(task, parcel)
-            if not self._down.pure:
-                memory.down_sent, memory.down_kept = parcel.down.delivered, parcel.down_kept
-            if not self._up.pure:
-                _overhear(self._up, memory, "up_sent", "up_kept", model)
-        return memory
+        self._count("paper_down_bits", parcel.down)
+        if not self._down.pure:
+            memory.down_sent, memory.down_kept = parcel.down.delivered, parcel.down_kept
+        if not self._up.pure:
+            _overhear(self._up, memory, "up_sent", "up_kept", model)
 
     # Training and upload.
 
-    def _encode(self, task: Task) -> tuple[Parcel, Trained, Wire]:
-        """Trains if need be, and makes the upload's bytes."""
+    def _encode(self, task: Task) -> tuple[Parcel, Trained, Wire] | None:
+        """Trains if need be, and makes the upload's bytes; None without a model to start from."""
         parcel = self._parcels[task.serial]
-        trained = parcel.trained or self._train(task)
         self._commit_down(task, parcel)
+        if parcel.refused:
+            return None
+        trained = parcel.trained or self._train(task)
         if parcel.up is None:
             parcel.up = self._pack(task, parcel, trained)
         return parcel, trained, parcel.up
@@ -222,22 +259,25 @@ class Learning:
 
     def _train(self, task: Task) -> Trained:
         """Trains the task, together with others that will be needed, as many as fit."""
-        batch = [task]
-        for other in self._untrained.values():
-            if len(batch) >= self._trainer.width:
-                break
-            if other is not task and not other.doomed:
-                batch.append(other)
-        results = self._trainer.train([self._job(one) for one in batch])
-        for one, trained in zip(batch, results, strict=True):
-            self._parcels[one.serial].trained = trained
-            del self._untrained[one.serial]
+        others = (t for t in self._untrained.values() if t is not task and not t.doomed)
+        batch = list(islice(self._jobs(chain([task], others)), self._trainer.width))
+        results = self._trainer.train([job for _, job in batch])
+        for (serial, _), trained in zip(batch, results, strict=True):
+            self._parcels[serial].trained = trained
+            del self._untrained[serial]
         return results[0]
 
-    def _job(self, task: Task) -> Job:
+    def _jobs(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Job]]:
+        """By serial, the work of those tasks whose device can read what it was sent."""
+        for task in tasks:
+            start = self._open(task, self._parcels[task.serial])
+            if start is not None:
+                yield task.serial, self._job(task, start)
+
+    def _job(self, task: Task, start: Params) -> Job:
         parcel = self._parcels[task.serial]
         return Job(
-            base=self._open(task, parcel),
+            base=start,
             device=task.device,
             index=task.index,
             version=task.version,
@@ -251,9 +291,9 @@ class Learning:
         self._untrained.pop(task.serial, None)
 
     def _memory_of(self, device: int) -> Memory:
-        memory = self._memory.get(device)
+        memory = self.memories.get(device)
         if memory is None:
-            memory = self._memory[device] = Memory()
+            memory = self.memories[device] = Memory()
             memory.down_sent = memory.down_kept = self._down.begin("down", self.initial)
             memory.up_sent = memory.up_kept = self._up.begin("up", self.initial)
         return memory

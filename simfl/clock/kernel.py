@@ -171,16 +171,18 @@ class Kernel:
         del server.tasks[task.serial]
         server.pool.put(task.device)
         self.ledger.count(task)
-        if task.outcome == "delivered":
-            update = self.workload.deliver(task, server)
+        update = self.workload.deliver(task, server) if task.outcome == "delivered" else None
+        if update is not None:
             server.open[task.serial] = (task, update)
             self._arrived.append(update)
             self._lost_in_a_row = 0
         else:
+            if task.outcome == "delivered":
+                task.outcome, task.cause = "discarded", "desynchronised"
             server.versions.release(task.version)
             self.ledger.close(task, task.outcome)
             server.lost.append(task)
-            self._lost_in_a_row += task.outcome == "lost"
+            self._lost_in_a_row += task.outcome != "cancelled"
             bearable = self._wait.losses
             if bearable is not None and len(server.lost) >= bearable:
                 self._step_soon()

@@ -6,6 +6,7 @@ the call that needs its result (`ready`, `deliver`, and for some codecs `lose`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import nan
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ class Workload(Protocol):
 
     initial: Any  #: parameters at version 0
     examples: np.ndarray  #: (devices,) int64, n_i
+    totals: Mapping[str, float]  #: further numbers of the run so far, for its summary
 
     def start(self, task: Task) -> None:
         """Fills in examples, local_steps, epochs, flops, down_bytes and, if known, up_bytes."""
@@ -29,8 +31,11 @@ class Workload(Protocol):
     def ready(self, task: Task) -> None:
         """Fills in up_bytes; called at the end of training if `start` could not."""
 
-    def deliver(self, task: Task, server: Counter) -> Update:
-        """The update, decoded; what both sides remember is committed."""
+    def deliver(self, task: Task, server: Counter) -> Update | None:
+        """The update, decoded; what both sides remember is committed.
+
+        None if one end was out of step with the other, whose next message starts afresh.
+        """
 
     def lose(self, task: Task) -> None:
         """The task ended without an update, in the phase that `task.phase` says."""
@@ -66,6 +71,7 @@ class TimingOnly:
     ) -> None:
         self.initial = NOTHING
         self.examples = examples
+        self.totals: dict[str, float] = {}
         self.batch_size = batch_size
         self.flops = flops
         self.down_bytes = down_bytes

@@ -64,6 +64,10 @@ class Codec:
         """What the sender's memory is worth at this server version; asked before `encode`."""
         return memory
 
+    def restart(self, memory: Any) -> Any:
+        """The sender's memory after `decode` raised OutOfStep: what comes next suits anybody."""
+        return None
+
     def overhear(self, memory: Any, params: Params) -> Any:
         """The memory, of either side, once a message of the other direction was delivered.
 
@@ -83,7 +87,8 @@ class Codec:
     def decode(self, payload: bytes, layout: Layout, memory: Any) -> tuple[Params, Any]:
         """The inverse on the other side: the params, and the receiver's memory from now on.
 
-        Raises WireError if the payload is not one that `encode` makes for this layout.
+        Raises WireError if the payload is not one that `encode` makes for this layout, and
+        OutOfStep if it is one, but made for another memory.
         """
         return as_params(undense(payload, layout.size), layout), memory
 

@@ -8,6 +8,7 @@ the receiver reconstructed them, the prediction p is
     rule 1    own[-1] + (heard[-1] - heard[-2]) / 2
     rule 2    heard[-1] + 2 (own[-1] - heard[-2]) - (own[-2] - heard[-3])
     rule "g"  heard[-1]: upwards this is plain compression of updates, without a memory
+    "none"    0: plain compression of models, without a memory
 
 and the message is r = model - p, sparsified and quantised. Sender and receiver both remember
 p + r' with r' as decoded, so their memories stay equal bit by bit, however coarse r' is.
@@ -35,7 +36,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from annotated_types import Interval
 
-from simfl.errors import WireError
+from simfl.errors import OutOfStep, WireError
 from simfl.units import Count, Share
 from simfl.wire import residual
 from simfl.wire.codec import Codec, Direction, Wire, as_params, dense, undense
@@ -43,7 +44,7 @@ from simfl.wire.codec import Codec, Direction, Wire, as_params, dense, undense
 if TYPE_CHECKING:
     from simfl.params import Layout, Params
 
-Rule = Literal[0, 1, 2, "g"]
+Rule = Literal[0, 1, 2, "g", "none"]
 
 _HEAD = struct.Struct("<BxxxI8s")  # kind, exchange, digest of the history
 _CHECK = struct.Struct("<I")
@@ -103,6 +104,8 @@ def predicted(rule: Rule, past: Trajectory) -> np.ndarray | None:
         return heard[-1] + (np.float32(2) * moves[-1] - moves[-2])
     if rule == "g" and heard:
         return heard[-1]
+    if rule == "none" and past.layout:
+        return np.zeros(past.layout.trainable, dtype=np.float32)
     return None
 
 
@@ -139,6 +142,9 @@ class ResFed(Codec):
     def recall(self, memory: Any, version: int) -> Trajectory:
         return replace(memory or Trajectory(), version=version)
 
+    def restart(self, memory: Any) -> Trajectory:
+        return (memory or Trajectory()).restarted()
+
     def overhear(self, memory: Any, params: Params) -> Trajectory:
         return _past(memory, params.layout).overheard(params.trained.numpy())
 
@@ -171,7 +177,7 @@ class ResFed(Codec):
         else:
             guess = predicted(self.rule, past)
             if guess is None:
-                raise WireError("a residual that the receiver has no prediction for")
+                raise OutOfStep("a residual that the receiver has no prediction for")
             model = guess + _uncompressed(kind, body[:split], layout.trainable)
             x = model - past.base
         received = as_params(np.concatenate([x, buffers]), layout)
@@ -230,7 +236,7 @@ def _opened(payload: bytes, past: Trajectory) -> tuple[int, Trajectory, bytes]:
     kind, exchanges, digest = _HEAD.unpack(head)
     past = past.restarted() if kind == _RESET else past
     if (exchanges, digest) != (past.exchanges, past.digest):
-        raise WireError(
+        raise OutOfStep(
             f"a ResFed message is out of step: it follows exchange {exchanges} with history "
             f"{digest.hex()}, the receiver has {past.exchanges} with {past.digest.hex()}"
         )
