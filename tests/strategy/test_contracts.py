@@ -34,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "port": {**_BUFFER, "max_staleness": 2},
     "fedasync": _STREAM,
     "delayadaptive": _STREAM,
+    "asyncfeded": {**_STREAM, "epochs": 2.0},
     "dcasgd": _STREAM,
     "pisces": _STREAM,
     "fedat": {"tiers": 2, "cohort": 3},
