@@ -44,8 +44,8 @@ types: $(READY)  ## static types
 bench: $(READY)  ## every benchmark, one after the other
 	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
 
-studies: $(READY)  ## the long comparisons of methods
-	$(BIN)/python -m pytest -m study
+studies: $(READY)  ## the long comparisons of methods; writes docs/results
+	set -e; for file in benchmarks/studies/*.py; do $(BIN)/python $$file; done
 
 clean:  ## remove what tools and builds leave behind; runs/ stays
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -4,8 +4,9 @@ The nouns:    a *device* is one simulated client, a row of the *fleet*; a *task*
               local work sent to it, an *update* what comes back; a *strategy* decides who is
               asked and how updates become the next *version*; a *local rule* says how a device
               learns, a *codec* how tensors travel; a *scenario* names all of these and a *run*
-              plays it once.
-The verbs:    `load` a scenario, `run` it, `open` the folder of an earlier run, `plot` either.
+              plays it once; a *study* is many runs compared.
+The verbs:    `load` a scenario, `run` it, `study` it under many strategies and seeds, `open` the
+              folder of an earlier run, `plot` what was seen.
 
 Nothing heavy is imported before one of its names is used.
 """
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from simfl.results import Result
     from simfl.results import open_run as open
     from simfl.results import plots as plot
+    from simfl.results.study import Study
     from simfl.run import run
     from simfl.scenario import Scenario, load
     from simfl.strategy.base import Change, LocalRule, Report, Server, Strategy, Wait, Work
+    from simfl.study import study
     from simfl.wire.codec import Codec, Wire
 
 __all__ = [
@@ -41,6 +44,7 @@ __all__ = [
     "Server",
     "SimflError",
     "Strategy",
+    "Study",
     "Task",
     "Update",
     "Wait",
@@ -50,6 +54,7 @@ __all__ = [
     "open",
     "plot",
     "run",
+    "study",
 ]
 
 __version__ = "0.1.0"
@@ -57,10 +62,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "load": "simfl.scenario:load",
     "run": "simfl.run",  # a module that can be called: see simfl/verbs.py
+    "study": "simfl.study",
     "open": "simfl.results:open_run",
     "plot": "simfl.results.plots",
     "Scenario": "simfl.scenario:Scenario",
     "Result": "simfl.results:Result",
+    "Study": "simfl.results.study:Study",
     "Fleet": "simfl.fleet.columns:Fleet",
     "Params": "simfl.params:Params",
     "Task": "simfl.messages:Task",

@@ -14,10 +14,10 @@ import simfl
 # fmt: off
 NOUNS = [
     "Change", "Codec", "Fleet", "InputError", "LocalRule", "Params", "Report", "Result",
-    "Scenario", "Server", "SimflError", "Strategy", "Task", "Update", "Wait", "Wire", "Work",
+    "Scenario", "Server", "SimflError", "Strategy", "Study", "Task", "Update", "Wait", "Wire", "Work",
 ]
 # fmt: on
-VERBS = ["load", "open", "plot", "run"]
+VERBS = ["load", "open", "plot", "run", "study"]
 
 
 def typed_names() -> set[str]:

@@ -1,0 +1,166 @@
+"""What seeds say together: medians and speed-ups with bootstrap intervals, censoring included.
+
+A run that ended before it met the target is *right-censored*: its cost is only known to be at
+least what it had spent by then. So every cost is a pair of bounds, [low, high], equal where the
+target was met and high = inf where it was not, and every statistic is computed on both bounds:
+an interval that is too wide rather than one that hides a failure.
+
+Intervals are percentile bootstrap over seeds (Efron and Tibshirani, 1993, chapter 13), of the
+median; speed-ups are ratios within a seed, since runs of one seed share their random numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from simfl.results import say
+from simfl.results.costs import PHASE_S
+from simfl.results.metrics import reached
+from simfl.results.result import Result
+
+#: What it takes to meet a target. Every cost is what was spent until then, or until the end.
+COSTS = ("met", "seconds", "versions", "down_bytes", "up_bytes", "device_s")
+
+#: Resamples of a bootstrap, and the key of its own counter-based generator.
+RESAMPLES, _KEY = 10_000, 1993
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic within [low, high] (equal unless censored) and its interval [lowest, highest]."""
+
+    low: float
+    high: float
+    lowest: float
+    highest: float
+
+
+def to_target(result: Result, target: Mapping[str, float]) -> dict[str, float]:
+    """COSTS of one run until it first met the target; until its end, and met = False, if never."""
+    met = reached(result.evaluations, **target)
+    if met is None:
+        known = result.summary
+        spent = {"seconds": known["virtual_s"]}
+        spent |= {key: known[key] or 0 for key in ("versions", "down_bytes", "up_bytes")}
+    else:
+        spent = {"seconds": met["time_s"], "versions": met["version"]}
+        spent |= {key: met[key] for key in ("down_bytes", "up_bytes")}
+    columns = ["dispatched_s", *PHASE_S.values()]
+    device_s = device_seconds(result.read("tasks", columns), float(spent["seconds"]))
+    return {"met": met is not None, **{k: float(v) for k, v in spent.items()}, "device_s": device_s}
+
+
+def device_seconds(tasks: pd.DataFrame, until_s: float) -> float:
+    """Device-seconds spent until then; of a task under way, the seconds since its dispatch."""
+    busy = tasks[list(PHASE_S.values())].sum(axis="columns")
+    so_far = np.clip(until_s - tasks["dispatched_s"], 0.0, busy)
+    return float(so_far.sum())
+
+
+def at_target(costs: pd.DataFrame, reference: str, level: float = 0.95) -> pd.DataFrame:
+    """One row per variant: seeds, how many met the target, and an Estimate of every cost.
+
+    costs: rows of `to_target` with columns variant and seed. Columns: `seeds`, `met`, one of
+    Estimates for each of COSTS but `met`, and `speedup` over the reference, paired by seed. A row
+    of the reference compares it with itself: exactly 1.
+    """
+    wide = {name: part.set_index("seed") for name, part in costs.groupby("variant", sort=False)}
+    base = wide.get(reference)
+    rows: dict[Any, dict[str, Any]] = {}
+    for name, part in wide.items():
+        rows[name] = {"seeds": len(part), "met": int(part["met"].sum())}
+        for cost in COSTS[1:]:
+            rows[name][cost] = median(*bounds(part, cost), level)
+        if base is not None:
+            rows[name]["speedup"] = median(*ratios(base, part), level)
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
+
+
+def bounds(costs: pd.DataFrame, cost: str = "seconds") -> tuple[np.ndarray, np.ndarray]:
+    """(n,) low and (n,) high bounds of a cost; high is inf where the target was not met."""
+    low = costs[cost].to_numpy(np.float64)
+    return low, np.where(costs["met"], low, math.inf)
+
+
+def ratios(base: pd.DataFrame, other: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of base over other in seconds, for the seeds that both have; both indexed by seed."""
+    seeds = base.index.intersection(other.index, sort=False)
+    if base is other:
+        return np.ones(len(seeds)), np.ones(len(seeds))
+    (base_low, base_high), (low, high) = bounds(base.loc[seeds]), bounds(other.loc[seeds])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lowest = np.where(np.isinf(high), 0.0, base_low / high)
+        highest = np.where(np.isinf(base_high), math.inf, base_high / low)
+    return _equal_at_once(lowest), _equal_at_once(highest)
+
+
+def _equal_at_once(ratio: np.ndarray) -> np.ndarray:
+    """0 / 0, where both met the target before the first task, is no speed-up."""
+    return np.where(np.isnan(ratio), 1.0, ratio)
+
+
+def median(low: np.ndarray, high: np.ndarray, level: float = 0.95) -> Estimate:
+    """Bounds of the median of values between (n,) low and high, and its bootstrap interval."""
+    if not len(low):
+        return Estimate(*[math.nan] * 4)
+    rng = np.random.Generator(np.random.Philox(key=_KEY))
+    picked = rng.integers(len(low), size=(RESAMPLES, len(low)))
+    tail = (1 - level) / 2
+    return Estimate(
+        _middle(low),
+        _middle(high),
+        float(np.quantile(_middles(low[picked]), tail, method="inverted_cdf")),
+        float(np.quantile(_middles(high[picked]), 1 - tail, method="inverted_cdf")),
+    )
+
+
+def _middle(values: np.ndarray) -> float:
+    return float(_middles(values[None, :])[0])
+
+
+def _middles(values: np.ndarray) -> np.ndarray:
+    """Medians of rows; inf is a value like any other."""
+    ordered = np.sort(values, axis=1)
+    half, odd = divmod(values.shape[1], 2)
+    return ordered[:, half] if odd else (ordered[:, half - 1] + ordered[:, half]) / 2
+
+
+def in_words(estimate: Estimate, quantity: str = "number") -> str:
+    """ "63 s [58 s, 71 s]"; "> 400 s" where only a bound is known. quantity: a function of say."""
+    one = {"bytes": lambda x: say.amount(x, "B")}.get(quantity) or getattr(say, quantity)
+    if math.isnan(estimate.low):
+        return "-"
+    if math.isinf(estimate.high):
+        return f"> {one(estimate.low)}" if estimate.low > 0 else "unknown"
+    middle = one(estimate.low) if estimate.low == estimate.high else f"< {one(estimate.high)}"
+    if estimate.lowest == estimate.highest:
+        return middle
+    return f"{middle} [{one(estimate.lowest)}, {_or_more(one, estimate.highest)}]"
+
+
+def _or_more(one: object, highest: float) -> str:
+    assert callable(one)
+    return "∞" if math.isinf(highest) else str(one(highest))
+
+
+def target_table(found: pd.DataFrame) -> pd.DataFrame:
+    """`at_target` as people read it: text in every cell, for `pages.markdown` or a terminal."""
+    rows = {
+        name: {
+            "met": f"{row['met']} of {row['seeds']}",
+            "time": in_words(row["seconds"], "seconds"),
+            **({"speed-up": in_words(row["speedup"], "factor")} if "speedup" in row else {}),
+            "versions": in_words(row["versions"]),
+            "down": in_words(row["down_bytes"], "bytes"),
+            "up": in_words(row["up_bytes"], "bytes"),
+            "device time": in_words(row["device_s"], "seconds"),
+        }
+        for name, row in found.iterrows()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(found.index.name)

@@ -1,0 +1,207 @@
+"""Study: many runs as one tidy table, and what they say together.
+
+`study.parquet` has one row per cell. What varied comes first, a column each, then `seed`,
+`variant` (all that varied, in words), `cell` (the run folder's name), `ended`, and the numbers of
+the run's summary.json.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from simfl.errors import InputError, did_you_mean
+from simfl.results import stats
+from simfl.results.result import Result, open_run
+from simfl.results.store import SUMMARY
+
+TABLE, CELLS = "study.parquet", "cells"
+
+#: Columns that every study has beside what varied and the seed.
+NUMBERS = (
+    *("variant", "cell", "ended", "virtual_s", "versions", "tasks", "applied", "discarded"),
+    *("lost", "cancelled", "in_flight", "final_accuracy", "best_accuracy", "final_loss"),
+    *("down_bytes", "up_bytes", "wasted_bytes", "device_s", "wasted_device_s", "wasted_share"),
+    *("in_flight_share", "energy_j", "staleness_mean", "staleness_p50", "staleness_p95"),
+    *("staleness_max", "in_flight_age_max", "participation_jain", "participation_gini"),
+    *("models_alive_max", "digest"),
+)
+
+
+class Study:
+    """Many runs, seen from their folder. Raises InputError if there is no study in it."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        path = self.folder / TABLE
+        if not path.is_file():
+            raise InputError(f"{folder}: holds no {TABLE}; expected a folder made by simfl study")
+        #: One row per cell, failed ones included.
+        self.table = pd.read_parquet(path)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def axes(self) -> list[str]:
+        """Columns of what varied, without the seed."""
+        columns = list(self.table.columns)
+        return columns[: columns.index("seed")]
+
+    @property
+    def variants(self) -> list[str]:
+        """All that varied, in words, in order of appearance."""
+        return list(self.table["variant"].drop_duplicates())
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """Rows of the cells that did not finish; `ended` says why."""
+        return self.table[~self.table["ended"].map(_is_end)]
+
+    @cached_property
+    def results(self) -> dict[str, Result]:
+        """The finished runs by `cell`."""
+        done = self.table[self.table["ended"].map(_is_end)]
+        return {cell: open_run(self.folder / CELLS / cell) for cell in done["cell"].unique()}
+
+    def runs(self, seed: int | None = None, **where: Any) -> dict[str, Result]:
+        """One finished run per variant, as plots take them; default: of the first seed.
+
+        where: only cells with these labels, as in strategy="fedbuff".
+        """
+        rows = self._rows(where)
+        wanted = rows["seed"].iloc[0] if seed is None and len(rows) else seed
+        rows = rows[(rows["seed"] == wanted) & rows["cell"].isin(list(self.results))]
+        pairs = zip(rows["variant"], rows["cell"], strict=True)
+        return {variant: self.results[cell] for variant, cell in pairs}
+
+    def frame(self, table: str, columns: list[str] | None = None) -> pd.DataFrame:
+        """A table of all finished runs, one below the other, led by what varied and the seed."""
+        rows = self.table[self.table["cell"].isin(list(self.results))]
+        parts = []
+        for row in rows[[*self.axes, "seed", "variant", "cell"]].to_dict("records"):
+            part = self.results[row.pop("cell")].read(table, columns)
+            keys = pd.DataFrame({str(key): [value] * len(part) for key, value in row.items()})
+            parts.append(pd.concat([keys, part], axis="columns"))
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+    @cached_property
+    def evaluations(self) -> pd.DataFrame:
+        """`frame("evaluations")`."""
+        return self.frame("evaluations")
+
+    def to_target(self, **target: float) -> pd.DataFrame:
+        """One row per finished cell: what it had spent when it first met the target.
+
+        Columns as in `stats.to_target`, after what varied and the seed. Without a target, that
+        of the scenario's [stop].
+        """
+        target = target or self.target
+        rows = self.table[self.table["cell"].isin(list(self.results))]
+        costs = [stats.to_target(self.results[cell], target) for cell in rows["cell"]]
+        keys = rows[[*self.axes, "seed", "variant"]].reset_index(drop=True)
+        return pd.concat([keys, pd.DataFrame(costs, columns=stats.COSTS)], axis="columns")
+
+    def at_target(self, reference: str | None = None, **target: float) -> pd.DataFrame:
+        """One row per variant: medians over seeds to the target, and speed-ups, with intervals.
+
+        reference: the variant that speed-ups refer to; default: the first. See `stats.at_target`.
+        """
+        base = self.variants[0] if reference is None else reference
+        if base not in self.variants:
+            hint = did_you_mean(base, self.variants)
+            raise InputError(f"reference {base!r} is not a variant of this study {hint}")
+        return stats.at_target(self.to_target(**target), base)
+
+    @property
+    def target(self) -> dict[str, float]:
+        """The target at which the runs stop. Raises InputError if they have none."""
+        for result in self.results.values():
+            found: dict[str, float] = result.scenario.get("stop", {}).get("target", {})
+            if found:
+                return found
+        raise InputError(f"{self.folder}: its runs have no target; give one, as in accuracy=0.9")
+
+    def _rows(self, where: Mapping[str, Any]) -> pd.DataFrame:
+        rows = self.table
+        for column, label in where.items():
+            if column not in rows:
+                hint = did_you_mean(column, self.axes)
+                raise InputError(f"{column!r} does not vary in this study {hint}")
+            rows = rows[rows[column] == label]
+        return rows
+
+    def headline(self) -> dict[str, str]:
+        """The few things that one wants to know first, as text."""
+        failed = {"failed": f"{len(self.failed)} cells"} if len(self.failed) else {}
+        return {
+            "study": self.name,
+            "variants": ", ".join(self.variants),
+            "seeds": ", ".join(map(str, self.table["seed"].drop_duplicates())),
+            "cells": str(len(self.table)),
+        } | failed
+
+    def __repr__(self) -> str:
+        said = self.headline()
+        return "\n".join(f"{key:<9} {words}" for key, words in said.items())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(key)}</th>"
+            f"<td style='text-align:left'>{html.escape(words)}</td></tr>"
+            for key, words in self.headline().items()
+        )
+        return f"<table>{rows}</table>"
+
+
+def finished(folder: Path) -> bool:
+    """True if the run in this folder came to its own end, so that it need not be repeated."""
+    return _is_end(_summary(folder).get("ended", ""))
+
+
+def write_table(folder: Path, cells: Sequence[tuple[Mapping[str, Any], str, str]]) -> None:
+    """Writes study.parquet. cells: what distinguishes each, its folder's name, why it failed."""
+    labels = pd.DataFrame([keys for keys, _, _ in cells])
+    variant = variants_of(labels.drop(columns="seed"))
+    rows = []
+    for name, (keys, cell, failure) in zip(variant, cells, strict=True):
+        known = _summary(folder / CELLS / cell)
+        ended = f"failed: {failure}" if failure else known.get("ended", "not played")
+        numbers = {key: known.get(key) for key in NUMBERS}
+        rows.append({**keys, **numbers, "variant": name, "cell": cell, "ended": ended})
+    table = pd.DataFrame(rows)
+    for column in labels:
+        if table[column].map(type).nunique() > 1 and table[column].dtype == object:
+            table[column] = table[column].map(str)  # Parquet columns have one type
+    table.to_parquet(folder / TABLE, index=False)
+
+
+def variants_of(labels: pd.DataFrame) -> list[str]:
+    """What varied in words: "fedbuff, alpha=0.1"; the first column needs no name."""
+    first, *others = labels.columns
+    varying = [column for column in others if labels[column].map(str).nunique() > 1]
+    named = not varying or labels[first].nunique() > 1
+    return [
+        ", ".join([str(row[first])] * named + [f"{key}={row[key]}" for key in varying])
+        for row in labels.to_dict("records")
+    ]
+
+
+def _is_end(ended: str) -> bool:
+    return bool(ended) and not ended.startswith(("failed", "interrupted", "not played"))
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    """The run's summary.json; {} if it is not there or was cut short."""
+    try:
+        found: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return found

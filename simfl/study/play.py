@@ -1,0 +1,79 @@
+"""Plays cells, here or on other processes; the order of completion changes no result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simfl.errors import InputError, did_you_mean
+
+#: Says which job ended, and why it failed, or "".
+Ended = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell as it travels to a worker: plain tables and paths."""
+
+    table: dict[str, Any]
+    path: Path | None
+    folder: Path
+    data_dir: str | None
+
+
+def play_all(jobs: Sequence[Job], workers: int, backend: str = "local") -> Iterator[Ended]:
+    """Plays all jobs; tells of each as it ends. A job that fails ends no other."""
+    if backend not in BACKENDS:
+        raise InputError(f"backend {backend!r} is not known {did_you_mean(backend, BACKENDS)}")
+    if jobs:
+        yield from BACKENDS[backend](jobs, min(workers, len(jobs)))
+
+
+def play(job: Job) -> str:
+    """Plays one job into its folder; returns why it failed, or ""."""
+    from simfl.run import run
+    from simfl.scenario import parse
+
+    try:
+        run(parse(job.table, path=job.path), job.folder, data_dir=job.data_dir)
+    except Exception as error:  # whatever a plug-in raises must not end the study
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _numbered(number: int, job: Job) -> Ended:
+    return number, play(job)
+
+
+def _local(jobs: Sequence[Job], workers: int) -> Iterator[Ended]:
+    """On this machine, one run a process. After a process has died, the rest go one by one."""
+    if workers == 1:
+        yield from map(_numbered, range(len(jobs)), jobs)
+        return
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    left = dict(enumerate(jobs))
+    try:
+        for number, failure in _in_processes(left, workers):
+            del left[number]
+            yield number, failure
+    except TerminatedWorkerError:
+        for number, job in left.items():
+            try:
+                yield from _in_processes({number: job}, 2)
+            except TerminatedWorkerError:
+                yield number, "its process died, perhaps for want of memory"
+
+
+def _in_processes(jobs: dict[int, Job], workers: int) -> Iterator[Ended]:
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config("loky", inner_max_num_threads=1):
+        pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
+        yield from pool([delayed(_numbered)(number, job) for number, job in jobs.items()])
+
+
+#: What plays jobs on so many workers, by name.
+BACKENDS: dict[str, Callable[[Sequence[Job], int], Iterator[Ended]]] = {"local": _local}
