@@ -38,7 +38,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "flwr": ("interop",),
     "typer": ("cli",),
     "pandas": ("results", "study", "interop"),
-    "torch": ("params", "strategy", "wire", "learn", "workload", "run", "interop"),
+    "torch": ("params", "strategy", "wire", "learn", "workload", "snapshot", "run", "interop"),
 }
 
 
