@@ -55,7 +55,7 @@ class FedAt(Options):
                 tier["asked"].pop(serial, None)
             if not tier["asked"]:
                 self._next_round(state, server, m)
-        return Wait(arrivals=1)
+        return Wait(arrivals=1, losses=1)
 
     def _sort(self, state: State, server: Server, updates: list[Update]) -> bool:
         """Makes the tiers, if the profiling round has answers or none is needed."""

@@ -22,11 +22,13 @@ Pairs = list[tuple[Update, float]]
 
 
 def weighted(updates: Sequence[Update], weights: Sequence[float]) -> Change:
-    """Σ wᵢdᵢ over one or more updates, whatever the weights add up to.
+    """Σ wᵢdᵢ over one or more updates, whatever the weights add up to. Else ValueError.
 
     Where devices sent different parts of the model, each name's sum counts those who sent it and
     is scaled as if all had; a name that nobody sent does not change.
     """
+    if not updates:
+        raise ValueError("there are no updates to fold")
     pairs = sorted(zip(updates, weights, strict=True), key=lambda p: (p[0].device, p[0].task))
     partial = any(_is_partial(update) for update, _ in pairs)
     total = _sum_by_name(pairs) if partial else _sum(pairs)
@@ -40,7 +42,7 @@ def mean(
     of = weights if callable(weights) else _OF[weights]
     masses = [of(update) for update in updates]
     total = sum(masses)
-    return weighted(updates, [mass / total for mass in masses])
+    return weighted(updates, [mass / total if total else 0.0 for mass in masses])
 
 
 def discounted(

@@ -36,7 +36,7 @@ class Options:
     local: LocalRule = LocalRule()
 
     def __post_init__(self) -> None:
-        if self.steps is not None and self.epochs != 1.0:
+        if self.steps is not None and self.epochs not in (None, 1.0, type(self).epochs):
             raise ScenarioError(
                 f"epochs = {self.epochs} and steps = {self.steps} contradict each other: give one"
             )

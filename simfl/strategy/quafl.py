@@ -75,7 +75,7 @@ class Quafl(Options):
             self._contact(state, server)
             self._answer(state, server)
         if state["contacted"]:
-            return Wait(arrivals=1, within=self.every_s)
+            return Wait(arrivals=1, losses=1)
         return Wait(within=state["tick_s"] - server.now_s)
 
     def _contact(self, state: State, server: Server) -> None:

@@ -92,7 +92,7 @@ class OverSelect(FedAvg):
     def _close(self, state: State, server: Server, cause: str) -> None:
         reported, asked = state["reported"], state["asked"]
         if asked and self.on_surplus == "cancel":
-            server.cancel(asked.values(), cause)
+            server.cancel(cause=cause)
         if reported and len(reported) >= ceil(self.min_fraction * self.cohort):
             change = self.fold(state, server, reported)
             server.apply(self.stepped(state, reported, change))
@@ -109,4 +109,4 @@ class OverSelect(FedAvg):
     def _wait(self, state: State, server: Server) -> Wait:
         end_s = state["end_s"]
         within = None if end_s == inf else end_s - server.now_s
-        return Wait(arrivals=self.cohort - len(state["reported"]), within=within)
+        return Wait(self.cohort - len(state["reported"]), within, losses=1)

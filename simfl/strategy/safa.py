@@ -60,7 +60,7 @@ class Safa(Options):
             self._close(state, server, quota)
             self._open(state, server)
         within = None if state["end_s"] == inf else state["end_s"] - server.now_s
-        return Wait(arrivals=1, within=within)
+        return Wait(arrivals=1, losses=1, within=within)
 
     def _open(self, state: State, server: Server) -> None:
         devices = server.candidates().tolist()

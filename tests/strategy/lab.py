@@ -175,6 +175,7 @@ class Lab:
                 step_s = self.now_s + wait.within
             arrived += self._advance(step_s)
             enough = wait.arrivals is not None and len(arrived) >= wait.arrivals
+            enough |= wait.losses is not None and len(self.lost) >= wait.losses
             if enough or not self.flying or self.now_s >= step_s:
                 self._steps += 1
                 given, arrived, step_s = arrived, [], inf

@@ -125,6 +125,24 @@ def test_updates_beyond_the_bound_are_dropped():
     assert {cause for _, cause in lab.discarded} == {"stale"}
 
 
+def test_an_update_exactly_at_the_bound_is_kept():
+    server = Lab([[0.0]], version=8)
+    at_it, past_it = (update(i, server.params, server=server, version=1 - i) for i in (0, 1))
+    server.open = {u.task: u for u in (at_it, past_it)}
+    strategy = FedBuff(buffer=5, max_staleness=7)
+    state = {**strategy.init(server.params), "pending": [at_it, past_it]}
+    assert strategy.ready(state, server) == []
+    assert state["pending"] == [at_it]
+    assert server.discarded == [(past_it.task, "stale")]
+
+
+def test_what_is_beyond_a_full_buffer_waits_for_the_next():
+    """Five arrive at one instant: two buffers of two, and one update stays."""
+    lab = Lab([[1.0]] * 5).play(FedBuff(concurrency=5, buffer=2), versions=2)
+    assert [staleness for _, staleness, _ in lab.applied] == [0, 0, 1, 1]
+    assert len(lab.state["pending"]) == len(lab.open) == 1
+
+
 def test_waiting_holds_the_buffer_back_for_the_laggard():
     strategy = FedBuff(concurrency=6, buffer=2, max_staleness=3, on_stale="wait")
     lab = Lab(CENTRES, very_uneven).play(strategy, versions=9)

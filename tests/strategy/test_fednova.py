@@ -30,6 +30,12 @@ def test_a_device_that_does_more_steps_does_not_pull_harder():
     assert x == pytest.approx(6 * 0.5)  # τ_eff = (2 + 10)/2
 
 
+def test_the_effective_length_is_in_steps_with_a_proximal_term():
+    extras = {"length": 2.0, "proximal": True}
+    one = [update(0, params(2.0), steps=4, extras=extras)]
+    assert FedNova().fold({}, Lab(), one).delta.flat.item() == 4.0  # 4 steps · 2.0/2
+
+
 @given(st.integers(1, 30), st.floats(0.0, 0.95))
 def test_the_length_with_momentum_is_the_sum_of_velocities(steps, rho):
     velocity = length = 0.0

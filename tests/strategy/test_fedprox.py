@@ -59,6 +59,11 @@ def test_stragglers_are_asked_for_fewer_whole_epochs():
     assert torch.equal(epochs, epochs.round())
 
 
+def test_a_straggler_may_get_as_far_as_the_others():
+    lab = Lab(CENTRES).play(replace(PROX, epochs=2.0, stragglers=1.0), versions=6)
+    assert {e for _, _, e, _ in lab.asked} == {1, 2}
+
+
 def test_dropped_stragglers_are_waste():
     lab = Lab(CENTRES).play(replace(PROX, stragglers=0.5, on_straggler="drop"), versions=3)
     assert len(lab.applied) == len(lab.discarded) == 6

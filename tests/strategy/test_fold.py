@@ -53,6 +53,7 @@ def test_a_discounted_fold_divides_by_the_count_unless_told_otherwise():
 
 
 def test_weights_that_are_all_zero_change_nothing():
+    assert mean([update(0, 4.0)], lambda u: 0.0).delta == 0.0
     assert discounted([update(0, 4.0)], lambda u: 0.0, "weights").delta == 0.0
 
 
@@ -107,3 +108,8 @@ def test_a_server_rate_scales_what_is_trained_and_nothing_else():
 def test_a_fold_needs_a_weight_for_each_update():
     with pytest.raises(ValueError, match="zip"):
         weighted([update(0)], [1.0, 2.0])
+
+
+def test_a_fold_needs_updates():
+    with pytest.raises(ValueError, match="no updates"):
+        mean([])

@@ -69,6 +69,11 @@ def test_a_higher_loss_never_lowers_the_pick_rate(cutoff):
     assert rates[-1] > rates[0]
 
 
+def test_utilities_above_the_clip_count_no_more():
+    scores = Oort(clip=0.5).scores(told(Oort(), [(1.0, 1.0), (2.0, 1.0), (9.0, 1.0)]), [0, 1, 2])
+    assert scores[1] == scores[2] > scores[0]
+
+
 def test_long_unseen_devices_gain_score():
     oort = Oort()
     memory = told(oort, [(1.0, 1.0)] * 2)

@@ -76,10 +76,10 @@ def test_the_pace_keeps_staleness_near_its_bound():
 def test_pisces_prefers_the_useful_and_the_prompt():
     selection, memory = PiscesSelection(beta=0.5), PiscesSelection().init()
     server = Lab(version=3)
-    reports = [(1.0, 3), (4.0, 3), (4.0, 0)]  # (loss, version); three versions late, or fresh
+    reports = [(1.0, 3), (4.0, 0), (4.0, 3)]  # (loss, version); three versions late, or fresh
     updates = [
         update(i, server=server, version=version, examples=1, loss_rms=loss)
         for i, (loss, version) in enumerate(reports)
     ]
     selection.observe(memory, server, updates)
-    assert selection.exploit(memory, [0, 1, 2], 3, None) == [1, 2, 0]
+    assert selection.exploit(memory, [0, 1, 2], 3, None) == [2, 1, 0]

@@ -97,6 +97,14 @@ def test_ignored_devices_stay_busy_and_their_reports_are_thrown_away():
     assert not lab.cancelled
 
 
+def test_a_round_does_not_wait_for_those_who_are_lost():
+    """In the second round one reports and one is lost; an ignored device is still at work."""
+    slow = lambda device, index: 50.0 if device == 2 else 1.0  # noqa: E731
+    lab = Lab(CENTRES[:3], slow, lost_tasks=lambda serial: serial == 4)
+    strategy = OverSelect(cohort=2, over_select=1.5, min_fraction=0.5, on_surplus="ignore")
+    assert lab.play(strategy, versions=2).now_s == 2.0
+
+
 def test_reports_of_the_instant_of_the_goal_beyond_it_are_surplus():
     lab = Lab(CENTRES).play(OverSelect(cohort=2, over_select=3.0), versions=1)
     assert len(lab.applied) == 2

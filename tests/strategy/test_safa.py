@@ -56,6 +56,12 @@ def test_deprecated_devices_are_stopped_and_start_anew():
     assert max(staleness for _, staleness, _ in lab.applied) <= 3
 
 
+def test_what_a_deprecated_device_had_sent_is_forgotten():
+    late = lambda device, index: 100.0 if device == 5 and index else 1.0 + 0.1 * device  # noqa: E731
+    lab = Lab(CENTRES, late).play(Safa(quota=0.5, lag=0, deadline_s=3.0), versions=6)
+    assert torch.equal(lab.state["cache"][5].flat, lab.models[-2].flat)
+
+
 def then_slow(device, index):
     """All arrive together once; then 0, 1 and 2 are quick and the others are not."""
     return 1.0 if index == 0 or device < 3 else 11.0
