@@ -34,7 +34,12 @@ class Streams:
         """Eight independent draws from (0, 1), of 32 bits each, for one (device, index)."""
         state = (self._roots.get(purpose) or self._root(purpose)).copy()
         state.update(_PAIR.pack(device, index))
-        return tuple([(word + 0.5) * _UNIT for word in _EIGHT.unpack_from(state.digest())])
+        a, b, c, d, e, f, g, h = _EIGHT.unpack_from(state.digest())
+        # Written out: a comprehension takes 0.2 of 0.9 microseconds more.
+        return (
+            (a + 0.5) * _UNIT, (b + 0.5) * _UNIT, (c + 0.5) * _UNIT, (d + 0.5) * _UNIT,
+            (e + 0.5) * _UNIT, (f + 0.5) * _UNIT, (g + 0.5) * _UNIT, (h + 0.5) * _UNIT,
+        )  # fmt: skip
 
     def generator(self, purpose: str, *key: int) -> np.random.Generator:
         """A numpy generator of its own for this purpose and key."""

@@ -40,9 +40,9 @@ class Journey:
     lost_s: float  #: when the device's lifetime or absence ends the task; inf: never
     lost_cause: str
     pauses: bool  #: absence stretches the legs instead of ending the task
-    leg_s: float = 0.0  #: when the current leg began
-    ends_s: list[float] = field(default_factory=list)  #: planned ends, from the current leg on
-    alarm: Alarm | None = None
+    leg_s: float = field(init=False)  #: when the current leg began
+    ends_s: list[float] = field(init=False)  #: planned ends, from the current leg on
+    alarm: Alarm | None = field(default=None, init=False)
 
 
 class Journeys:
@@ -184,17 +184,15 @@ class Journeys:
     def _plan(self, task: Task, j: Journey) -> list[float]:
         """When the legs end whose length is known, from the current one on."""
         ends_s: list[float] = []
-        end_s = j.leg_s
-        for leg in range(task.phase, HOME):
-            if leg != TRAIN and self.carrier is not None:
+        end_s, stop_leg, pauses = j.leg_s, j.stop_leg, j.pauses
+        alone = self.carrier is None
+        for leg in range(task.phase, HOME if task.up_bytes >= 0 else UPLOAD):
+            if leg != TRAIN and not alone:
                 break
-            if leg == UPLOAD and task.up_bytes < 0:
-                break
-            fails = leg == j.stop_leg
-            work_s = j.work_s[leg] * j.stop_share if fails else j.work_s[leg]
-            end_s = self._after(task.device, end_s, work_s) if j.pauses else end_s + work_s
+            work_s = j.work_s[leg] if leg != stop_leg else j.work_s[leg] * j.stop_share
+            end_s = self._after(task.device, end_s, work_s) if pauses else end_s + work_s
             ends_s.append(end_s)
-            if fails:
+            if leg == stop_leg:
                 break
         return ends_s
 
@@ -213,15 +211,16 @@ class Journeys:
 
     def _pass(self, task: Task, j: Journey, ends_s: list[float]) -> None:
         """These legs are over: their seconds and, but for training, their bytes are booked."""
-        leg, leg_s = task.phase, j.leg_s
+        first = leg = task.phase
+        spent_s, leg_s = task.phase_s, j.leg_s
         for end_s in ends_s:
-            task.phase_s[leg] += end_s - leg_s
-            if leg == DOWNLOAD:
-                task.moved_bytes[0] = task.down_bytes + FRAME_BYTES
-            elif leg == UPLOAD:
-                task.moved_bytes[1] = task.up_bytes + FRAME_BYTES
+            spent_s[leg] += end_s - leg_s
             leg_s = end_s
             leg += 1
+        if first <= DOWNLOAD < leg:
+            task.moved_bytes[0] = task.down_bytes + FRAME_BYTES
+        if first <= UPLOAD < leg:
+            task.moved_bytes[1] = task.up_bytes + FRAME_BYTES
         task.phase, j.leg_s = leg, leg_s
 
     def _failed(self, task: Task) -> None:

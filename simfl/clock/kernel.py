@@ -218,7 +218,7 @@ class Kernel:
             self._deadline = self.clock.at(due_s, Kind.DEADLINE, 0, self._step_soon)
         if server.version > version:
             self._after_versions(version)
-        if not server.over:
+        if not (server.tasks or self._deadline or server.over):
             self._never_hang()
 
     def _ask(self, updates: list[Update]) -> Wait:
@@ -241,8 +241,6 @@ class Kernel:
     def _never_hang(self) -> None:
         """After a step that left nothing in flight the next one waits for a device."""
         server, now_s = self.server, self.clock.now
-        if server.tasks or self._deadline is not None:
-            return
         back_s = _next_presence(server.fleet, now_s)
         if back_s <= now_s:
             raise Stalled(

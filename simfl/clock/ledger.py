@@ -15,8 +15,11 @@ import numpy as np
 
 from simfl.messages import PHASES, Task
 
-#: Rows kept before they are handed on as columns.
-CHUNK_ROWS = 16_384
+#: Rows kept before they are handed on as columns: few enough to stay in the processor's cache.
+CHUNK_ROWS = 2_048
+
+#: By `task.phase`; a task that came home ended in its upload.
+_ENDED_IN = (*PHASES, PHASES[-1])
 
 # fmt: off
 _TASK = (
@@ -54,7 +57,6 @@ class Ledger:
         self,
         task: Task,
         outcome: str,
-        *,
         applied_version: int | None = None,
         staleness: int | None = None,
         used_s: float = nan,
@@ -67,10 +69,9 @@ class Ledger:
         """Writes the task's only row."""
         d, t, u = task.phase_s
         down, up = task.moved_bytes
-        phase = PHASES[min(task.phase, 2)]
         self._tasks.append((
             task.serial, task.device, task.version, applied_version, task.dispatched_s, d, t, u,
-            task.ended_s, outcome, cause or task.cause, phase, down, up, task.examples, task.epochs,
+            task.ended_s, outcome, cause or task.cause, _ENDED_IN[task.phase], down, up, task.examples, task.epochs,
             staleness, used_s - task.dispatched_s, drift, cosine, weight, loss,
         ))  # fmt: skip
         if len(self._tasks) >= CHUNK_ROWS:

@@ -43,15 +43,22 @@ class Pool:
     def is_idle(self, device: int) -> bool:
         return self._where[device] < self.idle
 
-    def take(self, device: int) -> None:
-        """The device is busy from now on."""
-        self.idle -= 1
-        self._swap(self._where[device], self.idle)
+    def take(self, device: int) -> bool:
+        """The device is busy from now on; False if it was so already."""
+        where, last = self._where[device], self.idle - 1
+        if where > last:
+            return False
+        self.idle = last
+        if where != last:
+            self._swap(where, last)
+        return True
 
     def put(self, device: int) -> None:
         """The device is idle again."""
-        self._swap(self._where[device], self.idle)
-        self.idle += 1
+        where, idle = self._where[device], self.idle
+        if where != idle:
+            self._swap(where, idle)
+        self.idle = idle + 1
 
     def sample(self, n: int, now_s: float, among: Sequence[int] | None = None) -> list[int]:
         """Up to n distinct devices, uniform among the idle and present ones (of `among`)."""
@@ -59,15 +66,16 @@ class Pool:
             there = [d for d in among if self.is_idle(d) and self._is_on(d, now_s)]
             return self._draw(there, n)
         chosen: list[int] = []
-        met, limit = 0, n + self.PATIENCE + n // 2
+        met, limit, always = 0, n + self.PATIENCE + n // 2, self._presence.always
         while len(chosen) < n and met < self.idle:
             if met == limit:
                 return chosen + self._draw(self._present(met, now_s).tolist(), n - len(chosen))
             pick = met + int(self._uniform() * (self.idle - met))
-            self._swap(pick, met)
+            if pick != met:
+                self._swap(pick, met)
             device = self._order[met]
             met += 1
-            if self._is_on(device, now_s):
+            if always or self._presence.is_on(device, now_s):
                 chosen.append(device)
         return chosen
 

@@ -97,20 +97,21 @@ class Server:
         extras: Mapping[str, Any] | None = None,
     ) -> list[int]:
         """Sends the current model to devices; returns the serials of the new tasks."""
-        made, chosen = [], list(devices)
+        chosen, first = list(devices), self._serial
         if self.over:  # nothing leaves any more; the serials refer to tasks that never were
-            return list(range(self._serial, self._serial + len(chosen)))
-        plan = zip(chosen, _each(epochs, len(chosen)), _each(steps, len(chosen)), strict=True)
-        for device, its_epochs, its_steps in plan:
+            return list(range(first, first + len(chosen)))
+        n, extras = len(chosen), extras or {}
+        for device, its_epochs, its_steps in zip(
+            chosen, _each(epochs, n), _each(steps, n), strict=True
+        ):
             task = self._open_task(int(device), its_epochs, its_steps, extras)
-            made.append(task.serial)
             if self._charged_s:
                 due_s = self._clock.now + self._charged_s
                 task.dispatched_s = due_s
                 self._clock.at(due_s, Kind.DISPATCH, task.serial, self._leave, task)
             else:
                 self.journeys.begin(task)
-        return made
+        return list(range(first, self._serial))
 
     def apply(self, change: Change) -> None:
         """Adds a change to the model and makes the next version."""
@@ -127,16 +128,9 @@ class Server:
             drift, cosine = self._workload.measure(update, self.params)
             staleness.append(self.version - task.version)
             self._ledger.close(
-                task,
-                "applied",
-                applied_version=self.version + 1,
-                staleness=staleness[-1],
-                used_s=used_s,
-                drift=drift,
-                cosine=cosine,
-                weight=weight,
-                loss=update.loss,
-            )
+                task, "applied", self.version + 1, staleness[-1],
+                used_s, drift, cosine, weight, update.loss,
+            )  # fmt: skip
         self.params = self.params + change.delta
         self.version += 1
         total = float(sum(change.weights.values()))
@@ -191,28 +185,19 @@ class Server:
         device: int,
         epochs: float | None,
         steps: int | None,
-        extras: Mapping[str, Any] | None,
+        extras: Mapping[str, Any],
     ) -> Task:
-        if not self.pool.is_idle(device):
+        if not self.pool.take(device):
             raise PluginError(
                 f"device {device} was dispatched a task while it is busy with another"
             )
-        self.pool.take(device)
+        serial, index = self._serial, self._next_index[device]
         self.versions.hold(self.version, self.params)
-        task = Task(
-            serial=self._serial,
-            device=device,
-            index=self._next_index[device],
-            version=self.version,
-            base=self.params,
-            dispatched_s=self._clock.now,
-            epochs=epochs,
-            steps=steps,
-            extras=extras or {},
+        task = self.tasks[serial] = Task(
+            serial, device, index, self.version, self.params, self._clock.now, epochs, steps, extras
         )
-        self._serial += 1
-        self._next_index[device] += 1
-        self.tasks[task.serial] = task
+        self._serial = serial + 1
+        self._next_index[device] = index + 1
         return task
 
     def _leave(self, task: Task) -> None:
@@ -220,11 +205,11 @@ class Server:
             self.journeys.begin(task)
 
     def _close(self, serial: int, how: str) -> tuple[Task, Update]:
-        if serial not in self.open:
+        entry = self.open.pop(serial, None)
+        if entry is None:
             raise PluginError(
                 f"the update of task {serial} was {how}, but it is not there to be used"
             )
-        entry = self.open.pop(serial)
         self.versions.release(entry[0].version)
         return entry
 
@@ -233,9 +218,12 @@ class Server:
         self._clock.at(due_s, Kind.STEP, 0, lambda _: setattr(self, "published", ready))
 
 
+_NUMBERS = (int, float, np.number)  # a union made anew at each call takes 0.2 microseconds
+
+
 def _each(values: Any, n: int) -> Iterable[Any]:
     """One value for each of n devices: a scalar is repeated, a sequence is taken as it is."""
-    if values is None or isinstance(values, int | float | np.number):
+    if values is None or isinstance(values, _NUMBERS):
         return repeat(values, n)
     each = np.asarray(values).tolist()
     if len(each) != n:

@@ -13,12 +13,13 @@ class VersionStore:
         self.peak = 0  #: most versions alive at once
 
     def hold(self, version: int, params: Any) -> None:
-        entry = self._held.get(version)
-        if entry is None:
-            self._held[version] = [params, 1]
-            self.peak = max(self.peak, len(self._held))
-        else:
-            entry[1] += 1
+        held = self._held
+        if version in held:
+            held[version][1] += 1
+            return
+        held[version] = [params, 1]
+        if len(held) > self.peak:
+            self.peak = len(held)
 
     def release(self, version: int) -> None:
         entry = self._held[version]

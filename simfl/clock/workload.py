@@ -92,21 +92,9 @@ class TimingOnly:
 
     def deliver(self, task: Task, server: Counter) -> Update:
         return Update(
-            task=task.serial,
-            device=task.device,
-            version=task.version,
-            base=NOTHING,
-            delta=NOTHING,
-            extras={},
-            examples=task.examples,
-            steps=task.local_steps,
-            epochs=task.epochs or 0.0,
-            loss=nan,
-            loss_rms=nan,
-            dispatched_s=task.dispatched_s,
-            arrived_s=task.ended_s,
-            server=server,
-        )
+            task.serial, task.device, task.version, NOTHING, NOTHING, {}, task.examples,
+            task.local_steps, task.epochs or 0.0, nan, nan, task.dispatched_s, task.ended_s, server,
+        )  # fmt: skip
 
     def lose(self, task: Task) -> None:
         """Nothing is kept."""

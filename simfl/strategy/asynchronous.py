@@ -27,6 +27,8 @@ from simfl.strategy.base import Server, Wait
 from simfl.strategy.options import Choosing, State, ended
 from simfl.units import Count, Index
 
+NEXT_ARRIVAL, NEXT_END = Wait(arrivals=1), Wait(arrivals=1, losses=1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asynchronous(Choosing):
@@ -43,30 +45,35 @@ class Asynchronous(Choosing):
         """How many updates fold together."""
         return 1
 
+    @property
+    def tracks(self) -> bool:
+        """Whether `state["flying"]` is kept: the age of what is in flight matters."""
+        return False
+
     def init(self, params: Any) -> State:
         # flying: serial -> (device, version) of the tasks not heard of yet, oldest first.
         return {**super().init(params), "pending": [], "flying": {}}
 
     def step(self, state: State, server: Server, updates: list[Update]) -> Wait:
         self.observe(state, server, updates)
-        for serial in ended(server, updates):
-            state["flying"].pop(serial, None)
+        if self.tracks:
+            for serial in ended(server, updates):
+                state["flying"].pop(serial, None)
         state["pending"] += updates
-        done = [update.device for update in updates]
         if self.dispatch == "before":
-            self.fill(state, server, done)
+            self.fill(state, server, updates)
         self.flush(state, server)
         if self.dispatch == "after":
-            self.fill(state, server, done)
+            self.fill(state, server, updates)
         return self.wait(state, server)
 
     def wait(self, state: State, server: Server) -> Wait:
         """When to be asked again."""
-        return Wait(arrivals=1, losses=1 if self.on_loss == "replace" else None)
+        return NEXT_END if self.on_loss == "replace" else NEXT_ARRIVAL
 
     def flush(self, state: State, server: Server) -> None:
         """Folds full buffers for as long as there are any."""
-        while ready := self.ready(state, server):
+        while state["pending"] and (ready := self.ready(state, server)):
             state["pending"] = state["pending"][len(ready) :]
             server.apply(self.stepped(state, ready, self.fold(state, server, ready)))
 
@@ -74,8 +81,8 @@ class Asynchronous(Choosing):
         """The updates that are to be folded now, first come first; none: not yet."""
         if self.max_staleness is not None:
             self.drop(state, server, self.max_staleness)
-        pending = state["pending"]
-        return pending[: self.goal] if len(pending) >= self.goal else []
+        pending, goal = state["pending"], self.goal
+        return pending[:goal] if len(pending) >= goal else []
 
     def drop(self, state: State, server: Server, limit: int) -> None:
         """Discards pending updates that are staler than the limit."""
@@ -84,9 +91,10 @@ class Asynchronous(Choosing):
             server.discard(stale, "stale")
             state["pending"] = [u for u in state["pending"] if u.staleness <= limit]
 
-    def fill(self, state: State, server: Server, done: Sequence[int]) -> None:
+    def fill(self, state: State, server: Server, updates: Sequence[Update]) -> None:
         """Brings the tasks in flight back up to `concurrency`."""
-        if self.refill == "same" and done:
+        if self.refill == "same" and updates:
+            done = [update.device for update in updates]
             same = server.sample(self.concurrency - server.in_flight, among=done)
             self._send(state, server, same)
         wanted = self.concurrency - server.in_flight
@@ -94,8 +102,10 @@ class Asynchronous(Choosing):
 
     def _send(self, state: State, server: Server, devices: list[int]) -> None:
         if devices:
-            for serial, device in zip(self.ask(state, server, devices), devices, strict=True):
-                state["flying"][serial] = (device, server.version)
+            serials = self.ask(state, server, devices)
+            if self.tracks:
+                whom = [(device, server.version) for device in devices]
+                state["flying"].update(zip(serials, whom, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +118,10 @@ class Buffered(Asynchronous):
     @property
     def goal(self) -> int:
         return self.buffer
+
+    @property
+    def tracks(self) -> bool:
+        return self.max_staleness is not None and self.on_stale != "drop"
 
     def ready(self, state: State, server: Server) -> list[Update]:
         if self.max_staleness is None or self.on_stale == "drop":

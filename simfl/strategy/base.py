@@ -9,7 +9,7 @@ bytes, times, streams and memories.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from simfl.messages import Task, Update
@@ -51,7 +51,7 @@ class Change:
 
     def with_delta(self, delta: Any) -> Change:
         """Another delta with the same contributions: what a server optimiser returns."""
-        return replace(self, delta=delta)
+        return self if delta is self.delta else Change(delta, self.weights)
 
 
 @dataclass(frozen=True)

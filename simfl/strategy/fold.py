@@ -64,7 +64,7 @@ def mixed(update: Update, server: Server, alpha: float) -> Change:
     In delta form: α(d + (w_base - w)); a fresh update gives αd exactly.
     """
     delta = update.delta
-    if update.staleness:
+    if update.version != server.version:
         moved = update.base - server.params
         delta = delta + (moved.select(delta.layout.names) if _is_partial(update) else moved)
     return Change(whole(delta, update.base) * alpha, {update.task: alpha})
@@ -86,6 +86,8 @@ def scaled(change: Change, lr: float) -> Change:
 
     Running statistics keep their plain average: they are no direction to go further in.
     """
+    if lr == 1.0:
+        return change
     delta = change.delta
     layout = _layout(delta)
     if layout is None or layout.trainable == layout.size:

@@ -52,7 +52,9 @@ class Options:
 
     def ask(self, state: State, server: Server, devices: list[int]) -> list[int]:
         """Sends work to these devices; returns the serials of their tasks."""
-        return server.dispatch(devices, **self.work, extras=self.extras(state))
+        epochs = self.epochs if self.steps is None else None
+        extras = self.extras(state)
+        return server.dispatch(devices, epochs=epochs, steps=self.steps, extras=extras)
 
     def extras(self, state: State) -> Mapping[str, Any] | None:
         """What travels down beside the model."""

@@ -68,6 +68,10 @@ class Pisces(Asynchronous):
     weighting: Weighting = Weighting()
     selection: Selection = PiscesSelection()
 
+    @property
+    def tracks(self) -> bool:
+        return True
+
     def init(self, params: Any) -> State:
         return {**super().init(params), "folded_s": 0.0, "seconds": {}}
 

@@ -109,7 +109,7 @@ def test_refill_same_turns_to_others_when_a_device_has_left():
 
 def test_losses_are_replaced():
     lab = Lab(CENTRES, uneven, lost_tasks=lambda serial: serial % 3 == 0)
-    lab.play(FedBuff(concurrency=4, buffer=2), versions=15)
+    lab.play(FedBuff(concurrency=4, buffer=2, max_staleness=50, on_stale="wait"), versions=15)
     assert lab.in_flight == 4
     assert set(lab.state["flying"]) == set(lab.flying)
 
