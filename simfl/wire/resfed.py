@@ -8,7 +8,7 @@ the receiver reconstructed them, the prediction p is
     rule 1    own[-1] + (heard[-1] - heard[-2]) / 2
     rule 2    heard[-1] + 2 (own[-1] - heard[-2]) - (own[-2] - heard[-3])
     rule "g"  heard[-1]: upwards this is plain compression of updates, without a memory
-    "none"    0: plain compression of models, without a memory
+    "none"    0: plain compression of models, the authors' baseline
 
 and the message is r = model - p, sparsified and quantised. Sender and receiver both remember
 p + r' with r' as decoded, so their memories stay equal bit by bit, however coarse r' is.
@@ -64,6 +64,7 @@ class Trajectory:
     moves: tuple[np.ndarray, ...] = ()  #: the last two of own - heard, for rule 2
     version: int = 0  #: server version, on the sender's side only
     sent_version: int = 0  #: the same when `own` was sent
+    blank: bool = False  #: the receiver's history is unknown: whatever comes next resets it
 
     @property
     def base(self) -> np.ndarray | float:
@@ -80,6 +81,7 @@ class Trajectory:
             own=(model,),
             moves=(*self.moves, *move)[-2:],
             sent_version=self.version,
+            blank=False,
         )
 
     def overheard(self, model: np.ndarray) -> Trajectory:
@@ -89,7 +91,7 @@ class Trajectory:
 
     def restarted(self) -> Trajectory:
         """Without history, so that the next message is a full one that resets the receiver."""
-        bare = replace(self, exchanges=0, digest=bytes(8), own=(), heard=(), moves=())
+        bare = replace(self, exchanges=0, digest=bytes(8), own=(), heard=(), moves=(), blank=True)
         return bare.overheard(self.heard[-1]) if self.up and self.heard else bare
 
 
@@ -154,7 +156,8 @@ class ResFed(Codec):
     @np.errstate(invalid="ignore", over="ignore")
     def encode(self, params: Params, memory: Any, rng: np.random.Generator) -> Wire:
         past, x = _past(memory, params.layout), params.trained.numpy()
-        guess = None if self._too_long_ago(past) else predicted(self.rule, past)
+        tells_all = past.blank or self._too_long_ago(past)
+        guess = None if tells_all else predicted(self.rule, past)
         rest = None if guess is None else x + past.base - guess
         if guess is None or rest is None or not np.isfinite(rest).all():
             past = past if past.own else past.restarted()

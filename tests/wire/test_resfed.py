@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simfl.errors import WireError
+from simfl.errors import OutOfStep, WireError
 from simfl.params import Layout, Params
 from simfl.wire.codec import Wire
 from simfl.wire.resfed import ResFed, Rule, Trajectory, predicted
@@ -19,7 +19,7 @@ from simfl.wire.resfed import ResFed, Rule, Trajectory, predicted
 N = 24
 LAYOUT = Layout((("w", (4, 5)), ("b", (4,)), ("stat", (2,))), N)
 LOSSLESS = {"keep": 1.0, "bits": 0}
-RULES: list[Rule] = [0, 1, 2, "g"]
+RULES: list[Rule] = [0, 1, 2, "g", "none"]
 RNG = np.random.default_rng(0)  # never drawn from
 
 rules = pytest.mark.parametrize("rule", RULES)
@@ -139,7 +139,7 @@ def test_without_compression_models_arrive_as_they_are(rule: Rule, start: Any) -
 
 
 @pytest.mark.parametrize(
-    ("rule", "first_down", "first_up"), [(0, 1, 1), (1, 2, 1), (2, 3, 2), ("g", 1, 0)]
+    ("rule", "first_down", "first_up"), [(0, 1, 1), (1, 2, 1), (2, 3, 2), ("g", 1, 0), ("none", 0, 0)]
 )
 def test_models_are_sent_in_full_until_the_rule_has_its_history(
     rule: Rule, first_down: int, first_up: int
@@ -171,11 +171,11 @@ def test_the_initial_model_is_free_when_it_is_shared() -> None:
 
 @pytest.mark.parametrize(
     ("rule", "expected"),
-    [(0, 30.0), (1, 30.0 + (7.0 - 3.0) / 2), (2, 7 + 2 * (30 - 3) - (10 - 1)), ("g", 7.0)],
+    [(0, 30), (1, 30 + (7 - 3) / 2), (2, 7 + 2 * (30 - 3) - (10 - 1)), ("g", 7), ("none", 0)],
 )
 def test_rules_predict_what_the_table_says(rule: Rule, expected: float) -> None:
     """own = 10, 30; heard = 1, 3, 7, alternating as they do in uploads."""
-    past = Trajectory(up=True)
+    past = Trajectory(up=True, layout=LAYOUT)
     for own, heard in ((None, 1.0), (10.0, 3.0), (30.0, 7.0)):
         if own is not None:
             past = past.sent(np.full(N, own, np.float32), paired=True)
@@ -235,20 +235,22 @@ def test_after_a_long_gap_the_model_is_sent_in_full_and_history_is_kept() -> Non
     assert pair.server["down"].exchanges == len(versions)
 
 
-def test_a_receiver_that_lost_its_memory_says_so_and_is_brought_back() -> None:
-    pair = link(rule=1)
+@rules
+def test_a_receiver_that_lost_its_memory_says_so_and_is_brought_back(rule: Rule) -> None:
+    pair = link(rule=rule)
     for t in range(4):
         pair.download(model(2 * t))
         pair.upload(model(2 * t + 1))
     pair.device["down"] = pair.begin("down")
-    with pytest.raises(WireError, match="out of step"):
+    with pytest.raises(OutOfStep):
         pair.download(model(8))
-    pair.server["down"] = pair.server["down"].restarted()
+    pair.server["down"] = pair.down.restart(pair.server["down"])
     for t in range(4, 8):
         pair.download(model(2 * t))
         pair.upload(model(2 * t + 1))
         assert pair.agrees()
-    assert pair.fulls("down") == [True, True, False, False, False, True, True, False, False]
+    warm_up = {1: 2, 2: 3}.get(rule, 1)
+    assert pair.fulls("down")[5:] == [t < warm_up for t in range(4)]
 
 
 def test_a_sender_that_lost_its_memory_resets_the_receiver() -> None:
