@@ -148,7 +148,7 @@ class Journeys:
             fleet.compute.train_s(device, task.flops, task.local_steps, u[2]),
             up_latency_s + (up_bytes + FRAME_BYTES) / up_rate,
         ]
-        share, hang_s, lifetime_s = fleet.faults.fate(device, u[5], u[6], u[7])
+        share, hang_s, lifetime_s = fleet.faults.fate(device, u[5], u[6], u[7], task.local_steps)
         stop_leg, stop_share, stop_cause = HOME, 1.0, "drop-out"
         if share < 1.0:
             stop_leg, stop_share = _where(work_s, share)

@@ -28,15 +28,18 @@ SAFE = Fate(inf, inf, inf)
 
 
 class SuspendOptions(Table):
-    """With this probability a task hangs after its download for `hang`, and delivers nothing."""
+    """With this probability a task hangs after its download for `hang`, and delivers nothing.
+
+    A hang `per = "step"` lasts in proportion to the steps that the task should have made.
+    """
 
     probability: Fraction
     hang: LawOptions
 
     @model_validator(mode="after")
     def _of_tasks(self) -> SuspendOptions:
-        if self.hang.per != "task" or self.hang.spread_sigma:
-            raise ValueError("hang is a law for each task: it has neither per nor spread_sigma")
+        if self.hang.spread_sigma:
+            raise ValueError("hang is a law for each task: it has no spread_sigma")
         return self
 
 
@@ -71,13 +74,13 @@ class Risk:
     hang: Law | None
     lifetime_s: float
 
-    def fate(self, u_which: float, u_how: float, u_hazard: float) -> Fate:
-        """The fate of a task with these draws."""
+    def fate(self, u_which: float, u_how: float, u_hazard: float, steps: int) -> Fate:
+        """The fate of a task with these draws and so many steps to make."""
         share = hang_s = inf
         if u_which < self.dropping:
             share = u_how
         elif self.hang is not None and u_which < self.failing:
-            hang_s = self.hang.draw(u_how)
+            hang_s = self.hang.seconds(0.0, steps, u_how)
         return Fate(share, hang_s, -self.lifetime_s * log(u_hazard))
 
 
@@ -91,10 +94,12 @@ class Faults:
         self._on_offline = [one.on_offline for one in options]
         self._group = view(group)
 
-    def fate(self, device: int, u_which: float, u_how: float, u_hazard: float) -> Fate:
-        """What becomes of the task with these draws; the first of it counts."""
+    def fate(
+        self, device: int, u_which: float, u_how: float, u_hazard: float, steps: int = 1
+    ) -> Fate:
+        """What becomes of the task with these draws and steps; the first of it counts."""
         risk = self._risk[self._group[device]]
-        return SAFE if risk is None else risk.fate(u_which, u_how, u_hazard)
+        return SAFE if risk is None else risk.fate(u_which, u_how, u_hazard, steps)
 
     def on_offline(self, device: int) -> str:
         """ "lost", "pause" or "finish"."""

@@ -76,7 +76,7 @@ class AsyncFedEd(Asynchronous):
     reference: ClassVar[str] = "Wang et al., arXiv 2205.13797"
 
     concurrency: Count = 10
-    epochs: Positive | None = 10.0
+    epochs: Positive = 10.0
     refill: Literal["uniform", "same"] = "same"
     on_loss: Literal["wait", "replace"] = "replace"
     lam: Positive = 1.0
@@ -99,7 +99,7 @@ class AsyncFedEd(Asynchronous):
     def k_0(self) -> float:
         """Local work that every device starts with, in epochs or steps."""
         (amount,) = self.work.values()
-        return 1.0 if amount is None else float(amount)
+        return float(amount)
 
     def init(self, params: Any) -> State:
         # k: device -> K of its next task; k_0 for those not heard of yet.

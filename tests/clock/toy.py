@@ -38,7 +38,7 @@ class ToyFleet:
         link = lambda i, a, b: (self.latency_s, self.rate)  # noqa: E731
         self.link = SimpleNamespace(down=link, up=link)
         self.faults = SimpleNamespace(
-            fate=lambda i, a, b, c: (self.drop_share, self.hang_s, self.lifetime_s),
+            fate=lambda i, a, b, c, steps: (self.drop_share, self.hang_s, self.lifetime_s),
             on_offline=lambda i: self.offline,
         )
         self.energy = SimpleNamespace(

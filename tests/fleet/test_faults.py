@@ -62,6 +62,11 @@ def test_a_task_drops_out_or_hangs_or_neither():
     assert columns["suspend_probability"].tolist() == [pytest.approx(0.2)]
 
 
+def test_a_hang_per_step_grows_with_the_work():
+    odds = faults(suspend={"probability": 1.0, "hang": {**UNIFORM, "per": "step"}})
+    assert [odds.fate(0, 0.5, 0.75, 0.5, steps).hang_s for steps in (1, 7)] == [5.0, 35.0]
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -69,7 +74,7 @@ def test_a_task_drops_out_or_hangs_or_neither():
         {"hazard_per_hour": -1.0},
         {"on_offline": "retry"},
         {"suspend": {"probability": 0.2}},
-        {"suspend": {"probability": 0.2, "hang": {**UNIFORM, "per": "step"}}},
+        {"suspend": {"probability": 0.2, "hang": {**UNIFORM, "spread_sigma": 0.1}}},
         {"suspend": {"probability": 0.2, "hang": UNIFORM}, "drop_probability": 0.9},
     ],
 )
