@@ -169,6 +169,43 @@ def strategies(
 
 
 @app.command()
+def study(
+    scenario: ScenarioArg,
+    set_: SetOption = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="As in 0..4 or 1,5,9; default: those swept, else 0..4.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Study folder; by default runs/NAME.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+    backend: Annotated[str, typer.Option(help="What plays the runs.")] = "local",
+    target: Annotated[
+        str | None, typer.Option(help="What to reach; default: the scenario's [stop] target.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no table.")] = False,
+) -> None:
+    """Run a scenario's sweep under many seeds; finished cells are not played again."""
+    from simfl import console
+    from simfl.results.stats import target_table
+    from simfl.study import study as play
+
+    whole = _load(scenario, set_, None)
+    watch = None if quiet else console.Cells(console.err())
+    done = play(
+        whole, seeds=None if seeds is None else _seeds(seeds), out=out, workers=workers,
+        backend=backend, data_dir=data_dir, progress=watch,
+    )  # fmt: skip
+    wanted = _target(target) if target else _own_target(whole)
+    if wanted and not quiet and done.results:
+        found = target_table(done.at_target(None, **wanted)).reset_index()
+        console.out().print(console.table(list(found), found.to_numpy().tolist()))
+    if len(done.failed):
+        raise SimflError(f"{len(done.failed)} of {len(done.table)} cells failed; run it again")
+    if not quiet:
+        print(done.folder)
+
+
+@app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Run folders.")],
     target: Annotated[str | None, typer.Option(help="What to reach, as in accuracy=0.8.")] = None,
@@ -283,6 +320,23 @@ def _run_folder(scenario: Scenario, out: Path | None, timing: bool) -> Path:
                 f"is {scenario.hash}); choose another folder with --out, or remove that one"
             )
     return folder
+
+
+def _seeds(text: str) -> list[int]:
+    """Seeds of "0..4" (both included), "1,5,9", or both mixed."""
+    found: list[int] = []
+    try:
+        for word in text.split(","):
+            first, dots, last = word.partition("..")
+            found += range(int(first), int(last) + 1) if dots else [int(first)]
+    except ValueError:
+        raise InputError(f"--seeds {text}: expected seeds, as in 0..4 or 1,5,9") from None
+    return found
+
+
+def _own_target(scenario: Scenario) -> dict[str, float]:
+    target = scenario.stop.target
+    return {} if target is None else target.model_dump(exclude_none=True)
 
 
 def _target(text: str) -> dict[str, float]:

@@ -91,6 +91,27 @@ class Shown:
             self._live.stop()
 
 
+class Cells:
+    """Progress of a study: a line for every cell that ended."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started, self._first = time.monotonic(), 0
+
+    def update(self, done: int, total: int, cell: str) -> None:
+        """Says which cell ended, how many did, and how long the rest may take."""
+        from simfl.results import say
+
+        self._first = self._first or done  # what was finished earlier took no time now
+        paced = done - self._first
+        elapsed_s = time.monotonic() - self._started
+        left = f", {say.seconds(elapsed_s * (total - done) / paced)} left" if paced else ""
+        self._console.print(Text(f"{done}/{total}{left}: {cell}"))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 def progress(quiet: bool) -> Silent | Shown:
     """Progress on standard error."""
     return Silent() if quiet else Shown(err())

@@ -14,16 +14,26 @@ def seconds(value: float | None) -> str:
     """A duration in the largest of s, min, h, d that is not below one and a half of it."""
     if value is None or not math.isfinite(value):
         return _odd(value)
-    scale, unit = next((st for st in _TIMES if abs(value) >= 1.5 * st[0]), _TIMES[-1])
+    scale, unit = time_unit(value)
     return f"{number(value / scale)} {unit}"
+
+
+def time_unit(value: float) -> tuple[float, str]:
+    """Seconds in the unit that suits a duration, and its name."""
+    return next((st for st in _TIMES if abs(value) >= 1.5 * st[0]), _TIMES[-1])
 
 
 def amount(value: float | None, unit: str) -> str:
     """A quantity with a decimal prefix: 41.5 MB is 41.5 million bytes."""
     if value is None or not math.isfinite(value):
         return _odd(value)
-    scale, prefix = next((sp for sp in _PREFIXES if abs(value) >= sp[0]), (1.0, ""))
+    scale, prefix = prefix_of(value)
     return f"{number(value / scale)} {prefix}{unit}"
+
+
+def prefix_of(value: float) -> tuple[float, str]:
+    """The decimal prefix that suits a quantity: its factor and its letter."""
+    return next((sp for sp in _PREFIXES if abs(value) >= sp[0]), (1.0, ""))
 
 
 def share(value: float | None) -> str:

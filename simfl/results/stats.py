@@ -12,7 +12,7 @@ median; speed-ups are ratios within a seed, since runs of one seed share their r
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,21 +132,30 @@ def _middles(values: np.ndarray) -> np.ndarray:
 
 
 def in_words(estimate: Estimate, quantity: str = "number") -> str:
-    """ "63 s [58 s, 71 s]"; "> 400 s" where only a bound is known. quantity: a function of say."""
-    one = {"bytes": lambda x: say.amount(x, "B")}.get(quantity) or getattr(say, quantity)
-    if math.isnan(estimate.low):
+    """A median and its interval: "63 [58, 71] s", or "> 400 s" where only a bound is known.
+
+    quantity: one of UNITS.
+    """
+    if math.isnan(estimate.low) or (estimate.low <= 0 and math.isinf(estimate.high)):
         return "-"
+    sign, middle = "", estimate.low
     if math.isinf(estimate.high):
-        return f"> {one(estimate.low)}" if estimate.low > 0 else "unknown"
-    middle = one(estimate.low) if estimate.low == estimate.high else f"< {one(estimate.high)}"
-    if estimate.lowest == estimate.highest:
-        return middle
-    return f"{middle} [{one(estimate.lowest)}, {_or_more(one, estimate.highest)}]"
+        sign = "> "
+    elif estimate.low < estimate.high:
+        sign, middle = "< ", estimate.high
+    scale, unit = UNITS[quantity](middle)
+    ends = [say.number(end / scale) for end in (estimate.lowest, estimate.highest)]
+    interval = f" [{', '.join(ends)}]" if ends[0] != ends[1] else ""
+    return f"{sign}{say.number(middle / scale)}{interval} {unit}".rstrip()
 
 
-def _or_more(one: object, highest: float) -> str:
-    assert callable(one)
-    return "∞" if math.isinf(highest) else str(one(highest))
+#: Scale and name of the unit that suits a value, by quantity.
+UNITS: dict[str, Callable[[float], tuple[float, str]]] = {
+    "number": lambda value: (1.0, ""),
+    "factor": lambda value: (1.0, "x"),
+    "seconds": say.time_unit,
+    "bytes": lambda value: (say.prefix_of(value)[0], f"{say.prefix_of(value)[1]}B"),
+}
 
 
 def target_table(found: pd.DataFrame) -> pd.DataFrame:

@@ -112,16 +112,18 @@ def test_most_seeds_censored_leave_a_lower_bound_alone() -> None:
     table = costs("a", [100.0, 10.0, 100.0], [False, True, False])
     found = at_target(table, "a").loc["a", "seconds"]
     assert (found.low, found.high) == (100.0, inf)
-    assert in_words(found, "seconds") == "> 1.67 min"
+    assert in_words(found, "seconds") == "> 1.67 [0.167, inf] min"
 
 
 @pytest.mark.parametrize(
     ("estimate", "quantity", "said"),
     [
-        (Estimate(2.0, 2.0, 1.5, 3.0), "factor", "2 x [1.5 x, 3 x]"),
-        (Estimate(2.0, 2.0, 1.5, inf), "factor", "2 x [1.5 x, ∞]"),
-        (Estimate(0.0, 0.25, 0.0, 0.5), "factor", "< 0.25 x [0 x, 0.5 x]"),
-        (Estimate(0.0, inf, 0.0, inf), "factor", "unknown"),
+        (Estimate(2.0, 2.0, 1.5, 3.0), "factor", "2 [1.5, 3] x"),
+        (Estimate(2.0, 2.0, 1.5, inf), "factor", "2 [1.5, inf] x"),
+        (Estimate(0.0, 0.25, 0.0, 0.5), "factor", "< 0.25 [0, 0.5] x"),
+        (Estimate(0.0, inf, 0.0, inf), "factor", "-"),
+        (Estimate(90.0, 90.0, 60.0, 120.0), "seconds", "1.5 [1, 2] min"),
+        (Estimate(90.0, inf, 60.0, inf), "seconds", "> 1.5 [1, inf] min"),
         (Estimate(5e6, 5e6, 5e6, 5e6), "bytes", "5 MB"),
         (Estimate(nan, nan, nan, nan), "seconds", "-"),
     ],
