@@ -1,113 +1,101 @@
-"""From the options of groups to a fleet."""
+"""From the options of groups and cells to a fleet."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from simfl.errors import ScenarioError
-from simfl.fleet.catalogue import catalogue_dirs, load_device, load_network
-from simfl.fleet.columns import Fleet, Group
+from simfl.fleet.catalogue import catalogue_dirs
+from simfl.fleet.cells import CellOptions, Cells, deal, names_of, rates_of
+from simfl.fleet.columns import Fleet
 from simfl.fleet.compute import Compute
-from simfl.fleet.energy import Energy, PowerOptions
+from simfl.fleet.crowd import Crowd, crowd
+from simfl.fleet.energy import Energy, starts_of
 from simfl.fleet.faults import Faults
-from simfl.fleet.laws import ComputeOptions
-from simfl.fleet.link import Link, LinkOptions, rates, spread
+from simfl.fleet.link import Link
 from simfl.fleet.options import GroupOptions
-from simfl.fleet.presence import Presence
+from simfl.fleet.outages import behind, outages
+from simfl.fleet.plan import Folders, plans_of
+from simfl.fleet.presence import Part, Presence
+from simfl.fleet.roam import Roaming
+from simfl.fleet.traces import FOLDER, load_trace
 from simfl.streams import Streams
-
-MB = 1e6  #: bytes
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One group, its classes looked up."""
-
-    group: Group
-    law: ComputeOptions
-    link: LinkOptions | None
-    power: PowerOptions
 
 
 def build(
-    groups: Sequence[GroupOptions], streams: Streams, dirs: Sequence[Path] | None = None
+    groups: Sequence[GroupOptions],
+    streams: Streams,
+    dirs: Sequence[Path] | None = None,
+    *,
+    cells: Sequence[CellOptions] = (),
+    traces: Sequence[Path] = (Path(FOLDER),),
 ) -> Fleet:
-    """The fleet of these groups, in their order. dirs: where classes are looked for.
+    """The fleet of these groups, in their order. dirs, traces: where classes and traces lie.
 
     What sets devices apart depends on the seed and on their numbers alone, so a group added at
-    the end moves nobody. Raises CatalogueError, and ScenarioError where there is no group.
+    the end moves nobody. Raises CatalogueError, TraceError, and ScenarioError where there is no
+    group or no such cell.
     """
     if not groups:
         raise ScenarioError("fleet.group: a fleet needs at least one group of devices")
-    folders = catalogue_dirs() if dirs is None else dirs
-    named = zip(groups, _labels(groups), strict=True)
-    plans = [plan(options, label, folders) for options, label in named]
-    members = _members(groups)
-    group = np.repeat(np.arange(len(groups), dtype=np.int32), [len(m) for m in members])
-    draws = [streams.generator("fleet", m.start).standard_normal((len(m), 3)) for m in members]
-    speeds = [rates(p.link, z[:, :2]) for p, z in zip(plans, draws, strict=True)]
-    slowness = [spread(p.law.spread_sigma, z[:, 2]) for p, z in zip(plans, draws, strict=True)]
-    parts = [g.presence.part(streams, m) for g, m in zip(groups, members, strict=True)]
+    folders = Folders(catalogue_dirs() if dirs is None else dirs, traces)
+    crowds = [crowd(plan, streams) for plan in plans_of(groups, folders)]
+    sizes = [options.count for options in groups]
+    group = _fixed(np.repeat(np.arange(len(groups), dtype=np.int32), sizes))
+    cell_of = _fixed(deal([options.cell for options in groups], sizes, cells))
     return Fleet(
-        groups=tuple(p.group for p in plans),
-        group=_fixed(group),
-        compute=Compute([p.law for p in plans], group, _joined(slowness)),
-        link=Link(
-            [p.link for p in plans],
-            group,
-            _joined([down for down, _ in speeds]),
-            _joined([up for _, up in speeds]),
-        ),
-        presence=Presence(parts, [m.start for m in members], group),
-        faults=Faults([g.faults for g in groups], group),
-        energy=Energy([p.power for p in plans], group),
+        groups=tuple(one.plan.group for one in crowds),
+        group=group,
+        compute=_compute(crowds, group),
+        link=_link(crowds, group),
+        presence=_presence(crowds, group, outages(streams, cells), cell_of),
+        faults=Faults([options.faults for options in groups], group),
+        energy=_energy(crowds, group),
+        cells=_cells(cells, cell_of, streams, folders),
     )
 
 
-def plan(options: GroupOptions, label: str, dirs: Sequence[Path]) -> Plan:
-    """The group with its classes looked up. Raises CatalogueError."""
-    entry = load_device(options.device, dirs) if options.device else None
-    law = options.compute or (entry.compute() if entry else None)
-    assert law is not None  # GroupOptions sees to it
-    link, network = _network(options.network or (entry.network if entry else None), dirs)
-    power = options.power or (entry.power() if entry else PowerOptions())
-    memory_bytes = round(entry.memory_mb.value * MB) if entry else 0
-    group = Group(options.count, label, network, options.presence.kind, memory_bytes)
-    return Plan(group, law, link, power)
+def _compute(crowds: Sequence[Crowd], group: np.ndarray) -> Compute:
+    return Compute([c.plan.law for c in crowds], group, _joined([c.slowness() for c in crowds]))
 
 
-def _network(
-    network: str | LinkOptions | None, dirs: Sequence[Path]
-) -> tuple[LinkOptions | None, str]:
-    """The link of a group and what the column `network` calls it."""
-    if network is None or network == "none":
-        return None, "none"
-    if isinstance(network, str):
-        return load_network(network, dirs).link(), network
-    return network, f"{network.down_mbps:g}/{network.up_mbps:g} Mbit/s"
+def _link(crowds: Sequence[Crowd], group: np.ndarray) -> Link:
+    down, up = (_joined(rates) for rates in zip(*(c.rates() for c in crowds), strict=True))
+    return Link([c.plan.link for c in crowds], group, down, up, [c.roaming for c in crowds])
 
 
-def _labels(groups: Sequence[GroupOptions]) -> Iterator[str]:
-    """What `device_class` calls each group; laws given in place are numbered from the second."""
-    met: Counter[str] = Counter()
-    for options in groups:
-        label = options.name or options.device
-        if label is None and options.compute is not None:
-            kind = options.compute.kind
-            met[kind] += 1
-            label = kind if met[kind] == 1 else f"{kind}-{met[kind]}"
-        yield str(label)
+def _presence(
+    crowds: Sequence[Crowd], group: np.ndarray, cells: Sequence[Part], cell_of: np.ndarray
+) -> Presence:
+    members = [c.plan.members for c in crowds]
+    parts = [
+        behind(c.presence, cells, cell_of[m.start : m.stop])
+        for c, m in zip(crowds, members, strict=True)
+    ]
+    return Presence(parts, [m.start for m in members], group)
 
 
-def _members(groups: Sequence[GroupOptions]) -> list[range]:
-    stops = accumulate(options.count for options in groups)
-    return [range(stop - g.count, stop) for stop, g in zip(stops, groups, strict=True)]
+def _energy(crowds: Sequence[Crowd], group: np.ndarray) -> Energy:
+    batteries = [c.plan.options.battery for c in crowds]
+    starts_j = starts_of(batteries, [c.charge for c in crowds])
+    return Energy([c.plan.power for c in crowds], group, batteries, starts_j)
+
+
+def _cells(
+    cells: Sequence[CellOptions], cell_of: np.ndarray, streams: Streams, folders: Folders
+) -> Cells:
+    roaming: list[Roaming | None] = []
+    for options in cells:
+        trace = load_trace(options.trace, "bandwidth", folders.traces) if options.trace else None
+        for number in range(len(roaming), len(roaming) + options.count):
+            rng = streams.generator("cell roaming", number)
+            levels = (options.down_mbps, options.up_mbps)
+            alone = range(number, number + 1)
+            roaming.append(Roaming(trace, alone, rng, levels) if trace else None)
+    return Cells(names_of(cells), cell_of, rates_of(cells, roaming), roaming)
 
 
 def _joined(columns: Sequence[np.ndarray]) -> np.ndarray:

@@ -72,6 +72,7 @@ Time = Annotated[Quantity, _not_negative("s")]
 Memory = Annotated[Quantity, _not_negative("MB")]
 Power = Annotated[Quantity, _not_negative("W")]
 Sigma = Annotated[Quantity, _not_negative("ln")]  #: of natural logarithms
+Loss = Annotated[Quantity, _in("1", "0 to less than 1", lambda value: 0.0 <= value < 1.0)]
 Correlation = Annotated[Quantity, _in("1", "-1 to 1", lambda value: abs(value) <= 1.0)]
 
 
@@ -106,7 +107,10 @@ class DeviceClass(Table):
 
 
 class NetworkClass(Table):
-    """A class of access networks; the quantities are those of `LinkOptions`."""
+    """A class of access networks; the quantities are those of `LinkOptions`.
+
+    loss: share of packets lost. The rates were measured with it, so it is not taken off again.
+    """
 
     kind: Literal["network"]
     about: Text
@@ -118,10 +122,13 @@ class NetworkClass(Table):
     correlation: Correlation
     jitter_sigma: Sigma
     latency_sigma: Sigma
+    loss: Loss | None = None
 
     def link(self) -> LinkOptions:
         """The class as an option."""
-        return LinkOptions(**{name: quantity.value for name, quantity in quantities(self).items()})
+        numbers = {name: quantity.value for name, quantity in quantities(self).items()}
+        numbers.pop("loss", None)
+        return LinkOptions.model_validate(numbers)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from simfl.fleet.cells import Cells
 from simfl.fleet.compute import Compute
 from simfl.fleet.energy import Energy
 from simfl.fleet.faults import Faults
@@ -44,6 +45,7 @@ class Fleet:
     presence: Presence
     faults: Faults
     energy: Energy
+    cells: Cells
 
     def __len__(self) -> int:
         return len(self.group)
@@ -76,12 +78,13 @@ class Fleet:
             **self.link.columns(),
             **self.faults.columns(),
             **self.energy.columns(),
+            **self.cells.columns(),
         }
 
     @property
     def nbytes(self) -> int:
         """Memory that grows with the number of devices."""
-        parts = (self.compute, self.link, self.presence)
+        parts = (self.compute, self.link, self.presence, self.energy, self.cells)
         return self.group.nbytes + self.class_id.nbytes + sum(part.nbytes for part in parts)
 
     def _of_group(self, name: str, dtype: Any = object) -> np.ndarray:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, log
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
+from annotated_types import Ge
 from pydantic import model_validator
 
 from simfl.fleet.laws import Law, LawOptions
 from simfl.fleet.table import Table
 from simfl.fleet.view import view
-from simfl.units import HOUR_S, Fraction, NonNegative
+from simfl.units import HOUR_S, Count, Fraction, NonNegative, Seconds
 
 
 class Fate(NamedTuple):
@@ -43,10 +44,23 @@ class SuspendOptions(Table):
         return self
 
 
+class RetryOptions(Table):
+    """A device that drops out begins that phase anew, `times` times at most for each task.
+
+    It waits wait_s before the first retry and `factor` times as long before each further one.
+    Every attempt drops out with the same probability, somewhere in what is left of the work.
+    """
+
+    times: Count = 3
+    wait_s: Seconds = 5.0
+    factor: Annotated[float, Ge(1.0)] = 2.0
+
+
 class FaultOptions(Table):
     """Faults of one group of devices; none by default.
 
     drop_probability: share of tasks that fail at a uniform fraction of their nominal work.
+    retry: makes good for drop-outs; what the failed attempts cost stays with the task.
     suspend: share of tasks that hang, apart from those that drop out.
     hazard_per_hour: rate at which a task in flight is lost, whatever it is doing.
     on_offline: what becomes of a task when its device goes away: it is lost, it pauses until the
@@ -54,6 +68,7 @@ class FaultOptions(Table):
     """
 
     drop_probability: Fraction = 0.0
+    retry: RetryOptions | None = None
     suspend: SuspendOptions | None = None
     hazard_per_hour: NonNegative = 0.0
     on_offline: Literal["lost", "pause", "finish"] = "lost"
@@ -100,6 +115,17 @@ class Faults:
         """What becomes of the task with these draws and steps; the first of it counts."""
         risk = self._risk[self._group[device]]
         return SAFE if risk is None else risk.fate(u_which, u_how, u_hazard, steps)
+
+    def again(self, device: int, attempt: int) -> tuple[float, float] | None:
+        """(seconds to wait, probability to drop out again) of the attempt-th retry, from 1 on.
+
+        None: there is none.
+        """
+        options = self.options[self._group[device]]
+        retry = options.retry
+        if retry is None or attempt > retry.times:
+            return None
+        return retry.wait_s * retry.factor ** (attempt - 1), options.drop_probability
 
     def on_offline(self, device: int) -> str:
         """ "lost", "pause" or "finish"."""

@@ -33,12 +33,17 @@ class OnOffOptions(Table):
 
 
 class OnOff:
-    """Independent on/off devices. Keeps the spell that each was last asked about."""
+    """Independent on/off devices. Keeps the spell that each was last asked about.
 
-    def __init__(self, options: OnOffOptions, streams: Streams, devices: range) -> None:
+    prefix: of the names of the random streams.
+    """
+
+    def __init__(
+        self, options: OnOffOptions, streams: Streams, devices: range, prefix: str = ""
+    ) -> None:
         self._devices = devices
-        self._arrivals = Poisson(streams, "arrivals", options.mean_off_s)
-        self._departures = Poisson(streams, "departures", options.mean_on_s)
+        self._arrivals = Poisson(streams, f"{prefix}arrivals", options.mean_off_s)
+        self._departures = Poisson(streams, f"{prefix}departures", options.mean_on_s)
         self._spells = np.full((3, len(devices)), np.nan)  # present, since, until
         self._on, self._since, self._until = (view(row) for row in self._spells)
 

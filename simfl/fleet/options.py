@@ -7,13 +7,15 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from simfl.fleet.diurnal import DiurnalOptions
-from simfl.fleet.energy import PowerOptions
+from simfl.fleet.energy import BatteryOptions, PowerOptions
 from simfl.fleet.faults import FaultOptions
 from simfl.fleet.laws import ComputeOptions
 from simfl.fleet.link import LinkOptions
 from simfl.fleet.onoff import OnOffOptions
 from simfl.fleet.presence import AlwaysOptions
+from simfl.fleet.recorded import RecordedOptions
 from simfl.fleet.table import Table
+from simfl.fleet.traces import TraceName
 from simfl.units import Count
 
 Name = Annotated[str, StringConstraints(min_length=1)]
@@ -30,7 +32,7 @@ def _by_name_or_in_place(network: Any) -> str:
 
 #: What `presence` may be.
 PresenceOptions = Annotated[
-    AlwaysOptions | DiurnalOptions | OnOffOptions,
+    AlwaysOptions | DiurnalOptions | OnOffOptions | RecordedOptions,
     Field(discriminator="kind"),
     BeforeValidator(_table),
 ]
@@ -46,21 +48,26 @@ class GroupOptions(Table):
     """`count` devices that have everything in common but chance.
 
     device: a device class; compute overrides its speed, power its watts. network: without one,
-    that of the device class; without either, or "none", transfers take no time. name: what the
-    column `device_class` calls the group; by default the device class or the kind of its law.
+    that of the device class; without either, or "none", transfers take no time. cell: the
+    `network.cell` that the devices are behind. capacity: a trace from which each device takes its
+    own speeds, in place of the medians and spreads. name: what the column `device_class` calls the
+    group; by default the device class, the trace or the kind of its law.
     """
 
     name: Name | None = None
     device: Name | None = None
     network: NetworkOptions | None = None
+    cell: Name | None = None
     compute: ComputeOptions | None = None
+    capacity: TraceName | None = None
     presence: PresenceOptions = AlwaysOptions()
     faults: FaultOptions = FaultOptions()
     power: PowerOptions | None = None
+    battery: BatteryOptions | None = None
     count: Count
 
     @model_validator(mode="after")
     def _can_train(self) -> GroupOptions:
-        if self.device is None and self.compute is None:
+        if self.device is None and self.compute is None and self.capacity is None:
             raise ValueError("a group needs `device` (a class of the catalogue) or `compute`")
         return self

@@ -81,6 +81,12 @@ class Presence:
         on, until_s = self._ask(device, t)
         return t if on else until_s
 
+    def why_away(self, device: int, t: float) -> str:
+        """ "outage" if the device's cell is down at t, else "offline"."""
+        g = self._group[device]
+        cut_off = getattr(self.parts[g], "is_cut_off", None)
+        return "outage" if cut_off and cut_off(device - self._first[g], t) else "offline"
+
     def mask(self, t: float) -> np.ndarray:
         """(N,) bool: who is present at t. A scan of the fleet."""
         return np.concatenate([part.mask(t) for part in self.parts])

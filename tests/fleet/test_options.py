@@ -44,7 +44,7 @@ def test_what_was_read_can_be_written_and_read_again():
         ({"device": ""}, ("device",)),
         ({"device": None}, ()),
         ({"network": {"down_mbps": 0.0, "up_mbps": 1.0}}, ("network", "in_place", "down_mbps")),
-        ({"network": {"down_mbps": 1.0}}, ("network", "in_place", "up_mbps")),
+        ({"network": {"down_mbps": 1.0}}, ("network", "in_place")),
         ({"presence": {"kind": "diurnal", "hours": 8}}, ("presence", "diurnal", "hours")),
         ({"presence": "nightly"}, ("presence",)),
         (

@@ -1,0 +1,210 @@
+"""Traces: one Parquet file with one table of what was measured on real devices.
+
+The schema's metadata hold, under the key `simfl`, a JSON object: `trace` (the kind), `version`,
+and what else the kind needs; `source` says where it is from. Kinds and their columns:
+
+| kind | columns | also in the metadata |
+|---|---|---|
+| capacity | any of train_gflops, down_mbps, up_mbps: one row for each device | |
+| presence | device, start_s, end_s: when each is there, ascending | devices, period_s (or null) |
+| bandwidth | trace, t_s, down_mbps, up_mbps (or one of these): the mean rate up to t_s | |
+
+A scenario names a trace: `night` is the file `traces/night.parquet` beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import StringConstraints
+
+from simfl.errors import TraceError, did_you_mean
+from simfl.fleet.intervals import Intervals
+from simfl.fleet.series import Series
+
+VERSION = 1
+FOLDER = "traces"
+
+#: Rows that a trace may have; a gigabyte or two of memory.
+MOST_ROWS = 50_000_000
+
+#: kind -> (columns that it needs, columns that it may have)
+KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "capacity": ((), ("train_gflops", "down_mbps", "up_mbps")),
+    "presence": (("device", "start_s", "end_s"), ()),
+    "bandwidth": (("trace", "t_s"), ("down_mbps", "up_mbps")),
+}
+
+#: How a scenario names a trace.
+TraceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """A trace in memory. columns: equally long, int64 and float64. about: metadata."""
+
+    kind: str
+    columns: Mapping[str, np.ndarray]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def intervals(self) -> Intervals:
+        """The presence of a presence trace's devices."""
+        devices, period_s = self.about["devices"], self.about.get("period_s")
+        counts = np.bincount(self.columns["device"], minlength=devices)
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        starts, ends = self.columns["start_s"], self.columns["end_s"]
+        return Intervals(offsets, starts, ends, inf if period_s is None else period_s)
+
+    def series(self, column: str) -> Series:
+        """One direction of a bandwidth trace, in Mbit/s: a row for each recording."""
+        return Series(_offsets(self.columns["trace"]), self.columns["t_s"], self.columns[column])
+
+
+def write_trace(path: Path, trace: Trace) -> None:
+    """The trace is on disk."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    about = {**trace.about, "trace": trace.kind, "version": VERSION}
+    table = pa.table({name: pa.array(values) for name, values in trace.columns.items()})
+    table = table.replace_schema_metadata({"simfl": json.dumps(about, sort_keys=True)})
+    parquet.write_table(table, path, compression="zstd")
+
+
+def read_trace(path: Path) -> Trace:
+    """The trace in a file. Raises TraceError."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            about = _about(path, file.schema_arrow.metadata or {})
+            if file.metadata.num_rows > MOST_ROWS:
+                raise TraceError(f"{path}: {file.metadata.num_rows:,} rows are too many")
+            table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise TraceError(f"{path}: this is not a readable Parquet file ({error})") from error
+    kind = about.pop("trace")
+    try:
+        return Trace(kind, _columns(table, *KINDS[kind]), about)
+    except TraceError as error:
+        raise TraceError(f"{path}: {error}") from error
+
+
+def find_trace(name: str, folders: Sequence[Path]) -> Path:
+    """The file of a trace, in the first folder that has it. Raises TraceError."""
+    files = {path.stem: path for f in reversed(folders) for path in sorted(f.glob("*.parquet"))}
+    if name in files:
+        return files[name]
+    where = " or ".join(map(str, folders)) or "no folder"
+    raise TraceError(f"{name!r} is not a trace in {where} {did_you_mean(name, files)}")
+
+
+def load_trace(name: str, kind: str, folders: Sequence[Path]) -> Trace:
+    """The trace of this name and kind. Raises TraceError."""
+    path = find_trace(name, folders)
+    trace = read_trace(path)
+    if trace.kind != kind:
+        raise TraceError(f"{path}: this is a {trace.kind} trace, expected a {kind} trace")
+    return trace
+
+
+def _about(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
+    try:
+        about = json.loads(metadata[b"simfl"])
+        kind, version = about["trace"], about["version"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise TraceError(
+            f"{path}: no trace of simfl: its Parquet metadata have no sound key `simfl`"
+        ) from error
+    if kind not in KINDS:
+        raise TraceError(f"{path}: unknown kind of trace {kind!r} {did_you_mean(str(kind), KINDS)}")
+    if version != VERSION:
+        raise TraceError(f"{path}: version {version!r} of the format, expected {VERSION}")
+    return dict(about)
+
+
+def _columns(table: Any, needed: Sequence[str], optional: Sequence[str]) -> dict[str, np.ndarray]:
+    found = {}
+    for name in table.column_names:
+        if name not in (*needed, *optional):
+            hint = did_you_mean(name, (*needed, *optional))
+            raise TraceError(f"{name} is not a column of this kind of trace {hint}")
+        column = table.column(name)
+        if column.null_count:
+            raise TraceError(f"column {name} has {column.null_count} empty cells")
+        try:
+            values = column.to_numpy()
+            found[name] = values.astype(np.int64 if name in _WHOLE else np.float64, casting="safe")
+        except (TypeError, ValueError) as error:
+            raise TraceError(f"column {name}: {column.type} cannot be numbers") from error
+    return found
+
+
+_WHOLE = ("device", "trace")
+
+
+def _check(trace: Trace) -> None:
+    """Everything that can be said of a single table. Raises TraceError."""
+    needed, optional = KINDS[trace.kind]
+    missing = [name for name in needed if name not in trace.columns]
+    if missing:
+        raise TraceError(f"column {missing[0]} is missing")
+    if optional and not set(optional) & set(trace.columns):
+        raise TraceError(f"expected at least one column of {', '.join(optional)}")
+    if not len(trace):
+        raise TraceError("the trace has no rows")
+    for name, values in trace.columns.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise TraceError(f"column {name} has values that are not finite")
+    _CHECKS[trace.kind](trace)
+
+
+def _check_capacity(trace: Trace) -> None:
+    for name, values in trace.columns.items():
+        if (values <= 0.0).any():
+            raise TraceError(f"column {name}: row {int(np.argmin(values))} is not above 0")
+
+
+def _check_presence(trace: Trace) -> None:
+    device, n = trace.columns["device"], trace.about.get("devices")
+    if not isinstance(n, int) or n < 1:
+        raise TraceError(f"metadata: devices = {n!r}, expected how many there are")
+    if (np.diff(device) < 0).any() or device[0] < 0 or device[-1] >= n:
+        raise TraceError(f"column device should ascend from 0 to at most {n - 1}")
+    period_s = trace.about.get("period_s")
+    if not (period_s is None or (isinstance(period_s, int | float) and period_s > 0.0)):
+        raise TraceError(f"metadata: period_s = {period_s!r}, expected seconds above 0, or null")
+    trace.intervals()
+
+
+def _check_bandwidth(trace: Trace) -> None:
+    if (np.diff(trace.columns["trace"]) < 0).any():
+        raise TraceError("column trace should ascend")
+    for name in ("down_mbps", "up_mbps"):
+        if name in trace.columns and (trace.series(name).means() <= 0.0).any():
+            raise TraceError(f"column {name}: a recording in which nothing passes at all")
+
+
+_CHECKS = {
+    "capacity": _check_capacity,
+    "presence": _check_presence,
+    "bandwidth": _check_bandwidth,
+}
+
+
+def _offsets(ids: np.ndarray) -> np.ndarray:
+    """Where each run of equal ids begins, and the end."""
+    return np.concatenate([[0], np.flatnonzero(np.diff(ids)) + 1, [len(ids)]])
