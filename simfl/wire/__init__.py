@@ -16,6 +16,7 @@ CODECS = Registry(
         "sign": "simfl.wire.coarse:Sign",
         "fp16": "simfl.wire.coarse:FP16",
         "bf16": "simfl.wire.coarse:BF16",
+        "mediansplit": "simfl.wire.mediansplit:MedianSplit",
         "resfed": "simfl.wire.resfed:ResFed",
     },
 )

@@ -12,6 +12,7 @@ from simfl.params import Layout, Params
 from simfl.wire.chain import chain
 from simfl.wire.coarse import Sign
 from simfl.wire.codec import Codec
+from simfl.wire.mediansplit import MedianSplit
 from simfl.wire.quantize import QSGD, Quantize
 from simfl.wire.sparse import RandomK, TopK
 
@@ -22,6 +23,7 @@ FEEDBACK: dict[str, Codec] = {
     "randomk": RandomK(keep=0.2, feedback=True),
     "sign": Sign(),
     "nearest": Quantize(bits=2, rounding="nearest", feedback=True),
+    "mediansplit": MedianSplit(keep=0.2),
     "topk, quantize": chain([TopK(keep=0.3), Quantize(bits=3)]),
 }
 UNBIASED: dict[str, Codec] = {

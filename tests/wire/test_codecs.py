@@ -17,6 +17,7 @@ from simfl.wire import CODECS
 from simfl.wire.chain import Chain, Sizes, Stage, chain
 from simfl.wire.coarse import BF16, FP16, Sign
 from simfl.wire.codec import Codec, Wire
+from simfl.wire.mediansplit import MedianSplit
 from simfl.wire.quantize import QSGD, Quantize
 from simfl.wire.resfed import ResFed
 from simfl.wire.sparse import RandomK, TopK
@@ -94,6 +95,8 @@ TABLE: dict[str, Codec] = {
     "topk per tensor, quantize per tensor": chain([TopK(0.3, scope="tensor"), Quantize()]),
     "resfed": ResFed(rule=0),
     "resfed, nearly lossless": ResFed(rule=0, keep=1.0, bits=0),
+    "mediansplit": MedianSplit(),
+    "topk, mediansplit": chain([TopK(keep=0.5), MedianSplit(feedback=False, bits=3)]),
     "deflate": Deflate(),
     "topk, deflate": chain([TopK(), Deflate()]),
     "chatty": Chatty(),

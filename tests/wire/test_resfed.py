@@ -139,7 +139,8 @@ def test_without_compression_models_arrive_as_they_are(rule: Rule, start: Any) -
 
 
 @pytest.mark.parametrize(
-    ("rule", "first_down", "first_up"), [(0, 1, 1), (1, 2, 1), (2, 3, 2), ("g", 1, 0), ("none", 0, 0)]
+    ("rule", "first_down", "first_up"),
+    [(0, 1, 1), (1, 2, 1), (2, 3, 2), ("g", 1, 0), ("none", 0, 0)],
 )
 def test_models_are_sent_in_full_until_the_rule_has_its_history(
     rule: Rule, first_down: int, first_up: int
