@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from simfl.errors import PluginError
-from simfl.learn.flat import FlatModule
+from simfl.learn.anatomy import split_of
+from simfl.learn.flat import FlatModule, params_of
 from simfl.learn.jobs import Job, LocalData, Trained, TrainingOptions, work_of
 from simfl.learn.models import example_losses
 from simfl.params import Params
-from simfl.strategy.base import Context, LocalRule, Report, Work
+from simfl.strategy.base import Bench, Context, LocalRule, Report, Work
 from simfl.streams import Streams
 
 _CHUNK = 1000  # examples per pass when a gradient over all local data is asked for
@@ -46,7 +47,7 @@ class Local:
         options: TrainingOptions,
         rule: LocalRule,
         streams: Streams,
-        device: torch.device | str = "cpu",
+        device: str = "cpu",
     ) -> None:
         self.model = model
         self.data = data
@@ -56,6 +57,10 @@ class Local:
         self.device = device
         self.penalises = overrides(rule, "penalty")
         self.corrects = overrides(rule, "correct")
+        self.drifts = overrides(rule, "drift")
+        self.initial = params_of(model)
+        found = split_of(rule, model, data.dataset.x[:1])
+        self.anatomy = None if found is None else found[0]
         self._sizes = data.partition.sizes
         self._mean_examples = data.mean_examples
         self._aside: FlatModule | None = None
@@ -63,12 +68,15 @@ class Local:
     def open(self, job: Job) -> Opened:
         """Asks the rule where to start, and for the constants of its other hooks."""
         work = work_of(job, int(self._sizes[job.device]), self._mean_examples, self.options)
-        work = replace(work, gradient=lambda point: self._gradient(point, job.device))
+        gradient = lambda point: self._gradient(point, job.device)  # noqa: E731
+        work = replace(work, gradient=gradient, bench=self.bench(job))
         base = job.base.flat.to(self.device)
         with asking(self.rule, "prepare"):
             start, context = self.rule.prepare(base, job.extras, job.memory, work)
-        context = {**context, "base": base[: job.base.layout.trainable]}
-        return Opened(job, work, base, checked(start, base, self.rule), context)
+        start = checked(start, self.initial.flat, self.rule)
+        received = base if len(base) == len(start) else start
+        context = {**context, "base": received[: self.initial.layout.trainable]}
+        return Opened(job, work, base, start, context)
 
     def close(self, opened: Opened, end: Tensor, losses: tuple[float, float]) -> Trained:
         """Asks the rule what is sent. end: (P,), given away. losses: mean and root mean square."""
@@ -78,11 +86,41 @@ class Local:
         sent = as_params(report, opened.job.base, self.rule)
         return Trained(sent, work.examples, work.steps, work.epochs, *losses)
 
-    def _gradient(self, point: Tensor, device: int) -> Tensor:
-        """(T,) gradient of the mean loss over a device's data at a (P,) point."""
+    def bench(self, job: Job) -> Bench | None:
+        """What the job's device has at hand for a rule that splits the model."""
+        if self.anatomy is None:
+            return None
+        return Bench(
+            anatomy=self.anatomy,
+            initial=self.initial.flat.to(self.device),
+            accuracy=lambda point: self._accuracy(point, job.device),
+            seed=self.streams.integer("rule", job.device, job.index),
+            extras=job.extras,
+            memory=job.memory,
+        )
+
+    @torch.no_grad()
+    def _accuracy(self, point: Tensor, device: int) -> float:
+        """Share of right answers of a (P,) point on what the device holds back, if anything."""
+        x, y = (part.to(self.device) for part in self.data.held_back(device))
+        aside = self._beside()
+        aside.load(point)
+        aside.module.eval()
+        right = sum(
+            int((aside.module(xs).argmax(-1) == ys).sum())
+            for xs, ys in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True)
+        )
+        aside.module.train()
+        return right / len(y)
+
+    def _beside(self) -> FlatModule:
         if self._aside is None:
             self._aside = FlatModule(self.model, self.device)
-        aside = self._aside
+        return self._aside
+
+    def _gradient(self, point: Tensor, device: int) -> Tensor:
+        """(T,) gradient of the mean loss over a device's data at a (P,) point."""
+        aside = self._beside()
         x, y = (part.to(self.device) for part in self.data.of(device))
         aside.load(point)
         aside.grad.zero_()

@@ -3,7 +3,7 @@
 One step, with the local rule's hooks in their places:
 
     g = gradient of (mean batch loss + penalty(y));  g = clip(g);  g = g + weight_decay * y
-    g = correct(g, y);  v = momentum * v + g;  y = y - lr * v
+    g = correct(g, y);  v = momentum * v + g;  y = y - lr * (v + drift(y))
 
 With the identity rule that is torch.optim.SGD after clip_grad_norm_, in the same order.
 """
@@ -47,7 +47,7 @@ class OneByOne:
         options: TrainingOptions,
         rule: LocalRule,
         streams: Streams,
-        device: torch.device | str = "cpu",
+        device: str = "cpu",
     ) -> None:
         self.local = Local(model, data, options, rule, streams, device)
         self._model = FlatModule(model, device)
@@ -105,4 +105,7 @@ class OneByOne:
                 g = self.local.rule.correct(g, y, context)
         if velocity is not None:
             g = velocity.mul_(options.momentum).add_(g)
+        if self.local.drifts:
+            with asking(self.local.rule, "drift"):
+                g = g + self.local.rule.drift(y, context)
         y.add_(g, alpha=-lr)

@@ -21,7 +21,7 @@ from simfl.learn.jobs import Job, Trained, passes
 from simfl.learn.local import Local, Opened, overrides
 from simfl.learn.trainers.build import CannotBuild, shared_library
 from simfl.learn.trainers.dense import dense_widths
-from simfl.strategy.base import LocalRule, Report
+from simfl.strategy.base import Report
 
 _MAX_LAYERS = 16  # as in dense.c
 
@@ -70,9 +70,10 @@ def cannot_compile(local: Local) -> str | None:
 class CompiledDense:
     """Trains jobs of a dense model in C, one after another. Ask `cannot_compile` first."""
 
-    def __init__(self, local: Local, width: int) -> None:
+    width = 1
+
+    def __init__(self, local: Local) -> None:
         self.local = local
-        self.width = width
         widths = dense_widths(local.model)
         assert widths is not None
         dataset, options = local.data.dataset, local.options

@@ -77,15 +77,13 @@ INLINE float total(vec v) {
 /* c[r][n] += sum over k of a[r * ar + k * ak] * b[k][n], for `rows` rows and `vecs` vectors */
 INLINE void add_tile(int rows, int vecs, int64_t depth, const float *a, int64_t ar, int64_t ak,
                      const float *b, float *c, int64_t ld) {
-    vec sum[TALL][WIDE];
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vecs; v++) sum[r][v] = AT(c + r * ld + v * LANES);
+    vec sum[TALL][WIDE] = {0};
     for (int64_t k = 0; k < depth; k++)
         for (int r = 0; r < rows; r++)
             for (int v = 0; v < vecs; v++)
                 sum[r][v] += a[r * ar + k * ak] * AT_CONST(b + k * ld + v * LANES);
     for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vecs; v++) AT(c + r * ld + v * LANES) = sum[r][v];
+        for (int v = 0; v < vecs; v++) AT(c + r * ld + v * LANES) += sum[r][v];
 }
 
 INLINE void add_rows(int rows, int64_t width, int64_t depth, const float *a, int64_t ar,
@@ -173,8 +171,11 @@ static void backward(const struct layer *l, int64_t rows, const float *slope, in
         mask(l->slope, l->x, rows * l->wide_in);
     }
     add_product(l->out, l->wide_in, rows, slope, 1, l->wide_out, l->x, l->gw);
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t o = 0; o < l->wide_out; o++) l->gbias[o] += slope[r * l->wide_out + o];
+    for (int64_t o = 0; o < l->wide_out; o += LANES) {
+        vec sum = {0};
+        for (int64_t r = 0; r < rows; r++) sum += AT_CONST(slope + r * l->wide_out + o);
+        AT(l->gbias + o) += sum;
+    }
 }
 
 /* Adds `scale` times the gradient of the summed loss to gw and gbias; adds up the losses. */

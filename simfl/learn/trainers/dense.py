@@ -18,7 +18,7 @@ def dense_widths(model: nn.Module) -> tuple[int, ...] | None:
     layers = list(model)
     if layers and type(layers[0]) is nn.Flatten and layers[0].start_dim == 1:
         layers = layers[1:]
-    linear = [layer for layer in layers[::2] if _plain(layer)]
+    linear = [layer for layer in layers[::2] if isinstance(layer, nn.Linear) and _plain(layer)]
     between = layers[1::2]
     if not linear or 2 * len(linear) - 1 != len(layers) or len(set(linear)) != len(linear):
         return None
@@ -29,7 +29,7 @@ def dense_widths(model: nn.Module) -> tuple[int, ...] | None:
     return (linear[0].in_features, *(layer.out_features for layer in linear))
 
 
-def _plain(layer: nn.Module) -> bool:
+def _plain(layer: nn.Linear) -> bool:
     return (
         type(layer) is nn.Linear
         and layer.bias is not None
