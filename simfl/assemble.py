@@ -72,14 +72,16 @@ class Problem:
 
     data: Any  #: learn.jobs.LocalData
     model: Any  #: torch module
-    initial: Any  #: Params
+    initial: Any  #: Params: what of the model travels
     flops: float  #: of training on one example
+    groups: Any = None  #: in which uploads may be thinned
 
 
 def problem_of(
     scenario: Scenario, options: LearningOptions, streams: Streams, data_dir: Path | None
 ) -> Problem:
     """Loads the data, deals it out and makes the model, all from the scenario's seed."""
+    from simfl.learn.anatomy import split_of
     from simfl.learn.data import DataDir
     from simfl.learn.flat import params_of
     from simfl.learn.flops import flops_per_example
@@ -89,32 +91,52 @@ def problem_of(
     source = DataDir(data_dir or _data_dir(scenario, options))
     dataset = options.dataset(source, streams.generator("dataset"))
     devices = scenario.fleet.devices
-    partition = options.partition(dataset, devices, streams.generator("partition"))
+    partition, held = options.partition(dataset, devices, streams.generator("partition")), None
+    if options.hold_back:
+        partition, held = partition.hold_back(options.hold_back, streams.generator("hold back"))
+    data = LocalData(dataset, partition, held)
     model = build(options.model, dataset, streams.integer("model"))
-    flops = flops_per_example(model, dataset.x[:1])
-    return Problem(LocalData(dataset, partition), model, params_of(model), flops)
+    flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
+    found = split_of(scenario.strategy.local, model, dataset.x[:1])
+    if found is None:
+        return Problem(data, model, initial, flops)
+    _, split = found
+    return Problem(data, model, initial.select(split.names), flops, split.groups)
 
 
 def _learning(
     scenario: Scenario, problem: Problem, training: TrainingOptions, streams: Streams
 ) -> Workload:
-    from simfl.learn.evaluation import evaluate
     from simfl.learn.training import OneByOne
     from simfl.workload import Learning
 
-    rule, dataset = scenario.strategy.local, problem.data.dataset
+    rule = scenario.strategy.local
+    trainer = OneByOne(problem.model, problem.data, training, rule, streams)
     return Learning(
         problem.initial,
-        OneByOne(problem.model, problem.data, training, rule, streams),
-        lambda params: evaluate(problem.model, params, dataset.x_test, dataset.y_test),
+        trainer,
+        _metrics(scenario, problem, trainer.local),
         rule,
         streams,
+        groups=problem.groups,
+        tried_flops=problem.flops / 3.0 * problem.data.tried,
         examples=problem.data.partition.sizes,
         batch_size=training.batch_size,
         flops=problem.flops,
         down=chain(scenario.wire.down),
         up=chain(scenario.wire.up),
     )
+
+
+def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
+    """How models are evaluated: (params, kept) -> values by name."""
+    from simfl.learn.evaluation import evaluate
+    from simfl.learn.personal import Personal
+
+    if scenario.evaluate.personal or local.anatomy is not None:
+        return Personal(local)
+    test = problem.data.dataset.x_test, problem.data.dataset.y_test
+    return lambda params, kept: evaluate(problem.model, params, *test)
 
 
 def _sized(scenario: Scenario, problem: Problem, batch_size: int) -> Workload:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -51,6 +51,23 @@ class Layout:
         kept = tuple((name, shape) for name, shape in self.shapes if name in wanted)
         trained = sum(math.prod(s) for n, s in kept if self.slices[n].stop <= self.trainable)
         return Layout(kept, trained)
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Elements that are sent together or not at all. keys: (k, P) int64.
+
+    Each element is in the k groups of its column, and is sent if all of these are. Groups are
+    numbered from 0 to count - 1; what is in the group `count` is always sent.
+    """
+
+    layout: Layout
+    keys: torch.Tensor
+    count: int
+
+    def held(self, chosen: torch.Tensor) -> torch.Tensor:
+        """(P,) bool: the elements that are sent with these groups, chosen being (count,) bool."""
+        return torch.cat([chosen, chosen.new_ones(1)])[self.keys].all(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,3 +142,49 @@ class Params:
 def zeros_like(params: Params) -> Params:
     """The neutral element of `+` in this layout."""
     return params.like(torch.zeros_like(params.flat))
+
+
+@dataclass(frozen=True, eq=False)
+class Part(Params):
+    """Some elements of a model: those of the groups that were chosen, in the model's order.
+
+    layout: the names with as many rows as are held, which is what codecs see.
+    """
+
+    groups: Groups
+    chosen: torch.Tensor  #: (count,) bool, groups that are here
+    held: torch.Tensor  #: (P,) bool, elements that are here
+
+    @classmethod
+    def of(cls, flat: torch.Tensor, groups: Groups, chosen: torch.Tensor) -> Part:
+        """What is chosen of a (P,) buffer."""
+        held = groups.held(chosen)
+        return cls(flat[held], ragged(groups.layout, held), groups, chosen, held)
+
+    @property
+    def whole(self) -> Params:
+        """The model's layout, zero where nothing is held."""
+        flat = self.flat.new_zeros(self.groups.layout.size)
+        flat[self.held] = self.flat
+        return Params(flat, self.groups.layout)
+
+    def like(self, flat: torch.Tensor) -> Part:
+        return replace(self, flat=flat)
+
+    def of_same(self, params: Params) -> Part:
+        """The elements of another model of the same layout that are held here."""
+        return self.like(params.flat[self.held])
+
+
+def ragged(layout: Layout, held: torch.Tensor) -> Layout:
+    """The layout of the held elements: fewer rows where whole rows are missing, else flat."""
+    shapes, trainable = [], 0
+    for name, shape in layout.shapes:
+        where = layout.slices[name]
+        count = int(held[where].sum())
+        row = math.prod(shape[1:])
+        rows = held[where].view(-1, row)
+        whole = bool((rows.all(1) | ~rows.any(1)).all())
+        shapes.append((name, (count // row, *shape[1:]) if whole and shape else (count,)))
+        trainable += count if where.stop <= layout.trainable else 0
+    return Layout(tuple(shapes), trainable)

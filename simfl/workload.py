@@ -20,11 +20,20 @@ from simfl.clock.workload import size_up
 from simfl.errors import OutOfStep, PluginError
 from simfl.learn.jobs import Job, Trained, Trainer
 from simfl.messages import PHASES, Counter, Task, Update
-from simfl.params import Params
+from simfl.params import Groups, Params, Part
 from simfl.strategy.base import LocalRule
 from simfl.streams import Streams
 from simfl.wire.codec import Codec, Wire
-from simfl.wire.message import decode_extras, encode_extras, extras_nbytes, pack_names, unpack_names
+from simfl.wire.message import (
+    as_part,
+    decode_extras,
+    encode_extras,
+    extras_nbytes,
+    pack_part,
+    part_layout,
+)
+
+Kept = Callable[[int], Mapping[str, Any]]
 
 
 @dataclass(slots=True)
@@ -55,7 +64,11 @@ class Parcel:
 
 
 class Learning:
-    """The workload of a run that learns. metrics(params) gives the values of an evaluation.
+    """The workload of a run that learns.
+
+    metrics(params, kept) gives the values of an evaluation, kept(device) being what the local
+    rule keeps there. groups: in which a rule may thin its uploads. tried_flops: (devices,) FLOP
+    of trying a model on a device's held-back data.
 
     totals: `paper_down_bits` and `paper_up_bits` of the messages delivered so far, where a codec
     states them; every evaluation has them, too.
@@ -65,7 +78,7 @@ class Learning:
         self,
         initial: Params,
         trainer: Trainer,
-        metrics: Callable[[Params], dict[str, float]],
+        metrics: Callable[[Params, Kept], dict[str, float]],
         rule: LocalRule,
         streams: Streams,
         *,
@@ -74,12 +87,17 @@ class Learning:
         flops: float,
         down: Codec,
         up: Codec,
+        groups: Groups | None = None,
+        tried_flops: np.ndarray | None = None,
     ) -> None:
         self.initial = initial
         self.examples = examples
         self.totals: dict[str, float] = {}
         self.memories: dict[int, Memory] = {}  #: by device, once it has been sent something
         self._metrics = metrics
+        self._rule = rule
+        self._groups = groups
+        self._tried_flops = np.zeros(len(examples)) if tried_flops is None else tried_flops
         self._layout = initial.layout
         self._trainer = trainer
         self._streams = streams
@@ -93,12 +111,17 @@ class Learning:
         self._latest: tuple[int, Wire, Params] | None = None  # of a pure downlink codec
 
     def evaluate(self, params: Params) -> dict[str, float]:
-        """The model's metrics, and the totals so far."""
-        return self._metrics(params) | self.totals
+        """The model's metrics, those of the devices' own models if any, and the totals so far."""
+        return self._metrics(params, self.kept) | self.totals
+
+    def kept(self, device: int) -> Mapping[str, Any]:
+        """What the local rule keeps on a device."""
+        memory = self.memories.get(device)
+        return {} if memory is None else memory.rule
 
     def start(self, task: Task) -> None:
         """Encodes the download, whose bytes are charged, and fills in sizes and work."""
-        size_up(task, int(self.examples[task.device]), self._batch_size, self._flops)
+        self._size(task, int(self.examples[task.device]))
         parcel = self._parcels[task.serial] = self._wrap(task)
         self._untrained[task.serial] = task
         task.down_bytes = parcel.down.nbytes + len(parcel.extras)
@@ -107,7 +130,7 @@ class Learning:
     def shorten(self, task: Task, steps: int) -> None:
         """Training goes on for so many steps only; a result of more is thrown away."""
         task.steps = steps
-        size_up(task, task.examples, self._batch_size, self._flops)
+        self._size(task, task.examples)
         self._parcels[task.serial].trained = None
         self._untrained[task.serial] = task
 
@@ -130,12 +153,14 @@ class Learning:
             memory.down_sent = self._down.restart(memory.down_sent)
             return None
         parcel, trained, up = sent
-        layout = unpack_names(parcel.up_names, self._layout)
+        layout = part_layout(parcel.up_names, self._layout, self._groups)
         try:
             delta, memory.up_kept = self._up.decode(up.payload, layout, memory.up_kept)
         except OutOfStep:
             memory.up_sent = self._up.restart(memory.up_sent)
             return None
+        if self._groups is not None and parcel.up_names:
+            delta = as_part(delta, parcel.up_names, self._groups)
         self._count("paper_up_bits", up)
         memory.up_sent = up.delivered
         memory.rule = trained.report.memory
@@ -178,13 +203,20 @@ class Learning:
             return 0.0, 1.0
         moved = params - update.base
         if update.delta.layout != self._layout:
-            moved = moved.select(update.delta.layout.names)
+            held = isinstance(update.delta, Part)
+            names = update.delta.layout.names
+            moved = update.delta.of_same(moved) if held else moved.select(names)
         far, length = moved.norm(), update.delta.norm()
         if not far:
             return 0.0, 1.0
         if not length:
             return inf, 0.0
         return far / length, moved.dot(update.delta) / (far * length)
+
+    def _size(self, task: Task, n: int) -> None:
+        size_up(task, n, self._batch_size, self._flops)
+        trials = self._rule.trials(self.kept(task.device))
+        task.flops += trials * float(self._tried_flops[task.device])
 
     # Download.
 
@@ -247,7 +279,7 @@ class Learning:
         sent = self._up.recall(self._memory_of(task.device).up_sent, task.version)
         up = self._up.encode(delta, sent, rng)
         parcel.up_extras = encode_extras(extras, self._layout) if extras else b""
-        parcel.up_names = pack_names(delta.layout, self._layout)
+        parcel.up_names = pack_part(delta, self._layout, self._groups)
         nbytes = up.nbytes + len(parcel.up_extras) + len(parcel.up_names)
         if task.up_bytes not in (-1, nbytes):
             raise PluginError(

@@ -48,7 +48,7 @@ def accuracy_by_class(
 ) -> np.ndarray:
     """(classes,) accuracy on the examples of each class; nan where there are none."""
     _, right = score(model, params, x, y, batch)
-    return _means(right, y.numpy(), classes)
+    return means(right, y.numpy(), classes)
 
 
 def evaluate_devices(
@@ -58,10 +58,10 @@ def evaluate_devices(
     loss, right = score(model, params, x, y, batch)
     owners = np.repeat(np.arange(len(partition)), partition.sizes)
     pairs = {"loss": loss, "accuracy": right}
-    return {k: _means(v[partition.indices], owners, len(partition)) for k, v in pairs.items()}
+    return {k: means(v[partition.indices], owners, len(partition)) for k, v in pairs.items()}
 
 
-def _means(values: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
+def means(values: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
     """(count,) mean of the values in each group, nan for an empty one."""
     sizes = np.bincount(groups, minlength=count)
     sums = np.bincount(groups, weights=values, minlength=count)

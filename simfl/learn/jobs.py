@@ -82,10 +82,25 @@ class LocalData:
 
     dataset: Dataset
     partition: Partition
+    held: Partition | None = None  #: what devices hold back from training
 
     def of(self, device: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Copies of the device's inputs and labels."""
-        mine = torch.from_numpy(self.partition[device])
+        return self._part(self.partition[device])
+
+    def held_back(self, device: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Copies of what the device holds back from training; of all it has, if that is nothing."""
+        mine = self.partition[device] if self.held is None else self.held[device]
+        return self._part(mine) if len(mine) else self.of(device)
+
+    @property
+    def tried(self) -> np.ndarray:
+        """(devices,) int64, number of examples in `held_back`."""
+        sizes = self.partition.sizes
+        return sizes if self.held is None else np.where(self.held.sizes, self.held.sizes, sizes)
+
+    def _part(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        mine = torch.from_numpy(rows)
         return self.dataset.x[mine], self.dataset.y[mine]
 
     @property
@@ -127,4 +142,5 @@ def work_of(job: Job, n: int, mean_examples: float, options: TrainingOptions) ->
         steps=steps,
         batch_size=options.batch_size,
         lr=options.rate(job.version),
+        momentum=options.momentum,
     )

@@ -27,10 +27,15 @@ MODELS = Registry(
     {
         "char-lstm": "simfl.learn.models:CharLstm",
         "cnn": "simfl.learn.models:Cnn",
+        "convnet": "simfl.learn.convnets:ConvNet",
         "lenet": "simfl.learn.models:Lenet",
         "mlp": "simfl.learn.models:Mlp",
+        "resnet": "simfl.learn.resnet:Resnet",
         "resnet20": "simfl.learn.resnet:Resnet20",
+        "resnet32": "simfl.learn.resnet:Resnet32",
         "softmax": "simfl.learn.models:Softmax",
+        "twolayercnn": "simfl.learn.convnets:TwoLayerCnn",
+        "vgg11": "simfl.learn.convnets:Vgg11",
     },
 )
 

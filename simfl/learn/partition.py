@@ -50,6 +50,19 @@ class Partition:
         """(devices,) int64, examples of each device."""
         return np.diff(self.offsets)
 
+    def hold_back(self, share: float, rng: np.random.Generator) -> tuple[Partition, Partition]:
+        """The partition without a random share of each device's examples, rounded down; these."""
+        kept, held = [], []
+        for device in range(len(self)):
+            mine = rng.permutation(self[device])
+            n = int(share * len(mine))
+            held.append(np.sort(mine[:n]))
+            kept.append(np.sort(mine[n:]))
+        sizes = [np.array([len(rows) for rows in parts]) for parts in (kept, held)]
+        parts = zip((kept, held), sizes, strict=True)
+        first, second = (Partition.from_sizes(np.concatenate(p), n) for p, n in parts)
+        return first, second
+
     def __getitem__(self, device: int) -> np.ndarray:
         return self.indices[self.offsets[device] : self.offsets[device + 1]]
 

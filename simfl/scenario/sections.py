@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from annotated_types import Ge, Lt
 from pydantic import Discriminator, Field, Strict, StringConstraints, Tag
 
 from simfl.fleet.options import GroupOptions
@@ -45,12 +46,14 @@ class ServerOptions(Table):
 class LearningOptions(Table):
     """[learning]: what is learnt, who holds which examples, and local SGD.
 
-    data_dir: folder of data sets; a relative one starts at the scenario's own folder.
+    data_dir: folder of data sets; a relative one starts at the scenario's own folder. hold_back:
+    share of its examples that a device does not train on, for local rules that try models.
     """
 
     dataset: Annotated[Any, parts.DATASET]
     data_dir: str | None = None
     partition: Annotated[Any, parts.PARTITION] = Field(default="iid", validate_default=True)
+    hold_back: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
     model: Annotated[Any, parts.MODEL]
     batch_size: Count = 10
     lr: Positive = 0.05
@@ -91,11 +94,15 @@ class WireOptions(Table):
 
 
 class EvaluateOptions(Table):
-    """[evaluate]: every so many virtual seconds, every so many versions, or both."""
+    """[evaluate]: every so many virtual seconds, every so many versions, or both.
+
+    personal: adds accuracies as the devices meet them; see `simfl.learn.personal`.
+    """
 
     every_s: Duration | None = None
     every_versions: Count | None = None
     at_start: bool = True
+    personal: bool = False
 
 
 class TargetOptions(Table):

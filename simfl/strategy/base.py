@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from simfl.anatomy import Anatomy
+    from simfl.params import Groups
+
 Context = dict[str, "Tensor"]
 
 
@@ -55,6 +58,18 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Bench:
+    """What a rule that splits the model finds on its device."""
+
+    anatomy: Anatomy
+    initial: Tensor  #: (P,) the untrained model, private parts included
+    accuracy: Callable[[Tensor], float]  #: of a (P,) point on held-back data, or all if none is
+    seed: int  #: of whatever the rule draws for this task
+    extras: Mapping[str, Any]  #: came down beside the model
+    memory: Mapping[str, Any]  #: what the device kept
+
+
+@dataclass(frozen=True)
 class Work:
     """What a local rule may know of its task. lr: local learning rate."""
 
@@ -64,16 +79,25 @@ class Work:
     steps: int  #: mini-batch steps
     batch_size: int
     lr: float
+    momentum: float = 0.0
     #: gradient of the mean loss over all local data at a point: (P,) -> (T,)
     gradient: Callable[[Tensor], Tensor] | None = None
+    bench: Bench | None = None  #: for rules that `split`
+
+
+class Split(NamedTuple):
+    """The part of a model that travels. groups: how an upload may be thinned, if it may."""
+
+    names: tuple[str, ...]
+    groups: Groups | None = None
 
 
 @dataclass(frozen=True)
 class Report:
     """What a device sends back and what it keeps.
 
-    delta: (P,) tensor, or a `Params` with fewer names for a partial upload. extras travel beside
-    it and are charged. memory is kept by the device once the upload has been delivered.
+    delta: (P,) tensor, or for a partial upload a `Params` with fewer names, or a `Part`. extras
+    travel beside it and are charged. memory is kept by the device once the upload was delivered.
     """
 
     delta: Any
@@ -89,7 +113,27 @@ class LocalRule:
     dimension only. T counts the trainable elements, which lead the P elements of the model.
     Every tensor of the context has a last dimension of T or 1. `context["base"]` is always
     there: the trainable part of the model that the device received.
+
+    A rule that keeps a part of the model private says so in `split`: then "base" below has the
+    elements that travel, "end" and points have those of the whole model, and `context["base"]`
+    is where training starts.
     """
+
+    def split(self, anatomy: Anatomy) -> Split | None:
+        """What of the model travels; None if all of it does. Raises ScenarioError."""
+        return None
+
+    def whole(self, shared: Tensor, bench: Bench) -> Tensor:
+        """The (P,) model that a device uses: what travels, and what it keeps."""
+        return shared
+
+    def transfer(self) -> tuple[LocalRule, float] | None:
+        """How a device that never took part fits its private part: a rule, and epochs of it."""
+        return None
+
+    def trials(self, memory: Mapping[str, Any]) -> int:
+        """How often the task tries a model on the held-back data: charged as time."""
+        return 0
 
     def prepare(
         self, base: Tensor, extras: Mapping[str, Any], memory: Mapping[str, Any], work: Work
@@ -104,6 +148,10 @@ class LocalRule:
     def correct(self, grad: Tensor, y: Tensor, context: Context) -> Tensor:
         """The gradient that SGD follows: (..., T) -> (..., T)."""
         return grad
+
+    def drift(self, y: Tensor, context: Context) -> Tensor:
+        """Added to each step's direction, past the momentum: (..., T) -> (..., T)."""
+        return y.new_zeros(())
 
     def sends(self, params: Any) -> Mapping[str, Any] | None:
         """Extras as large as those that `report` will send beside a whole delta.

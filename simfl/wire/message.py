@@ -17,7 +17,7 @@ from simfl.errors import PluginError, WireError
 from simfl.wire.codec import as_params, undense
 
 if TYPE_CHECKING:
-    from simfl.params import Layout
+    from simfl.params import Groups, Layout, Params, Part
 
 _DTYPES = ("<f4", "<f8", "<i8", "<i4", "<i2", "|i1", "|u1", "|b1", "<f2")
 _NUMBERS = {b"b": "?", b"i": "q", b"f": "d"}
@@ -43,6 +43,42 @@ def unpack_names(names: bytes, whole: Layout) -> Layout:
         raise WireError(f"{n} names need {(n + 7) // 8} bytes, not {len(names)}")
     held = np.unpackbits(np.frombuffer(names, np.uint8), count=n, bitorder="little")
     return whole.select([name for name, bit in zip(whole.names, held, strict=True) if bit])
+
+
+def pack_part(params: Params, whole: Layout, groups: Groups | None) -> bytes:
+    """What a message holds of the model: one bit for each group, or for each name.
+
+    Where the model has groups, a message is a Part of them or all of the model.
+    """
+    if groups is None or params.layout == whole:
+        return pack_names(params.layout, whole)
+    chosen = getattr(params, "chosen", None)
+    if chosen is None or chosen.shape != (groups.count,):
+        raise PluginError(f"a partial message must be a Part of the model's {groups.count} groups")
+    return np.packbits(chosen.numpy(), bitorder="little").tobytes()
+
+
+def part_layout(bits: bytes, whole: Layout, groups: Groups | None) -> Layout:
+    """The layout of a message's tensors. Raises WireError on a wrong length."""
+    if groups is None or not bits:
+        return unpack_names(bits, whole)
+    return as_part(None, bits, groups).layout
+
+
+def as_part(params: Params | None, bits: bytes, groups: Groups) -> Part:
+    """Decoded values as the Part that `pack_part` was given; None: zeros in their places."""
+    import torch
+
+    from simfl.params import Part
+
+    if len(bits) != (groups.count + 7) // 8:
+        raise WireError(
+            f"{groups.count} groups need {(groups.count + 7) // 8} bytes, not {len(bits)}"
+        )
+    flags = np.unpackbits(np.frombuffer(bits, np.uint8), count=groups.count, bitorder="little")
+    chosen = torch.from_numpy(flags.astype(bool))
+    part = Part.of(torch.zeros(groups.layout.size), groups, chosen)
+    return part if params is None else part.like(params.flat)
 
 
 def extras_nbytes(extras: Mapping[str, Any], layout: Layout) -> int:

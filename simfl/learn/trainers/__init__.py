@@ -25,6 +25,7 @@ from simfl.learn.trainers.compiled import CompiledDense, cannot_compile
 from simfl.learn.trainers.dense import dense_widths
 from simfl.learn.trainers.inductor import InductorKernel, cannot_compile_steps, seats
 from simfl.learn.trainers.kernels import DenseKernel, FunctionalKernel, Kernel, disagreement
+from simfl.learn.trainers.workers import Workers
 from simfl.learn.training import OneByOne
 
 Kind = Literal["auto", "one-by-one", "batched", "compiled"]
@@ -45,6 +46,15 @@ class Choice:
     why: str
 
 
+def make(kind: Kind, local: Local, workers: int = 1) -> Choice:
+    """The trainer of a run, in this process or on so many others."""
+    choice = choose(kind, local)
+    if workers == 1:
+        return choice
+    trainer = Workers(local, choice.kind, workers, most_at_once(local))
+    return Choice(trainer, choice.kind, choice.why)
+
+
 def device_of(name: Device) -> str:
     """The device to compute on; "auto" takes a GPU where there is one. Raises ScenarioError."""
     found = torch.cuda.is_available()
@@ -58,6 +68,8 @@ def device_of(name: Device) -> str:
 
 def choose(kind: Kind, local: Local) -> Choice:
     """The trainer asked for; where it cannot work, the next simpler one, and the reason."""
+    if local.anatomy is not None or local.drifts:
+        return _one_by_one(local, "the local rule splits the model, or drifts")
     if kind == "auto":
         return _fastest(local)
     if kind == "compiled":
