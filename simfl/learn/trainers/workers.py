@@ -1,0 +1,224 @@
+"""Trainers in processes of their own, on the same data in shared memory.
+
+A worker that dies is replaced and what it was doing is given out again: results depend on their
+jobs alone, so nothing shows which worker trained what, or how often it was tried. Workers end
+with their run, when it is interrupted, and when their parent is gone.
+"""
+
+from __future__ import annotations
+
+import signal
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+from torch import multiprocessing, nn
+
+from simfl.errors import SimflError
+from simfl.learn.flat import params_of
+from simfl.learn.jobs import Job, LocalData, Trained, TrainingOptions
+from simfl.learn.local import Local
+from simfl.learn.trainers.mail import Mail
+from simfl.messages import local_steps
+from simfl.strategy.base import LocalRule
+from simfl.streams import Streams
+
+_TRIES = 3  # workers that may die of the same jobs
+_PIECES = 3  # pieces of a call for each worker: few, to batch well; several, to even out
+_ARENA_BYTES = 16 * 2**20  # of shared memory each way, at least
+_MODELS = 4  # that fit into an arena, at least
+
+_processes = multiprocessing.get_context("spawn")
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """What a worker makes its trainer from. kind: one that `choose` has settled on."""
+
+    kind: Any
+    model: nn.Module
+    data: LocalData
+    options: TrainingOptions
+    rule: LocalRule
+    seed: int
+    device: str
+
+    @classmethod
+    def of(cls, local: Local, kind: str) -> Recipe:
+        """For the same trainer elsewhere. Test data stays behind."""
+        whole = local.data.dataset
+        data = replace(local.data, dataset=replace(whole, x_test=whole.x[:1], y_test=whole.y[:1]))
+        rest = (local.options, local.rule, local.streams.seed, local.device)
+        return cls(kind, local.model, data, *rest)
+
+    def local(self) -> Local:
+        """What surrounds the jobs' steps, made anew."""
+        parts = (self.model, self.data, self.options, self.rule)
+        return Local(*parts, Streams(self.seed), self.device)
+
+
+@dataclass(eq=False)
+class _Piece:
+    """Some jobs of a call, by position."""
+
+    positions: Sequence[int]
+    deaths: int = 0
+
+
+class _Worker:
+    """A process and both ends of what is said to it. `piece`: what it is busy with."""
+
+    def __init__(self, recipe: Recipe, nbytes: int) -> None:
+        self.piece: _Piece | None = None
+        self.pipe, theirs = _processes.Pipe()
+        arenas = [_processes.RawArray("B", nbytes) for _ in range(2)]
+        self.inbox, self.outbox = (memoryview(arena).cast("B") for arena in arenas)
+        self.process = _processes.Process(
+            target=_serve, args=(theirs, *arenas, recipe), daemon=True, name="simfl-worker"
+        )
+        self.process.start()
+        theirs.close()  # so that the end of the process is the end of the pipe
+
+
+@dataclass(eq=False)
+class _Staff:
+    """The processes of one trainer, which outlive neither it nor the interpreter."""
+
+    workers: list[_Worker] = field(default_factory=list)
+
+    def dismiss(self) -> None:
+        """Ends all processes, whatever they are doing."""
+        for worker in self.workers:
+            worker.process.terminate()
+        for worker in self.workers:
+            worker.process.join()
+            worker.pipe.close()
+        self.workers.clear()
+
+
+class Workers:
+    """Hands jobs to `count` processes. They end with `close`, or with this object.
+
+    width: jobs it likes to be given at once.
+    """
+
+    def __init__(self, local: Local, kind: str, count: int, width: int) -> None:
+        self.width = width
+        self._count = count
+        self._local = local
+        self._recipe = Recipe.of(local, kind)
+        layout = params_of(local.model).layout
+        self._mail = Mail(layout)
+        self._arena_bytes = max(_ARENA_BYTES, _MODELS * 4 * layout.size)
+        self._staff = _Staff()
+        weakref.finalize(self, self._staff.dismiss)
+        self._hire()
+
+    def train(self, jobs: Sequence[Job]) -> list[Trained]:
+        """The results in the order of the jobs. Raises SimflError if workers keep dying."""
+        try:
+            self._hire()
+            return self._share_out(jobs)
+        except BaseException:  # an interrupt as well: nobody goes on computing for nobody
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the processes. `train` would start others."""
+        self._staff.dismiss()
+
+    def _hire(self) -> None:
+        workers = self._staff.workers
+        while len(workers) < self._count:
+            workers.append(_Worker(self._recipe, self._arena_bytes))
+
+    def _share_out(self, jobs: Sequence[Job]) -> list[Trained]:
+        left = deque(_Piece(positions) for positions in self._pieces(jobs))
+        results: dict[int, Trained] = {}
+        while len(results) < len(jobs):
+            for worker in self._staff.workers:
+                if worker.piece is None and left:
+                    self._send(worker, left.popleft(), jobs)
+            busy = {one.pipe: one for one in self._staff.workers if one.piece is not None}
+            for pipe in wait(list(busy)):
+                self._receive(busy[pipe], results, left)  # type: ignore[index]
+        return [results[at] for at in range(len(jobs))]
+
+    def _pieces(self, jobs: Sequence[Job]) -> list[Sequence[int]]:
+        """Positions in pieces of like cost: each has as many long jobs as any other."""
+        sizes, batch = self._local.data.partition.sizes, self._local.options.batch_size
+
+        def steps(at: int) -> int:
+            job = jobs[at]
+            return local_steps(int(sizes[job.device]), batch, job.epochs, job.steps)
+
+        order = sorted(range(len(jobs)), key=lambda at: (-steps(at), at))
+        pieces = min(len(jobs), _PIECES * self._count)
+        return [order[first::pieces] for first in range(pieces)]
+
+    def _send(self, worker: _Worker, piece: _Piece, jobs: Sequence[Job]) -> None:
+        worker.piece = piece
+        packed = self._mail.pack([jobs[at] for at in piece.positions], worker.inbox)
+        with suppress(OSError):  # it has died: what comes back, or does not, will tell
+            worker.pipe.send_bytes(packed)
+
+    def _receive(self, worker: _Worker, results: dict[int, Trained], left: deque[_Piece]) -> None:
+        piece, worker.piece = worker.piece, None
+        assert piece is not None
+        try:
+            answer = self._mail.unpack(worker.pipe.recv_bytes(), worker.outbox, copy=True)
+        except (EOFError, OSError):
+            self._replace(worker, piece)
+            left.appendleft(piece)
+            return
+        if isinstance(answer, Exception):
+            raise answer
+        results.update(zip(piece.positions, answer, strict=True))
+
+    def _replace(self, worker: _Worker, piece: _Piece) -> None:
+        """Somebody else in the place of a worker that has died."""
+        worker.process.join()
+        worker.pipe.close()
+        piece.deaths += 1
+        if piece.deaths >= _TRIES:
+            raise SimflError(
+                f"{_TRIES} worker processes died one after another while training the same "
+                f"{len(piece.positions)} task(s), the last with exit code "
+                f"{worker.process.exitcode}: not enough memory, or a script that starts runs "
+                'outside of `if __name__ == "__main__":`'
+            )
+        workers = self._staff.workers
+        workers[workers.index(worker)] = _Worker(self._recipe, self._arena_bytes)
+
+
+def _serve(pipe: Connection, inbox: Any, outbox: Any, recipe: Recipe) -> None:
+    """What a worker does until nobody is there to ask it."""
+    from simfl.learn.trainers import choose  # it knows this module
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends its workers
+    torch.set_num_threads(1)
+    trainer = choose(recipe.kind, recipe.local()).trainer
+    mail = Mail(params_of(recipe.model).layout)
+    arenas = [memoryview(arena).cast("B") for arena in (inbox, outbox)]
+    while True:
+        try:
+            packed = pipe.recv_bytes()
+        except (EOFError, OSError):
+            return
+        jobs = mail.unpack(packed, arenas[0], copy=False)
+        answer: list[Trained] | Exception
+        try:
+            answer = trainer.train(jobs)
+        except Exception as error:
+            answer = error if isinstance(error, SimflError) else _told(error)
+        pipe.send_bytes(mail.pack(answer, arenas[1]))
+
+
+def _told(error: Exception) -> SimflError:
+    """An error of any type as one that can be sent."""
+    return SimflError(f"training failed in a worker ({type(error).__name__}: {error})")
