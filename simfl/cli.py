@@ -20,6 +20,8 @@ import typer
 from simfl.errors import InputError, SimflError, did_you_mean
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from simfl.scenario import Scenario
 
 app = typer.Typer(
@@ -223,27 +225,38 @@ def compare(
 @app.command()
 def plot(
     words: Annotated[
-        list[str], typer.Argument(metavar="RUN_DIR... KIND", help="Run folders, then what to plot.")
+        list[str],
+        typer.Argument(
+            metavar="DIR... KIND", help="Run folders, or one study folder; then what to plot."
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Picture; by default RUN_DIR/KIND.png.")
     ] = None,
 ) -> None:
-    """Plot one run, or several in one picture where the kind allows it."""
+    """Plot one run, several in one picture where the kind allows it, or a study."""
     from simfl.results import open_run
-    from simfl.results.plots import PLOTS
+    from simfl.results.plots import PLOTS, STUDY_PLOTS
+    from simfl.results.study import Study
 
     *folders, kind = words
-    if kind not in PLOTS:
-        raise InputError(f"{kind!r} is not a kind of plot {did_you_mean(kind, PLOTS)}")
+    if kind not in PLOTS and kind not in STUDY_PLOTS:
+        hint = did_you_mean(kind, [*PLOTS, *STUDY_PLOTS])
+        raise InputError(f"{kind!r} is not a kind of plot {hint}")
     if not folders:
         raise InputError(f"plot {kind}: give at least one run folder before the kind")
+    if kind in STUDY_PLOTS:
+        _save(STUDY_PLOTS[kind](Study(folders[0])), output or Path(folders[0]) / f"{kind}.png")
+        return
     runs = [open_run(folder) for folder in folders]
     if len(runs) > 1 and "runs" not in signature(PLOTS[kind]).parameters:
         raise InputError(f"plot {kind} shows one run at a time, not {len(runs)}")
     axes = PLOTS[kind](runs if len(runs) > 1 else runs[0])
-    path = output or Path(folders[0]) / f"{kind}.png"
-    axes.figure.savefig(path)  # type: ignore[union-attr]
+    _save(axes, output or Path(folders[0]) / f"{kind}.png")
+
+
+def _save(axes: Axes, path: Path) -> None:
+    axes.figure.savefig(path, bbox_inches="tight")  # type: ignore[union-attr]
     print(path)
 
 

@@ -12,7 +12,7 @@ median; speed-ups are ratios within a seed, since runs of one seed share their r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +129,32 @@ def _middles(values: np.ndarray) -> np.ndarray:
     ordered = np.sort(values, axis=1)
     half, odd = divmod(values.shape[1], 2)
     return ordered[:, half] if odd else (ordered[:, half - 1] + ordered[:, half]) / 2
+
+
+def quantiles(
+    curves: Sequence[tuple[pd.Series, pd.Series]], shares: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(m,) positions and (shares, m) quantiles of step curves over each other.
+
+    curves: pairs of ascending positions and values, each value holding until the next, the last
+    for ever. The quantiles begin where every curve has.
+    """
+    start = max(x.iloc[0] for x, _ in curves)
+    grid = np.unique(np.concatenate([x.to_numpy(np.float64) for x, _ in curves]))
+    grid = grid[grid >= start]
+    held = [
+        y.to_numpy()[np.searchsorted(x.to_numpy(np.float64), grid, side="right") - 1]
+        for x, y in curves
+    ]
+    return grid, np.quantile(np.stack(held), shares, axis=0)
+
+
+def pareto_front(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Indices of the points that no other point beats: lower in one and not higher in the other."""
+    beaten = [
+        bool(((x <= a) & (y <= b) & ((x < a) | (y < b))).any()) for a, b in zip(x, y, strict=True)
+    ]
+    return np.flatnonzero(~np.array(beaten, bool))
 
 
 def in_words(estimate: Estimate, quantity: str = "number") -> str:

@@ -13,7 +13,9 @@ from matplotlib.colors import to_hex
 
 from simfl.errors import InputError
 from simfl.results import plots
-from simfl.results.plots import PLOTS, style
+from simfl.results.plots import PLOTS, STUDY_PLOTS, style
+
+ALL = PLOTS | STUDY_PLOTS
 
 EVALUATIONS = [
     {"time_s": 600.0 * i, "version": 2 * i, "accuracy": 0.2 * i, "down_bytes": 100 * i,
@@ -41,9 +43,9 @@ def tasks(frame):
 
 @pytest.fixture
 def run(run_folder):
-    return run_folder(
-        "night", tasks=[{"staleness": 1, "staleness_s": 6.0}], evaluations=EVALUATIONS
-    )
+    tasks = [{"staleness": 1, "staleness_s": 6.0}]
+    versions = [{"time_s": 6.0}]
+    return run_folder("night", tasks=tasks, evaluations=EVALUATIONS, versions=versions)
 
 
 def labels(axis) -> list[str]:
@@ -63,15 +65,14 @@ def test_every_plot_draws_a_result_into_the_axes_given(run, kind) -> None:
     assert mpl.rcParams == before
 
 
-@pytest.mark.parametrize("kind", PLOTS)
-def test_every_plot_survives_a_run_in_which_nothing_happened(frame, kind) -> None:
-    table = "evaluations" if kind == "accuracy" else "tasks"
-    PLOTS[kind](frame(table)).figure.canvas.draw()
+@pytest.mark.parametrize("kind", sorted(set(PLOTS) - {"slowest-version"}))
+def test_every_plot_survives_a_run_in_which_nothing_happened(run_folder, kind) -> None:
+    PLOTS[kind](run_folder("empty")).figure.canvas.draw()
 
 
 def test_the_names_of_plots_are_those_of_the_functions() -> None:
-    assert {kind: f.__name__ for kind, f in PLOTS.items()} == {
-        kind: kind.replace("-", "_") for kind in PLOTS
+    assert {kind: f.__name__ for kind, f in ALL.items()} == {
+        kind: kind.replace("-", "_") for kind in ALL
     }
 
 

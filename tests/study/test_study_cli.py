@@ -76,3 +76,12 @@ def test_seeds_that_are_none_are_refused(cli: Cli, seeds: str) -> None:
     code, _, err = cli("study", "tiny.toml", "--seeds", seeds)
     assert code == 2
     assert "expected seeds, as in 0..4 or 1,5,9" in err
+
+
+def test_a_study_is_plotted_by_its_folder(cli: Cli) -> None:
+    cli("study", "tiny.toml", "--seeds", "1", "--quiet")
+    code, out, _ = cli("plot", "runs/tiny", "time-to-target")
+    assert (code, Path(out.strip())) == (0, Path("runs/tiny/time-to-target.png"))
+    code, _, err = cli("plot", "runs/tiny", "time-to-targt")
+    assert code == 2
+    assert "did you mean 'time-to-target'" in err

@@ -1,7 +1,8 @@
 """Plots: functions of a Result or a frame that return Axes; `simfl.plot` is this package.
 
 Every function takes `ax=None` and then makes a figure of its own; none shows or saves one, sets
-a style, or chooses a backend. PLOTS has them by the names that the command line uses.
+a style, or chooses a backend. PLOTS and STUDY_PLOTS have them by the names that the command line
+uses.
 """
 
 from __future__ import annotations
@@ -15,19 +16,29 @@ from simfl.results.plots.ages import (
     staleness_by_class,
     staleness_ecdf,
     staleness_heatmap,
+    staleness_ridges,
 )
+from simfl.results.plots.critical import critical_path, slowest_version
 from simfl.results.plots.effort import participation, waste
 from simfl.results.plots.gantt import timeline
 from simfl.results.plots.progress import accuracy, traffic
+from simfl.results.plots.seeds import bands, pareto, time_to_target
 
 __all__ = [
     "PLOTS",
+    "STUDY_PLOTS",
     "accuracy",
+    "bands",
+    "critical_path",
+    "pareto",
     "participation",
+    "slowest_version",
     "staleness",
     "staleness_by_class",
     "staleness_ecdf",
     "staleness_heatmap",
+    "staleness_ridges",
+    "time_to_target",
     "timeline",
     "traffic",
     "waste",
@@ -35,12 +46,22 @@ __all__ = [
 
 PLOTS: dict[str, Callable[..., Axes]] = {
     "accuracy": accuracy,
+    "critical-path": critical_path,
     "participation": participation,
+    "slowest-version": slowest_version,
     "staleness": staleness,
     "staleness-by-class": staleness_by_class,
     "staleness-ecdf": staleness_ecdf,
     "staleness-heatmap": staleness_heatmap,
+    "staleness-ridges": staleness_ridges,
     "timeline": timeline,
     "traffic": traffic,
     "waste": waste,
+}
+
+#: Plots of a whole study.
+STUDY_PLOTS: dict[str, Callable[..., Axes]] = {
+    "bands": bands,
+    "pareto": pareto,
+    "time-to-target": time_to_target,
 }

@@ -62,8 +62,18 @@ def staleness_by_class(run: Result | pd.DataFrame, *, ax: Axes | None = None) ->
     Each ridge is a histogram scaled to its own peak; under it the 5th to 95th percentile, and a
     dot at the median.
     """
-    tasks = style.frame_of(run, "tasks")
-    groups = _by_class(tasks)
+    return _ridges(_by_class(style.frame_of(run, "tasks")), ax)
+
+
+def staleness_ridges(runs: Runs, *, ax: Axes | None = None) -> Axes:
+    """Distribution of staleness for each run, the first on top; drawn as `staleness_by_class`."""
+    frames = style.frames_of(runs, "tasks")
+    groups = {name: staleness_of(tasks) for name, tasks in frames.items()}
+    return _ridges({name: values for name, values in groups.items() if len(values)}, ax)
+
+
+def _ridges(groups: dict[str, pd.Series], ax: Axes | None) -> Axes:
+    """Histograms one below the other, each named with its count."""
     ax = style.dressed(ax, height=1.0 + 0.62 * max(len(groups), 1))
     edges = _edges(max((values.max() for values in groups.values()), default=0))
     for row, values in enumerate(reversed(groups.values())):
@@ -71,7 +81,7 @@ def staleness_by_class(run: Result | pd.DataFrame, *, ax: Axes | None = None) ->
     names = [f"{name}\n{len(values):,} updates" for name, values in reversed(groups.items())]
     ax.set_yticks(np.arange(len(groups)) + 0.3, names)
     ax.grid(visible=False, axis="y")
-    ax.set_ylim(-0.3, len(groups) - 0.02)
+    ax.set_ylim(-0.3, max(len(groups), 1) - 0.02)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     style.whole(ax.xaxis, LABELS["staleness"])

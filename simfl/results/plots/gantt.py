@@ -44,14 +44,14 @@ def timeline(
     tasks = tasks[(tasks["ended_s"] >= start_s) & (tasks["dispatched_s"] <= stop_s)]
     names = _rows(tasks)
     ax = style.dressed(ax, width=6.8, height=1.0 + 0.17 * max(len(names), 1))
-    _draw(ax, tasks, tasks["device"].map({device: row for row, device in enumerate(names)}))
+    draw_tasks(ax, tasks, tasks["device"].map({device: row for row, device in enumerate(names)}))
     ax.set_yticks(range(len(names)), list(names.values()), fontsize=7)
     ax.tick_params(axis="y", length=0)
     ax.set(xlim=(start_s, stop_s), ylim=(len(names) - 0.4, -0.6))
     ax.grid(visible=False, axis="y")
     ax.spines["left"].set_visible(False)
     style.in_time(ax.xaxis, stop_s - start_s, LABELS["time"])
-    _explain(ax, tasks)
+    explain(ax, tasks)
     return ax
 
 
@@ -68,7 +68,7 @@ def _rows(tasks: pd.DataFrame) -> dict[int, str]:
     return {device: f"{device_class}  #{device}" for device_class, device in pairs}
 
 
-def _draw(ax: Axes, tasks: pd.DataFrame, row: pd.Series) -> None:
+def draw_tasks(ax: Axes, tasks: pd.DataFrame, row: pd.Series) -> None:
     """Bars of the phases, over a thin line from dispatch to end, under a mark at the end."""
     ax.hlines(row, tasks["dispatched_s"], tasks["ended_s"], color=style.QUIET, linewidth=0.8)
     trained_s = tasks["dispatched_s"] + tasks["download_s"]
@@ -99,7 +99,7 @@ def _bars(ax: Axes, phase: str, start_s: pd.Series, length_s: pd.Series, row: pd
     ax.add_collection(bars)
 
 
-def _explain(ax: Axes, tasks: pd.DataFrame) -> None:
+def explain(ax: Axes, tasks: pd.DataFrame) -> None:
     """A legend above the bars, of the outcomes that occur."""
     handles: list[Artist] = [Patch(color=PHASE_COLOURS[p], label=p) for p in PHASES]
     for outcome, (marker, colour) in _ENDS.items():

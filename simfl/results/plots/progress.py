@@ -42,11 +42,11 @@ def accuracy(
         _line(ax, i, name, evaluations, against, metric)
         met = None if target is None else reached(evaluations, **{metric: target})
         if met is not None:
-            where = _position(met.to_frame().T.astype("float64"), against)
+            where = position(met.to_frame().T.astype("float64"), against)
             ax.plot(where, [met[metric]], "o", ms=10, mfc="none", mec=style.colour(i), mew=1.6)
     if target is not None:
         ax.axhline(target, color=style.QUIET, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    _label_position(ax, against, frames)
+    label_position(ax, against, frames)
     ax.set_ylabel(LABELS.get(metric, metric))
     if len(frames) > 1:
         style.legend(ax)
@@ -83,7 +83,7 @@ def _line(
 ) -> None:
     every = max(1, len(evaluations) // 10)
     ax.plot(
-        _position(evaluations, against),
+        position(evaluations, against),
         evaluations[metric],
         color=style.colour(i),
         marker=style.MARKERS[i % len(style.MARKERS)],
@@ -96,13 +96,15 @@ def _line(
     )
 
 
-def _position(evaluations: pd.DataFrame, against: str) -> pd.Series:
+def position(evaluations: pd.DataFrame, against: str) -> pd.Series:
+    """Where on the axis evaluations lie: seconds, versions or bytes both ways."""
     if against == "bytes":
         return evaluations["down_bytes"] + evaluations["up_bytes"]
     return evaluations["time_s" if against == "time" else "version"]
 
 
-def _label_position(ax: Axes, against: str, frames: dict[str, pd.DataFrame]) -> None:
+def label_position(ax: Axes, against: str, frames: dict[str, pd.DataFrame]) -> None:
+    """Labels the axis on which `position` lies."""
     if against == "time":
         span_s = max((float(f["time_s"].max()) for f in frames.values() if len(f)), default=0.0)
         style.in_time(ax.xaxis, span_s, LABELS["time"])

@@ -34,6 +34,7 @@ PHASE_COLOURS = {"download": SKY, "train": ORANGE, "upload": BLUE}
 LABELS = {
     "time": "virtual time",
     "version": "server version",
+    "version_s": "time since the version before",
     "bytes": "bytes moved, both ways",
     "accuracy": "test accuracy",
     "loss": "test loss",
