@@ -5,14 +5,15 @@ federated optimization", NeurIPS 2020, arXiv 2007.07481:
 
     w ← w + server_lr · τ_eff Σ pᵢ dᵢ/||aᵢ||₁,   pᵢ = nᵢ/Σnⱼ,   τ_eff = Σ pᵢ||aᵢ||₁
 
-with ||aᵢ||₁ the length of device i's path in units of the local rate:
+with ||aᵢ||₁ the length of device i's path in units of the local rate, if every gradient were one:
 
     plain SGD      Kᵢ
     momentum ρ     (K - ρ(1 - ρᴷ)/(1 - ρ)) / (1 - ρ)
     proximal μ     (1 - (1 - ημ)ᴷ) / (ημ), and then τ_eff = Σ pᵢKᵢ
 
 Plain SGD needs no help from the devices: the server knows Kᵢ. Otherwise they send ||aᵢ||₁ beside
-the update (`local = { kind = "normalised", ... }`). Devices send dᵢ as it is; the server divides.
+the update (`local = { kind = "normalised", ... }`), found by walking that path, so that momentum
+and a proximal term together are no special case. They send dᵢ as it is; the server divides.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from simfl.errors import ScenarioError
 from simfl.messages import Update
 from simfl.strategy.base import Change, Context, Report, Server, Work
 from simfl.strategy.fold import weighted
@@ -34,35 +34,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def path_length(steps: int, lr: float, momentum: float = 0.0, mu: float = 0.0) -> float:
+    """||a||₁: how far, in units of lr, so many steps go if every gradient of the loss is one."""
+    gone = velocity = 0.0
+    for _ in range(steps):
+        velocity = momentum * velocity + 1.0 - lr * mu * gone
+        gone += velocity
+    return gone
+
+
 @dataclass(frozen=True)
 class Normalised(Proximal):
-    """Send the length of the local path beside the update (FedNova).
-
-    mu: proximal term. momentum: must be `learning.momentum`. Not both.
-    """
+    """Send the length of the local path beside the update (FedNova). mu: proximal term."""
 
     mu: NonNegative = 0.0
-    momentum: NonNegative = 0.0
-
-    def __post_init__(self) -> None:
-        if self.momentum >= 1.0 or (self.mu and self.momentum):
-            raise ScenarioError(
-                f"mu = {self.mu} with momentum = {self.momentum}: FedNova knows the length of a "
-                "path with a proximal term or with a momentum below 1, not with both"
-            )
-
-    def length(self, steps: int, lr: float) -> float:
-        """||a||₁ of so many local steps."""
-        rho, eta_mu = self.momentum, lr * self.mu
-        if eta_mu:
-            return (1.0 - (1.0 - eta_mu) ** steps) / eta_mu
-        return (steps - rho * (1.0 - rho**steps) / (1.0 - rho)) / (1.0 - rho)
 
     def sends(self, params: Any) -> Mapping[str, Any]:
         return {"length": 0.0, "proximal": False}
 
     def report(self, end: Tensor, base: Tensor, context: Context, work: Work) -> Report:
-        length = self.length(work.steps, work.lr)
+        length = path_length(work.steps, work.lr, work.momentum, self.mu)
         return Report(end - base, {"length": length, "proximal": self.mu > 0})
 
 

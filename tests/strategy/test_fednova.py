@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lab import LR, Lab, params, update
 
-from simfl.errors import ScenarioError
-from simfl.strategy.fednova import FedNova, Normalised
+from simfl.strategy.fednova import FedNova, Normalised, path_length
 from simfl.strategy.rounds import FedAvg
 
 CENTRES = [[float(i), 1.0 - i] for i in range(4)]
@@ -37,28 +36,18 @@ def test_the_effective_length_is_in_steps_with_a_proximal_term():
 
 
 @given(st.integers(1, 30), st.floats(0.0, 0.95))
-def test_the_length_with_momentum_is_the_sum_of_velocities(steps, rho):
-    velocity = length = 0.0
-    for _ in range(steps):
-        velocity = rho * velocity + 1.0
-        length += velocity
-    assert Normalised(momentum=rho).length(steps, LR) == pytest.approx(length, rel=1e-6)
+def test_the_length_of_a_path_with_momentum(k, rho):
+    expected = (k - rho * (1 - rho**k) / (1 - rho)) / (1 - rho)
+    assert path_length(k, LR, momentum=rho) == pytest.approx(expected, rel=1e-6)
 
 
 @given(st.integers(1, 30), st.floats(0.01, 2.0))
-def test_the_length_with_a_proximal_term_is_the_path_under_unit_gradients(steps, mu):
-    y = 0.0
-    for _ in range(steps):
-        y += LR * (1.0 - mu * y)
-    assert Normalised(mu=mu).length(steps, LR) == pytest.approx(y / LR, rel=1e-5)
+def test_the_length_of_a_path_with_a_proximal_term(k, mu):
+    expected = (1 - (1 - LR * mu) ** k) / (LR * mu)
+    assert path_length(k, LR, mu=mu) == pytest.approx(expected, rel=1e-5)
 
 
 def test_devices_send_the_length_of_their_path():
     lab = Lab(CENTRES).play(FedNova(cohort=2, local=Normalised(mu=1.0)), versions=1)
-    expected = Normalised(mu=1.0).length(5, LR)
+    expected = path_length(5, LR, mu=1.0)
     assert [u.extras for u, _, _ in lab.applied] == [{"length": expected, "proximal": True}] * 2
-
-
-def test_momentum_and_a_proximal_term_together_are_refused():
-    with pytest.raises(ScenarioError, match="not with both"):
-        Normalised(mu=0.1, momentum=0.9)
