@@ -87,8 +87,10 @@ class Kernel:
         self.server = Server(
             self.clock, fleet, workload, streams, self.ledger, plan.server_flops, plan.limits
         )
-        carrier = self._carrier(fleet) if plan.shared_links else None
-        self.server.journeys = Journeys(self.clock, fleet, workload, streams, self._ended, carrier)
+        carrier = self._carrier(fleet) if plan.shared_links or fleet.link.varying else None
+        self.server.journeys = Journeys(
+            self.clock, fleet, workload, streams, self._ended, carrier, self.server.batteries
+        )
         self.state: Any = None
         self.reason = ""  #: why the run ended; empty while it lives
         self.accuracy = float("nan")
@@ -241,7 +243,7 @@ class Kernel:
     def _never_hang(self) -> None:
         """After a step that left nothing in flight the next one waits for a device."""
         server, now_s = self.server, self.clock.now
-        back_s = _next_presence(server.fleet, now_s)
+        back_s = _next_presence(server.presence, server.devices, now_s)
         if back_s <= now_s:
             raise Stalled(
                 f"{type(self.strategy).__name__} sent nothing at t = {now_s:g} s, with nothing in "
@@ -280,7 +282,7 @@ class Kernel:
 
     def _evaluate(self, _: object = None) -> None:
         params, version = self.server.published
-        metrics = self.workload.evaluate(params)
+        metrics = self._metrics(params)
         self._evaluated_version = version
         if not metrics:
             return
@@ -291,6 +293,14 @@ class Kernel:
             if reached:
                 self._stop("target")
         self._glance()
+
+    def _metrics(self, params: Any) -> dict[str, float]:
+        """Of the server's model, unless the strategy has other models to show."""
+        own = getattr(self.strategy, "metrics", None)
+        if own is None:
+            return self.workload.evaluate(params)
+        shown: dict[str, float] = own(self.state, self.server, self.workload.evaluate)
+        return shown
 
     def _glance(self) -> None:
         if time.monotonic() > self._wall_end:
@@ -321,9 +331,11 @@ class Kernel:
         )
 
     def _carrier(self, fleet: Any) -> Carrier:
-        down = SharedLink(self.clock, self.plan.down_rate)
-        up = SharedLink(self.clock, self.plan.up_rate)
-        return Carrier(self.clock, fleet.presence, down, up)
+        shared = self.plan.shared_links
+        rates = [self.plan.down_rate, self.plan.up_rate] if shared else [inf, inf]
+        cells = fleet.cells.rates.T.tolist() if shared else [[], []]
+        down, up = (SharedLink(self.clock, *one) for one in zip(rates, cells, strict=True))
+        return Carrier(self.clock, fleet, down, up, cells=shared)
 
 
 @contextmanager
@@ -337,8 +349,8 @@ def _calm_collector() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _next_presence(fleet: Any, now_s: float) -> float:
-    """When the first device of the fleet is there: now, later, or never (inf). A rare scan."""
-    if fleet.presence.always or fleet.presence.mask(now_s).any():
+def _next_presence(presence: Any, devices: int, now_s: float) -> float:
+    """When the first device can be given a task: now, later, or never (inf). A rare scan."""
+    if presence.always or presence.mask(now_s).any():
         return now_s
-    return min(fleet.presence.on_after(device, now_s) for device in range(len(fleet)))
+    return min(presence.on_after(device, now_s) for device in range(devices))

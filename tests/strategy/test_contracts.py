@@ -26,6 +26,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "overselect": _ROUNDS,
     "fedprox": {**_ROUNDS, "stragglers": 0.5, "epochs": 2.0},
     "fednova": _ROUNDS,
+    "feddyn": _ROUNDS,
+    "asyncfeddyn": _BUFFER,
     "scaffold": _ROUNDS,
     "asyncscaffold": _BUFFER,
     "fedbuff": _BUFFER,

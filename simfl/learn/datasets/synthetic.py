@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from simfl.errors import DataError
 from simfl.learn.data import DataDir, Dataset
 from simfl.units import Count, NonNegative
 
@@ -22,8 +23,9 @@ from simfl.units import Count, NonNegative
 class Synthetic:
     """One linear classifier per user. beta sets how far apart the users' inputs lie.
 
-    A user has 50 + LogNormal(4, 2) examples, or `examples` of them if that is given. iid: one
-    classifier and one input law for all. A tenth of each user's examples are test examples.
+    A user has 50 + LogNormal(4, 2) examples, or `examples` of them if that is given: one number, or
+    one for each user. iid: one classifier and one input law for all. A tenth of each user's
+    examples are test examples.
     """
 
     alpha: NonNegative = 1.0
@@ -31,7 +33,7 @@ class Synthetic:
     users: Count = 30
     features: Count = 60
     classes: Count = 10
-    examples: Count | None = None
+    examples: Count | tuple[Count, ...] | None = None
     iid: bool = False
 
     def __call__(self, source: DataDir, rng: np.random.Generator) -> Dataset:
@@ -49,7 +51,13 @@ class Synthetic:
     def _sizes(self, rng: np.random.Generator) -> np.ndarray:
         """(users,) examples of each user, at least two: one to train on and one to test."""
         if self.examples is not None:
-            return np.full(self.users, max(2, self.examples))
+            given = np.atleast_1d(np.array(self.examples, np.int64))
+            if len(given) not in (1, self.users):
+                raise DataError(
+                    f"synthetic: examples has {len(given)} entries, expected one number, or one "
+                    f"for each of {self.users} users"
+                )
+            return np.maximum(2, np.broadcast_to(given, self.users))
         return 50 + rng.lognormal(4.0, 2.0, self.users).astype(np.int64)
 
     def _draw(
