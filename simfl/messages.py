@@ -103,6 +103,8 @@ class Update:
 class Nothing:
     """The parameters of a run without learning: every operation gives itself back."""
 
+    layout = None  #: nothing has no parts
+
     def __add__(self, other: Any) -> Nothing:
         return self
 

@@ -71,8 +71,9 @@ class Ledger:
         down, up = task.moved_bytes
         self._tasks.append((
             task.serial, task.device, task.version, applied_version, task.dispatched_s, d, t, u,
-            task.ended_s, outcome, cause or task.cause, _ENDED_IN[task.phase], down, up, task.examples, task.epochs,
-            staleness, used_s - task.dispatched_s, drift, cosine, weight, loss,
+            task.ended_s, outcome, cause or task.cause, _ENDED_IN[task.phase], down, up,
+            task.examples, task.epochs, staleness, used_s - task.dispatched_s, drift, cosine,
+            weight, loss,
         ))  # fmt: skip
         if len(self._tasks) >= CHUNK_ROWS:
             self._flush_tasks()

@@ -121,27 +121,27 @@ class Server:
             )
         if self.over:
             return  # after the last version nothing enters the model any more
-        used_s = self._clock.now + self._charged_s
-        staleness = []
+        version, params, ledger = self.version, self.params, self._ledger
+        used_s, ages = self._clock.now + self._charged_s, []
         for serial, weight in change.weights.items():
             task, update = self._close(serial, "applied")
-            drift, cosine = self._workload.measure(update, self.params)
-            staleness.append(self.version - task.version)
-            self._ledger.close(
-                task, "applied", self.version + 1, staleness[-1],
-                used_s, drift, cosine, weight, update.loss,
-            )  # fmt: skip
-        self.params = self.params + change.delta
-        self.version += 1
+            drift, cosine = self._workload.measure(update, params)
+            age = version - task.version
+            ages.append(age)
+            ledger.close(
+                task, "applied", version + 1, age, used_s, drift, cosine, weight, update.loss
+            )
+        self.params = params = params + change.delta
+        self.version = version = version + 1
         total = float(sum(change.weights.values()))
-        self._ledger.version(self.version, used_s, staleness, total, self._charged_s)
+        ledger.version(version, used_s, ages, total, self._charged_s)
         if self._charged_s:
             self._publish(used_s)
         else:
-            self.published = (self.params, self.version)
-        if self.version >= self._last_version:
+            self.published = (params, version)
+        if version >= self._last_version:
             self.over = "versions"
-        elif self._ledger.applied >= self._last_update:
+        elif ledger.applied >= self._last_update:
             self.over = "updates"
 
     def discard(self, updates: Iterable[Update], cause: str) -> None:

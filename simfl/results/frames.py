@@ -128,6 +128,11 @@ def free_table(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
     return pa.table({**arrays, **words})
 
 
+def words(table: pa.Table) -> list[str]:
+    """Names of the columns that are dictionaries."""
+    return [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+
+
 def paths_of(folder: Path, table: str) -> list[Path]:
     """Files that hold a table, in row order: the finished one, or its parts so far."""
     whole = folder / f"{table}.parquet"

@@ -63,11 +63,13 @@ def mixed(update: Update, server: Server, alpha: float) -> Change:
 
     In delta form: α(d + (w_base - w)); a fresh update gives αd exactly.
     """
-    delta = update.delta
+    delta, partial = update.delta, _is_partial(update)
     if update.version != server.version:
         moved = update.base - server.params
-        delta = delta + (moved.select(delta.layout.names) if _is_partial(update) else moved)
-    return Change(whole(delta, update.base) * alpha, {update.task: alpha})
+        delta = delta + (moved.select(delta.layout.names) if partial else moved)
+    if partial:
+        delta = whole(delta, update.base)
+    return Change(delta * alpha, {update.task: alpha})
 
 
 def whole(delta: Any, base: Any) -> Any:
@@ -107,7 +109,7 @@ _OF: dict[str, Callable[[Update], float]] = {
 def _layout(delta: Any) -> Any:
     """The layout of Params; None for the rest (a bare tensor's `layout` is about memory)."""
     layout = getattr(delta, "layout", None)
-    return layout if hasattr(layout, "slices") else None
+    return layout if layout is not None and hasattr(layout, "slices") else None
 
 
 def _is_partial(update: Update) -> bool:
