@@ -65,6 +65,11 @@ class Local:
         self._mean_examples = data.mean_examples
         self._aside: FlatModule | None = None
 
+    @property
+    def hooked(self) -> bool:
+        """Whether the rule takes part in every step."""
+        return self.penalises or self.corrects or self.drifts
+
     def open(self, job: Job) -> Opened:
         """Asks the rule where to start, and for the constants of its other hooks."""
         work = work_of(job, int(self._sizes[job.device]), self._mean_examples, self.options)

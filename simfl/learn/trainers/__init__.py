@@ -16,7 +16,6 @@ import torch
 from torch import nn
 
 from simfl.errors import ScenarioError
-from simfl.learn.flat import params_of
 from simfl.learn.flops import flops_per_example
 from simfl.learn.jobs import Trainer
 from simfl.learn.local import Local
@@ -68,8 +67,6 @@ def device_of(name: Device) -> str:
 
 def choose(kind: Kind, local: Local) -> Choice:
     """The trainer asked for; where it cannot work, the next simpler one, and the reason."""
-    if local.anatomy is not None or local.drifts:
-        return _one_by_one(local, "the local rule splits the model, or drifts")
     if kind == "auto":
         return _fastest(local)
     if kind == "compiled":
@@ -142,4 +139,4 @@ def _in_stacks(local: Local, kernel: Kernel, places: Callable[[int], int]) -> Ba
 
 def _size(local: Local) -> int:
     """P, the number of elements of the model."""
-    return params_of(local.model).layout.size
+    return local.initial.layout.size

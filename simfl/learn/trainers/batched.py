@@ -86,7 +86,7 @@ class Batched:
 
     def _stacked(self, opened: list[Opened], seats: int) -> Stack:
         start = opened[0].start
-        trainable = opened[0].job.base.layout.trainable
+        trainable = self.local.initial.layout.trainable
         values = _rows(start, seats, len(start))
         for row, one in zip(values, opened, strict=False):
             row.copy_(one.start)
@@ -98,7 +98,7 @@ class Batched:
 
     def _contexts(self, opened: list[Opened]) -> Context:
         """What the hooks inside a step see; nothing where there are none."""
-        if not (self.local.penalises or self.local.corrects):
+        if not self.local.hooked:
             return {}
         with asking(self.local.rule, "prepare"):
             names = opened[0].context
@@ -135,6 +135,9 @@ class Batched:
                 g = local.rule.correct(g, y, now.context)
         if options.momentum:
             g = now.velocity.mul_(options.momentum).add_(g)
+        if local.drifts:
+            with asking(local.rule, "drift"):
+                g = g + local.rule.drift(y, now.context)
         y.addcmul_(g, now.rate, value=-1.0)
 
     def _pull(self, y: Tensor, context: Context) -> Tensor:

@@ -56,8 +56,8 @@ def cannot_compile(local: Local) -> str | None:
     widths = dense_widths(local.model)
     if widths is None or len(widths) > _MAX_LAYERS + 1 or local.data.dataset.sequence:
         return "the model is not a chain of linear layers and ReLU"
-    if local.penalises or local.corrects:
-        return f"{type(local.rule).__name__} adds to each step"
+    if local.hooked:
+        return f"{type(local.rule).__name__} takes part in every step"
     if torch.device(local.device).type != "cpu":
         return "machine code runs on the CPU only"
     try:

@@ -59,7 +59,7 @@ class _Pickler(pickle.Pickler):
         self._layout = layout
 
     def persistent_id(self, thing: Any) -> str | None:
-        return "layout" if thing is self._layout else None
+        return "layout" if type(thing) is Layout and thing == self._layout else None
 
     def reducer_override(self, thing: Any) -> Any:
         if type(thing) is torch.Tensor:

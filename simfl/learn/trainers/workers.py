@@ -20,7 +20,6 @@ import torch
 from torch import multiprocessing, nn
 
 from simfl.errors import SimflError
-from simfl.learn.flat import params_of
 from simfl.learn.jobs import Job, LocalData, Trained, TrainingOptions
 from simfl.learn.local import Local
 from simfl.learn.trainers.mail import Mail
@@ -112,7 +111,7 @@ class Workers:
         self._count = count
         self._local = local
         self._recipe = Recipe.of(local, kind)
-        layout = params_of(local.model).layout
+        layout = local.initial.layout
         self._mail = Mail(layout)
         self._arena_bytes = max(_ARENA_BYTES, _MODELS * 4 * layout.size)
         self._staff = _Staff()
@@ -202,8 +201,9 @@ def _serve(pipe: Connection, inbox: Any, outbox: Any, recipe: Recipe) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends its workers
     torch.set_num_threads(1)
-    trainer = choose(recipe.kind, recipe.local()).trainer
-    mail = Mail(params_of(recipe.model).layout)
+    local = recipe.local()
+    trainer = choose(recipe.kind, local).trainer
+    mail = Mail(local.initial.layout)
     arenas = [memoryview(arena).cast("B") for arena in (inbox, outbox)]
     while True:
         try:
