@@ -130,13 +130,14 @@ def _learning(
 
 def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
     """How models are evaluated: (params, kept) -> values by name."""
-    from simfl.learn.evaluation import evaluate
+    from simfl.learn.evaluation import evaluate, with_decay
     from simfl.learn.personal import Personal
 
     if scenario.evaluate.personal or local.anatomy is not None:
         return Personal(local)
     test = problem.data.dataset.x_test, problem.data.dataset.y_test
-    return lambda params, kept: evaluate(problem.model, params, *test)
+    decay = local.options.weight_decay
+    return lambda params, kept: with_decay(evaluate(problem.model, params, *test), params, decay)
 
 
 def _sized(scenario: Scenario, problem: Problem, batch_size: int) -> Workload:

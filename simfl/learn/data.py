@@ -28,6 +28,7 @@ DATASETS = Registry(
         "mnist": "simfl.learn.datasets.images:Mnist",
         "shakespeare": "simfl.learn.datasets.text:Shakespeare",
         "synthetic": "simfl.learn.datasets.synthetic:Synthetic",
+        "synthetic-types": "simfl.learn.datasets.synthetic_types:SyntheticTypes",
     },
 )
 

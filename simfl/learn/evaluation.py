@@ -43,6 +43,16 @@ def evaluate(
     return {"loss": float(loss.mean()), "accuracy": float(right.mean())}
 
 
+def with_decay(metrics: dict[str, float], params: Params, weight_decay: float) -> dict[str, float]:
+    """Adds `regularised_loss`, the loss plus (weight_decay/2)||w||², where there is a decay."""
+    if not weight_decay:
+        return metrics
+    return {
+        **metrics,
+        "regularised_loss": metrics["loss"] + 0.5 * weight_decay * params.norm() ** 2,
+    }
+
+
 def accuracy_by_class(
     model: nn.Module, params: Params, x: Tensor, y: Tensor, classes: int, batch: int = 1000
 ) -> np.ndarray:

@@ -27,6 +27,7 @@ MODELS = Registry(
     {
         "char-lstm": "simfl.learn.models:CharLstm",
         "cnn": "simfl.learn.models:Cnn",
+        "cnn5": "simfl.learn.cnn5:Cnn5",
         "convnet": "simfl.learn.convnets:ConvNet",
         "lenet": "simfl.learn.models:Lenet",
         "mlp": "simfl.learn.models:Mlp",
@@ -71,10 +72,19 @@ def _vector(dataset: Dataset) -> int:
 
 @dataclass(frozen=True)
 class Softmax:
-    """Multinomial logistic regression: convex, so that optima can be compared."""
+    """Multinomial logistic regression: convex, so that optima can be compared.
+
+    zero: start with every weight at 0, not with PyTorch's draws.
+    """
+
+    zero: bool = False
 
     def __call__(self, dataset: Dataset) -> nn.Module:
-        return nn.Sequential(nn.Flatten(), nn.Linear(_vector(dataset), dataset.classes))
+        layer = nn.Linear(_vector(dataset), dataset.classes)
+        if self.zero:
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        return nn.Sequential(nn.Flatten(), layer)
 
 
 @dataclass(frozen=True)
