@@ -60,6 +60,7 @@ SELECTIONS = Registry(
     "simfl.selections",
     {
         "uniform": "simfl.strategy.selection:Selection",
+        "coin": "simfl.strategy.selection:Coin",
         "weighted": "simfl.strategy.selection:Weighted",
         "oort": "simfl.strategy.oort:Oort",
         "tifl": "simfl.strategy.tifl:Tifl",

@@ -12,6 +12,7 @@ from typing import Any
 
 from simfl.messages import Update
 from simfl.strategy.base import Server
+from simfl.units import Share
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,23 @@ class Selection:
 
     def observe(self, memory: Any, server: Server, updates: Sequence[Update]) -> None:
         """Takes note of what arrived since the last step, and of `server.lost`."""
+
+
+@dataclass(frozen=True)
+class Coin(Selection):
+    """Each idle and present device with probability p, drawn again while that is nobody.
+
+    How many take part is then random, as in many analyses; beyond the n asked for, some of them.
+    """
+
+    p: Share = 0.1
+
+    def choose(self, memory: Any, server: Server, n: int) -> list[int]:
+        devices, rng = server.candidates(), server.generator("selection")
+        heads = devices[:0]
+        while len(devices) and not len(heads):
+            heads = devices[rng.random(len(devices)) < self.p]
+        return sorted(rng.permutation(heads)[:n].tolist())
 
 
 @dataclass(frozen=True)
