@@ -75,6 +75,10 @@ class Trainer(Protocol):
     def train(self, jobs: Sequence[Job]) -> list[Trained]:
         """The results in the order of the jobs. Raises PluginError where a rule misbehaves."""
 
+    def close(self) -> None:
+        """Ends whatever it has started outside of this process; by default that is nothing."""
+        return
+
 
 @dataclass(frozen=True, eq=False)
 class LocalData:
@@ -143,4 +147,5 @@ def work_of(job: Job, n: int, mean_examples: float, options: TrainingOptions) ->
         batch_size=options.batch_size,
         lr=options.rate(job.version),
         momentum=options.momentum,
+        trainable=job.base.layout.trainable,
     )

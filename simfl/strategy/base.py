@@ -80,6 +80,7 @@ class Work:
     batch_size: int
     lr: float
     momentum: float = 0.0
+    trainable: int = 0  #: T
     #: gradient of the mean loss over all local data at a point: (P,) -> (T,)
     gradient: Callable[[Tensor], Tensor] | None = None
     bench: Bench | None = None  #: for rules that `split`

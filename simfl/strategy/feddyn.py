@@ -60,11 +60,12 @@ class Dynamic(LocalRule):
     def prepare(
         self, base: Tensor, extras: Mapping[str, Any], memory: Mapping[str, Any], work: Work
     ) -> tuple[Tensor, Context]:
-        h = memory["h"] if memory else base.new_zeros(1)
-        return base, {"h": h, "alpha_k": base.new_tensor([self.alpha_k(work)])}
+        alpha_k, theta = self.alpha_k(work), base[: work.trainable]
+        h = memory["h"] if memory else theta * 0.0
+        return base, {"h": h, "slope": alpha_k * (h - theta), "alpha_k": base.new_tensor([alpha_k])}
 
     def penalty(self, y: Tensor, context: Context) -> Tensor:
-        return (context["alpha_k"] * (context["h"] - context["base"]) * y).sum(-1)
+        return (context["slope"] * y).sum(-1)
 
     def correct(self, grad: Tensor, y: Tensor, context: Context) -> Tensor:
         return grad + context["alpha_k"] * y
@@ -74,8 +75,7 @@ class Dynamic(LocalRule):
 
     def report(self, end: Tensor, base: Tensor, context: Context, work: Work) -> Report:
         delta = end - base
-        path = delta[: context["base"].shape[-1]]
-        return Report(delta, memory={"h": context["h"] + path})
+        return Report(delta, memory={"h": context["h"] + delta[: work.trainable]})
 
 
 @dataclass(frozen=True, kw_only=True)

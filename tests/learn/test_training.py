@@ -286,7 +286,7 @@ def test_a_rule_knows_its_work() -> None:
 
     trainer(Asking(), lr_decay=0.5).train([Job(BASE, 0, 0, version=1, epochs=2)])
     work = replace(seen[0], gradient=None)
-    assert work == Work(15, 15.0, 2.0, 8, 4, 0.05)
+    assert work == Work(15, 15.0, 2.0, 8, 4, 0.05, trainable=BASE.layout.trainable)
 
 
 class FullGradient(LocalRule):

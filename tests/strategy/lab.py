@@ -221,7 +221,8 @@ class Lab:
         rule, t = self.rule, base.layout.trainable
         gradient = lambda y: self.curvature * (y[:t] - self.centres[device][:t])  # noqa: E731
         mean = float(self.examples.mean())
-        work = Work(int(self.examples[device]), mean, steps / 5, steps, 2, LR, gradient=gradient)
+        n, momentum = int(self.examples[device]), 0.0
+        work = Work(n, mean, steps / 5, steps, 2, LR, momentum, t, gradient)
         start, context = rule.prepare(base.flat, extras, self._memory.get(device, {}), work)
         context = {**context, "base": base.trained}
         y = start.clone()
