@@ -28,6 +28,8 @@ STRATEGIES = Registry(
         "fedat": "simfl.strategy.fedat:FedAt",
         "safa": "simfl.strategy.safa:Safa",
         "quafl": "simfl.strategy.quafl:Quafl",
+        "spatl": "simfl.strategy.spatl.strategy:Spatl",
+        "asyncspatl": "simfl.strategy.spatl.strategy:AsyncSpatl",
     },
 )
 
@@ -40,6 +42,8 @@ LOCAL_RULES = Registry(
         "controlvariate": "simfl.strategy.scaffold:ControlVariate",
         "dynamic": "simfl.strategy.feddyn:Dynamic",
         "normalised": "simfl.strategy.fednova:Normalised",
+        "privatehead": "simfl.strategy.spatl.private:PrivateHead",
+        "salient": "simfl.strategy.spatl.salient:Salient",
         "ownmodel": "simfl.strategy.quafl:OwnModel",
         "returnsbase": "simfl.strategy.asyncfeded:ReturnsBase",
     },
