@@ -63,6 +63,7 @@ def run(
         Path | None, typer.Option(help="Run folder; by default runs/NAME-seedN.")
     ] = None,
     timing: Annotated[bool, typer.Option("--timing", help="The same clock, no learning.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train.")] = 1,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
@@ -76,7 +77,7 @@ def run(
     _single(whole)
     folder = _run_folder(whole, out, timing)
     watch = console.progress(quiet or as_json)
-    result = play(whole, folder, timing=timing, data_dir=data_dir, progress=watch)
+    result = play(whole, folder, timing=timing, workers=workers, data_dir=data_dir, progress=watch)
     if as_json:
         print(json.dumps(result.summary, indent=2))
     elif not quiet:
@@ -197,8 +198,8 @@ def study(
         whole, seeds=None if seeds is None else _seeds(seeds), out=out, workers=workers,
         backend=backend, data_dir=data_dir, progress=watch,
     )  # fmt: skip
-    wanted = _target(target) if target else _own_target(whole)
-    if wanted and not quiet and done.results:
+    wanted = _target(target) if target else done.target
+    if wanted and not quiet:
         found = target_table(done.at_target(None, **wanted)).reset_index()
         console.out().print(console.table(list(found), found.to_numpy().tolist()))
     if len(done.failed):
@@ -253,6 +254,45 @@ def plot(
         raise InputError(f"plot {kind} shows one run at a time, not {len(runs)}")
     axes = PLOTS[kind](runs if len(runs) > 1 else runs[0])
     _save(axes, output or Path(folders[0]) / f"{kind}.png")
+
+
+@app.command()
+def report(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Run folders, or one study folder.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File; by default DIR/report.html.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="What to reach, as in accuracy=0.8.")] = None,
+) -> None:
+    """Write one HTML file with tables, figures and scenarios of runs or of a study."""
+    from simfl.results import open_run
+    from simfl.results.report import report as write
+    from simfl.results.study import TABLE, Study
+
+    study = len(folders) == 1 and (folders[0] / TABLE).is_file()
+    seen = Study(folders[0]) if study else [open_run(folder) for folder in folders]
+    wanted = None if target is None else _target(target)
+    print(write(seen, output or folders[0] / "report.html", wanted))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run folder.")],
+    kind: Annotated[str, typer.Argument(help="chrome-trace or tensorboard.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Default: trace.json or tensorboard.")
+    ] = None,
+) -> None:
+    """Write a run for another viewer: a timeline for Perfetto, scalars for TensorBoard."""
+    from simfl.results import open_run
+    from simfl.results.export import EXPORTS
+
+    if kind not in EXPORTS:
+        raise InputError(f"{kind!r} is not a kind of export {did_you_mean(kind, EXPORTS)}")
+    write, name = EXPORTS[kind]
+    print(write(open_run(run), output or run / name))
 
 
 def _save(axes: Axes, path: Path) -> None:
@@ -345,11 +385,6 @@ def _seeds(text: str) -> list[int]:
     except ValueError:
         raise InputError(f"--seeds {text}: expected seeds, as in 0..4 or 1,5,9") from None
     return found
-
-
-def _own_target(scenario: Scenario) -> dict[str, float]:
-    target = scenario.stop.target
-    return {} if target is None else target.model_dump(exclude_none=True)
 
 
 def _target(text: str) -> dict[str, float]:

@@ -38,11 +38,11 @@ _TO_TARGET = {
 
 
 def compare(
-    results: Iterable[Result],
+    results: Iterable[Result] | Mapping[str, Result],
     target: Mapping[str, float] | None = None,
     reference: str | None = None,
 ) -> pd.DataFrame:
-    """One row per run, named by the run.
+    """One row per run, named by the run or as given.
 
     With a target, {"accuracy": 0.9}: virtual time (`to_target_s`), versions and bytes until it was
     first met, and `speedup`, by which the run was sooner than the reference (a run's name;
@@ -50,7 +50,7 @@ def compare(
     above `virtual_s`; a speed-up is then inf, 0 or NaN if the reference, the run or neither met
     it, and `speedup_bound` is what it exceeds, or stays below.
     """
-    runs = distinct_names(results)
+    runs = dict(results) if isinstance(results, Mapping) else distinct_names(results)
     rows = {name: _row(run, target) for name, run in runs.items()}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
     if target is None:

@@ -18,6 +18,23 @@ LEARNING = {
 TIMING = {"dataset": "none", "parameters": 10, "examples": 10, "flops_per_example": 1.0}
 
 
+BROKEN = """
+import os
+from dataclasses import dataclass
+from simfl.strategy.fedbuff import FedBuff
+
+@dataclass(frozen=True)
+class Raises(FedBuff):
+    def step(self, pending, server, updates):
+        raise ValueError("on purpose")
+
+@dataclass(frozen=True)
+class Dies(FedBuff):
+    def step(self, pending, server, updates):
+        os._exit(1)
+"""
+
+
 class Listener:
     """Progress that remembers which cells were played."""
 
@@ -61,3 +78,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> simfl.Study:
     strategies = {"buffered": BUFFERED, "timid": {"strategy": BUFFERED, "learning.lr": 1e-6}}
     out: Path = tmp_path_factory.mktemp("studies") / "small"
     return simfl.study(scenario, strategies, seeds=range(3), out=out)
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module `broken` whose strategies raise, and end their process."""
+    (tmp_path / "broken.py").write_text(BROKEN, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)

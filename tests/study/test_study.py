@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,30 +11,7 @@ import simfl
 from simfl.errors import InputError
 from simfl.scenario import parse
 
-BROKEN = """
-import os
-from dataclasses import dataclass
-from simfl.strategy.fedbuff import FedBuff
-
-@dataclass(frozen=True)
-class Raises(FedBuff):
-    def step(self, pending, server, updates):
-        raise ValueError("on purpose")
-
-@dataclass(frozen=True)
-class Dies(FedBuff):
-    def step(self, pending, server, updates):
-        os._exit(1)
-"""
-
-
 ASYNC = {"kind": "fedasync", "concurrency": 4}
-
-
-@pytest.fixture
-def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken.py").write_text(BROKEN, "utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
 
 
 def test_a_row_holds_labels_and_the_numbers_of_its_run(bench, tmp_path) -> None:

@@ -63,12 +63,13 @@ def test_a_second_call_plays_nothing(cli: Cli) -> None:
     assert err.splitlines() == ["2/2: finished earlier"]
 
 
+@pytest.mark.usefixtures("broken")
 def test_failed_cells_end_with_3(cli: Cli) -> None:
-    broken = "learning.dataset=mnist"
-    code, out, err = cli("study", "tiny.toml", "--seeds", "1", "--set", broken, "--data-dir", ".")
+    change = "sweep={strategy=[{kind='broken:Raises', concurrency=2}]}"
+    code, out, err = cli("study", "tiny.toml", "--seeds", "1..2", "--set", change)
     assert (code, out) == (3, "")
     assert "2 of 2 cells failed" in err
-    assert "failed, DataError" in err
+    assert "failed, PluginError" in err
 
 
 @pytest.mark.parametrize("seeds", ["", "1..", "a", "1-3"])

@@ -57,7 +57,8 @@ def bands(
         ax.axhline(target, color=style.QUIET, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     label_position(ax, against, frames)
     ax.set_ylabel(LABELS.get(metric, metric))
-    style.legend(ax)
+    if frames:
+        style.legend(ax)
     return ax
 
 
@@ -76,7 +77,7 @@ def time_to_target(
     """
     found = study
     if isinstance(study, Study):
-        found = study.at_target(reference, **(target or study.target))
+        found = study.at_target(reference, **(target or {}))
     assert isinstance(found, pd.DataFrame)
     ax = style.dressed(ax, width=6.4, height=0.9 + 0.42 * max(len(found), 1))
     for place, (_, row) in enumerate(found.iterrows()):
@@ -134,7 +135,7 @@ def pareto_points(
     for cost in (x, y):
         if cost not in _COSTS and (cost, y) != ("accuracy", cost):
             raise InputError(f"cannot plot {cost!r} {did_you_mean(cost, [*_COSTS, 'accuracy'])}")
-    costs = _whole(study) if y == "accuracy" else study.to_target(**(target or study.target))
+    costs = _whole(study) if y == "accuracy" else study.to_target(**(target or {}))
     costs["bytes"] = costs["down_bytes"] + costs["up_bytes"]
     rows = {
         name: {axis: stats.median(*stats.bounds(part, cost)) for axis, cost in (("x", x), ("y", y))}
