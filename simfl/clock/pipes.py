@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import inf
 
 from simfl.clock.events import Alarm
@@ -26,6 +26,7 @@ Heap = list[tuple[float, int, int, "Flow"]]
 class Flow:
     """One transfer under way. Rates in bytes per second."""
 
+    number: int  #: of its start; breaks ties
     task: Task
     cap: float
     left_bytes: float  #: right at `mark` while free; not kept while held
@@ -54,6 +55,7 @@ class Pipe:
     due_s: float = inf  #: when the first held flow is through, if nothing changes
     dirty: bool = False
     members: dict[int, Flow] = field(default_factory=dict)  #: of a cell, by task serial
+    _inside: int = 0
     _volume: float = 0.0
     _since_s: float = 0.0
     _fast: Heap = field(default_factory=list)  # free flows, the highest cap first
@@ -161,15 +163,22 @@ class Pipe:
     def _set_free(self, flow: Flow, now_s: float) -> None:
         flow.free, flow.mark = True, now_s
         self._count(flow, 1)
-        heappush(self._fast, (-flow.cap, flow.task.serial, flow.turn, flow))
+        self._push(self._fast, -flow.cap, flow)
 
     def _set_held(self, flow: Flow) -> None:
         flow.free, flow.mark = False, self._volume + flow.left_bytes
         self._count(flow, 1)
-        heappush(self._slow, (flow.cap, flow.task.serial, flow.turn, flow))
-        heappush(self._ends, (flow.mark, flow.task.serial, flow.turn, flow))
+        self._push(self._slow, flow.cap, flow)
+        self._push(self._ends, flow.mark, flow)
+
+    def _push(self, heap: Heap, key: float, flow: Flow) -> None:
+        heappush(heap, (key, flow.number, flow.turn, flow))
+        if len(heap) > 2 * self._inside + 64:  # mostly void entries, which hold on to tasks
+            heap[:] = [entry for entry in heap if entry[2] == entry[3].turn]
+            heapify(heap)
 
     def _count(self, flow: Flow, sign: int) -> None:
+        self._inside += sign
         for pipe in (self,) if flow.cell is self else (self, flow.cell):
             if not flow.free:
                 pipe.held += sign

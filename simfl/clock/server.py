@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from simfl.clock.battery import Batteries, Reachable
 from simfl.clock.events import Clock, Kind
 from simfl.clock.journey import Journeys
 from simfl.clock.ledger import Ledger
@@ -53,7 +54,12 @@ class Server:
         self.examples = workload.examples
         self.lost: list[Task] = []
         self.journeys: Journeys  # set by the kernel, which hears of every task's end
-        self.pool = Pool(self.devices, fleet.presence, streams.generator("sampling"))
+        self.batteries = None if fleet.energy.start_j is None else Batteries(fleet.energy)
+        #: Who can be given a task, apart from being busy.
+        self.presence = (
+            Reachable(fleet.presence, self.batteries) if self.batteries else fleet.presence
+        )
+        self.pool = Pool(self.devices, self.presence, streams.generator("sampling"))
         self.versions = VersionStore()
         self.tasks: dict[int, Task] = {}  #: in flight, by serial
         self.open: dict[int, tuple[Task, Update]] = {}  #: delivered, neither applied nor discarded

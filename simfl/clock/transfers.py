@@ -32,6 +32,7 @@ class SharedLink:
         self._asked = 0.0  # what all flows could take; up to the capacity, the server slows nobody
         self._dirty: list[Pipe] = []
         self._fresh: list[Flow] = []  # entered a pipe since it was filled
+        self._started = 0
         self._stale = False
         self._next: Alarm | None = None
 
@@ -43,7 +44,8 @@ class SharedLink:
         cap: the device's own rate. cell: -1 is none.
         """
         pipe = self._cells[cell] if cell >= 0 else self._root
-        flow = self.flows[task.serial] = Flow(task, cap, nbytes, pipe, done)
+        self._started += 1
+        flow = self.flows[task.serial] = Flow(self._started, task, cap, nbytes, pipe, done)
         if cap == self.capacity == pipe.capacity == inf:
             self._ring(flow, self.clock.now)
         else:
@@ -72,6 +74,10 @@ class SharedLink:
         self._touch(pipe)
         self._share_soon()
 
+    def is_idle(self, cell: int) -> bool:
+        """True if nothing flows through the cell."""
+        return not self._cells[cell].members
+
     def rates(self) -> dict[int, float]:
         """Bytes per second of every flow, by task serial."""
         return {
@@ -89,7 +95,7 @@ class SharedLink:
         if self._felt(pipe):
             self._fresh.append(flow)
         else:
-            self._ring(flow, self.clock.now + flow.left_bytes / flow.cap)
+            self._ring(flow, self.clock.now + _takes_s(flow))
 
     def _leave(self, flow: Flow) -> None:
         if flow.pipe is None:
@@ -152,7 +158,7 @@ class SharedLink:
         fresh, self._fresh = self._fresh, []
         for flow in fresh:
             if flow.free and flow.pipe is not None and flow.alarm is None:
-                self._ring(flow, now_s + flow.left_bytes / flow.cap)
+                self._ring(flow, now_s + _takes_s(flow))
         self._look_out()
 
     def _balance(self, now_s: float) -> None:
@@ -207,6 +213,10 @@ class SharedLink:
             del self.flows[flow.task.serial]
             self._forget(flow)
             flow.done(flow.task)
+
+
+def _takes_s(flow: Flow) -> float:
+    return flow.left_bytes / flow.cap if flow.cap else inf
 
 
 def _due_s(pipe: Pipe) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 from pydantic import model_validator
 
 from simfl.fleet.table import Table
@@ -32,7 +34,7 @@ class BatteryOptions(Table):
     start_low: Fraction = 1.0
     start_high: Fraction = 1.0
     charge_w: NonNegative = 0.0
-    resume: Fraction = 0.2
+    resume: Annotated[float, Interval(ge=0.01, le=1.0)] = 0.2
 
     @model_validator(mode="after")
     def _ordered(self) -> BatteryOptions:

@@ -224,6 +224,15 @@ def _not_of(quiet, fill):
     return checked
 
 
+def test_flows_that_are_gone_are_forgotten():
+    """Entries of heaps that are never looked at must not keep tasks alive."""
+    bench = Bench(1e9, [1e9])
+    for serial in range(2000):
+        bench.at(float(serial), lambda s=serial: bench.start(s, 5.0, 10.0 + s, 0))
+    bench.play()
+    assert sum(len(pipe._fast) for pipe in bench.link._cells) < 100
+
+
 def test_a_link_with_room_is_not_shared():
     bench = Bench(1e6, [1e6])
     bench.link._share = lambda _: pytest.fail("nobody feels this")

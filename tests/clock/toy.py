@@ -28,6 +28,9 @@ class ToyFleet:
     hang_s: float = inf  # inf: never hangs
     lifetime_s: float = inf
     setup_s: float = 0.0
+    retries: int = 0
+    retry: tuple[float, float] = (1.0, 0.0)  # seconds to wait, probability to fail again
+    battery: tuple[float, float, float] | None = None  # J when full, W flowing in, J for a task
     windows: list[tuple[float, float]] | None = None  # presence, None: always
     offline: str = "lost"
 
@@ -36,13 +39,19 @@ class ToyFleet:
             train_s=lambda i, flops, steps, u: self.train_s[i], setup_s=lambda i, u: self.setup_s
         )
         link = lambda i, a, b: (self.latency_s, self.rate)  # noqa: E731
-        self.link = SimpleNamespace(down=link, up=link)
+        self.link = SimpleNamespace(down=link, up=link, goodput=lambda i: 1.0, varying=False)
+        self.cells = SimpleNamespace(rates=np.empty((0, 2)), of=lambda i: -1)
         self.faults = SimpleNamespace(
             fate=lambda i, a, b, c, steps: (self.drop_share, self.hang_s, self.lifetime_s),
             on_offline=lambda i: self.offline,
+            again=lambda i, attempt: self.retry if attempt <= self.retries else None,
         )
         self.energy = SimpleNamespace(
-            columns=lambda: {"train_w": np.ones(len(self)), "radio_w": np.ones(len(self))}
+            columns=lambda: {"train_w": np.ones(len(self)), "radio_w": np.ones(len(self))},
+            train_w=lambda i: 1.0,
+            radio_w=lambda i: 1.0,
+            battery=lambda i: self.battery or (inf, 0.0, 0.0),
+            start_j=self.battery and np.full(len(self), self.battery[0]),
         )
         self.presence = Always() if self.windows is None else Windows(self.windows, len(self))
 
@@ -76,6 +85,9 @@ class Windows:
 
     def on_after(self, device: int, t: float) -> float:
         return t if self.is_on(device, t) else min([a for a, _ in self.windows if a >= t] + [inf])
+
+    def why_away(self, device: int, t: float) -> str:
+        return "offline"
 
     def mask(self, t: float) -> np.ndarray:
         return np.full(self.n, self.is_on(0, t))

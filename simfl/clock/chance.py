@@ -1,0 +1,85 @@
+"""What chance decides about a task at its dispatch, from the task's own draws and time alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+from simfl.clock.events import Alarm
+from simfl.messages import FRAME_BYTES, Task
+from simfl.streams import Streams
+
+DOWNLOAD, TRAIN, UPLOAD, HOME = range(4)
+
+# Why a task fails or is lost; what is not acted upon is a word of the fleet or the strategy.
+DROP_OUT = "drop-out"
+SUSPENDED = "suspended"
+OFFLINE = "offline"
+
+
+@dataclass(slots=True, eq=False)
+class Journey:
+    """The clock's bookkeeping for one task. A leg is one phase; clock times are absolute."""
+
+    latency_s: tuple[float, float, float]
+    rate: tuple[float, float]  #: bytes/s down and up of a device that is alone on its link
+    work_s: list[float]  #: seconds that each leg takes when nothing interferes
+    stop_leg: int  #: the leg in which the task fails by itself; HOME: none
+    stop_share: float  #: how much of that leg is done by then
+    stop_cause: str
+    lost_s: float  #: when the device's lifetime or absence ends the task; inf: never
+    lost_cause: str
+    pauses: bool  #: absence stretches the legs instead of ending the task
+    attempt: int = field(default=0, init=False)  #: retries so far
+    leg_s: float = field(init=False)  #: when the current leg began
+    ends_s: list[float] = field(init=False)  #: planned ends, from the current leg on
+    alarm: Alarm | None = field(default=None, init=False)
+
+
+def draw(task: Task, fleet: Any, streams: Streams, now_s: float) -> Journey:
+    """Everything that the task's own eight draws decide about it."""
+    device = task.device
+    u = streams.uniforms("task", device, task.index)
+    down_latency_s, down_rate = fleet.link.down(device, u[0], u[1])
+    up_latency_s, up_rate = fleet.link.up(device, u[3], u[4])
+    up_bytes = task.up_bytes if task.up_bytes >= 0 else task.down_bytes
+    work_s = [
+        down_latency_s + (task.down_bytes + FRAME_BYTES) / down_rate,
+        fleet.compute.train_s(device, task.flops, task.local_steps, u[2]),
+        up_latency_s + (up_bytes + FRAME_BYTES) / up_rate,
+    ]
+    share, hang_s, lifetime_s = fleet.faults.fate(device, u[5], u[6], u[7], task.local_steps)
+    stop_leg, stop_share, stop_cause = HOME, 1.0, DROP_OUT
+    if share < 1.0:
+        stop_leg, stop_share = _where(work_s, share, DOWNLOAD)
+    elif hang_s < inf:
+        work_s[TRAIN], stop_leg, stop_cause = hang_s, TRAIN, SUSPENDED
+    lost_s, cause, pauses = now_s + lifetime_s, "hazard", False
+    if not fleet.presence.always:
+        policy = fleet.faults.on_offline(device)
+        pauses = policy == "pause"
+        away_s = fleet.presence.off_after(device, now_s) if policy == "lost" else inf
+        if away_s < lost_s:
+            lost_s, cause = away_s, OFFLINE
+    latency_s, rate = (down_latency_s, 0.0, up_latency_s), (down_rate, up_rate)
+    return Journey(latency_s, rate, work_s, stop_leg, stop_share, stop_cause, lost_s, cause, pauses)
+
+
+def draw_again(task: Task, j: Journey, streams: Streams, drop_probability: float) -> None:
+    """Decides where a retry of the current leg fails, if it does."""
+    j.attempt += 1
+    u = streams.uniforms("retry", task.device, task.index << 20 | j.attempt)
+    j.stop_leg, j.stop_share = HOME, 1.0
+    if u[0] < drop_probability:
+        j.stop_leg, j.stop_share = _where(j.work_s, u[1], task.phase)
+
+
+def _where(work_s: list[float], share: float, first: int) -> tuple[int, float]:
+    """The leg in which this share of the work from `first` on is reached, and how much of it."""
+    left_s = share * sum(work_s[first:])
+    for leg in range(first, UPLOAD):
+        if left_s < work_s[leg]:
+            return leg, left_s / work_s[leg]
+        left_s -= work_s[leg]
+    return UPLOAD, min(1.0, left_s / work_s[UPLOAD]) if work_s[UPLOAD] else 0.0
