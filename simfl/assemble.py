@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
 from simfl.wire.codec import Codec, as_params
-
-if TYPE_CHECKING:
-    from simfl.learn.jobs import TrainingOptions
 
 
 def fleet_of(scenario: Scenario, streams: Streams) -> Fleet:
@@ -54,16 +51,24 @@ def plan_of(scenario: Scenario) -> Plan:
 
 
 def workload_of(
-    scenario: Scenario, streams: Streams, *, timing: bool, data_dir: Path | None
+    scenario: Scenario,
+    streams: Streams,
+    *,
+    timing: bool,
+    data_dir: Path | None,
+    workers: int = 1,
 ) -> Workload:
-    """What tasks carry: real learning, or with `timing` its sizes alone. Raises DataError."""
+    """What tasks carry: real learning, or with `timing` its sizes alone. Raises DataError.
+
+    workers: processes that train; 1 is this one alone.
+    """
     options = scenario.learning
     if isinstance(options, TimingOptions):
         return _stated(scenario, options)
     problem = problem_of(scenario, options, streams, data_dir)
     if timing:
         return _sized(scenario, problem, options.batch_size)
-    return _learning(scenario, problem, options.training, streams)
+    return _learning(scenario, problem, streams, workers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,20 +109,23 @@ def problem_of(
     return Problem(data, model, initial.select(split.names), flops, split.groups)
 
 
-def _learning(
-    scenario: Scenario, problem: Problem, training: TrainingOptions, streams: Streams
-) -> Workload:
-    from simfl.learn.training import OneByOne
+def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: int) -> Workload:
+    from simfl.learn.local import Local
+    from simfl.learn.trainers import device_of, make
     from simfl.workload import Learning
 
-    rule = scenario.strategy.local
-    trainer = OneByOne(problem.model, problem.data, training, rule, streams)
+    options, rule = scenario.learning, scenario.strategy.local
+    assert isinstance(options, LearningOptions)
+    training, device = options.training, device_of(options.device)
+    local = Local(problem.model, problem.data, training, rule, streams, device)
+    choice = make(options.trainer, local, workers)
     return Learning(
         problem.initial,
-        trainer,
-        _metrics(scenario, problem, trainer.local),
+        choice.trainer,
+        _metrics(scenario, problem, local),
         rule,
         streams,
+        notes={"trainer": f"{choice.kind}: {choice.why}"},
         groups=problem.groups,
         tried_flops=problem.flops / 3.0 * problem.data.tried,
         examples=problem.data.partition.sizes,

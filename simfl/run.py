@@ -40,6 +40,7 @@ def run(
     *,
     seed: int | None = None,
     timing: bool = False,
+    workers: int = 1,
     data_dir: str | Path | None = None,
     progress: Progress | None = None,
     **overrides: Any,
@@ -48,7 +49,8 @@ def run(
 
     scenario: its file, the name of a shipped one, a table, or what `load` gave. out: the run
     folder; without one the results live as long as the Result. timing: the same clock without
-    learning. overrides: options by key path, as in `**{"strategy.buffer": 20}`.
+    learning. workers: processes that train; results do not depend on it. overrides: options by
+    key path, as in `**{"strategy.buffer": 20}`.
     """
     whole = resolve(scenario, overrides, seed)
     if whole.sweep:
@@ -56,7 +58,7 @@ def run(
     streams = Streams(whole.seed)
     fleet = fleet_of(whole, streams)
     folder = None if data_dir is None else Path(data_dir)
-    workload = workload_of(whole, streams, timing=timing, data_dir=folder)
+    workload = workload_of(whole, streams, timing=timing, data_dir=folder, workers=workers)
     store = Store(None if out is None else Path(out))
     _write_scenario(whole, store.folder)
     store.put_devices(fleet.columns())
@@ -69,6 +71,7 @@ def run(
         _write_down(kernel, store, whole, ended=_name(error))
         raise
     finally:
+        workload.close()
         if progress is not None:
             progress.close()
     _write_down(kernel, store, whole, ended=kernel.reason)
@@ -117,6 +120,7 @@ def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) ->
             "ended": ended,
             **numbers,
             **kernel.workload.totals,
+            **kernel.workload.notes,
             "models_alive_max": kernel.server.versions.peak,
             "digest": digest(store.folder, params if learnt else None),
         }

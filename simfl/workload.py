@@ -71,7 +71,7 @@ class Learning:
     of trying a model on a device's held-back data.
 
     totals: `paper_down_bits` and `paper_up_bits` of the messages delivered so far, where a codec
-    states them; every evaluation has them, too.
+    states them; every evaluation has them, too. notes: how it is computed, in words.
     """
 
     def __init__(
@@ -89,10 +89,12 @@ class Learning:
         up: Codec,
         groups: Groups | None = None,
         tried_flops: np.ndarray | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> None:
         self.initial = initial
         self.examples = examples
         self.totals: dict[str, float] = {}
+        self.notes: Mapping[str, str] = notes or {}
         self.memories: dict[int, Memory] = {}  #: by device, once it has been sent something
         self._metrics = metrics
         self._rule = rule
@@ -113,6 +115,10 @@ class Learning:
     def evaluate(self, params: Params) -> dict[str, float]:
         """The model's metrics, those of the devices' own models if any, and the totals so far."""
         return self._metrics(params, self.kept) | self.totals
+
+    def close(self) -> None:
+        """Ends the processes that train, if there are any."""
+        self._trainer.close()
 
     def kept(self, device: int) -> Mapping[str, Any]:
         """What the local rule keeps on a device."""

@@ -20,7 +20,11 @@ class Workload(Protocol):
 
     initial: Any  #: parameters at version 0
     examples: np.ndarray  #: (devices,) int64, n_i
-    totals: Mapping[str, float]  #: further numbers of the run so far, for its summary
+    notes: Mapping[str, str]  #: how it is computed, for the summary
+
+    @property
+    def totals(self) -> Mapping[str, float]:
+        """Further numbers of the run so far, for its summary."""
 
     def start(self, task: Task) -> None:
         """Fills in examples, local_steps, epochs, flops, down_bytes and, if known, up_bytes."""
@@ -45,6 +49,9 @@ class Workload(Protocol):
 
     def evaluate(self, params: Any) -> dict[str, float]:
         """Metrics of a model, by name."""
+
+    def close(self) -> None:
+        """Ends whatever it has started outside of this process."""
 
 
 def size_up(task: Task, n: int, batch_size: int, flops: float) -> None:
@@ -72,6 +79,7 @@ class TimingOnly:
         self.initial = NOTHING
         self.examples = examples
         self.totals: dict[str, float] = {}
+        self.notes: Mapping[str, str] = {}
         self.batch_size = batch_size
         self.flops = flops
         self.down_bytes = down_bytes
@@ -104,3 +112,6 @@ class TimingOnly:
 
     def evaluate(self, params: Any) -> dict[str, float]:
         return {}
+
+    def close(self) -> None:
+        """Nothing was started."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from simfl.learn.flat import FlatModule
-from simfl.learn.jobs import Job, LocalData, Trained, TrainingOptions, passes
+from simfl.learn.jobs import Job, LocalData, Trained, Trainer, TrainingOptions, passes
 from simfl.learn.local import Local, Opened, asking, moments
 from simfl.learn.models import example_losses
 from simfl.strategy.base import Context, LocalRule
@@ -35,7 +35,7 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class OneByOne:
+class OneByOne(Trainer):
     """Trains jobs one after another. The model passed in is copied and never altered."""
 
     width = 1

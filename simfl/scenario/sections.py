@@ -48,6 +48,7 @@ class LearningOptions(Table):
 
     data_dir: folder of data sets; a relative one starts at the scenario's own folder. hold_back:
     share of its examples that a device does not train on, for local rules that try models.
+    trainer: how this machine computes; nothing on the virtual clock depends on it.
     """
 
     dataset: Annotated[Any, parts.DATASET]
@@ -61,6 +62,7 @@ class LearningOptions(Table):
     weight_decay: NonNegative = 0.0
     clip_norm: Positive | None = None
     lr_decay: Share = 1.0
+    trainer: Literal["auto", "one-by-one", "batched", "compiled"] = "auto"
     device: Literal["cpu", "cuda", "auto"] = "cpu"
 
     @property

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simfl.learn.jobs import Job, Trained
+from simfl.learn.jobs import Job, Trained, Trainer
 from simfl.learn.local import Local, Opened, asking, moments
 from simfl.learn.trainers.kernels import Kernel
 from simfl.learn.trainers.plan import Plan, chunks, plan
@@ -38,7 +38,7 @@ class Stack:
         return Stack(*parts, context, self.rate[:k])
 
 
-class Batched:
+class Batched(Trainer):
     """Trains jobs together, in chunks.
 
     width: jobs it likes to be given at once. chunk: jobs in one stack. seats: for so many jobs

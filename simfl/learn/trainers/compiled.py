@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simfl.learn.jobs import Job, Trained, passes
+from simfl.learn.jobs import Job, Trained, Trainer, passes
 from simfl.learn.local import Local, Opened, overrides
 from simfl.learn.trainers.build import CannotBuild, shared_library
 from simfl.learn.trainers.dense import dense_widths
@@ -67,7 +67,7 @@ def cannot_compile(local: Local) -> str | None:
     return None
 
 
-class CompiledDense:
+class CompiledDense(Trainer):
     """Trains jobs of a dense model in C, one after another. Ask `cannot_compile` first."""
 
     width = 1

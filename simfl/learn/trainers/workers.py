@@ -20,7 +20,7 @@ import torch
 from torch import multiprocessing, nn
 
 from simfl.errors import SimflError
-from simfl.learn.jobs import Job, LocalData, Trained, TrainingOptions
+from simfl.learn.jobs import Job, LocalData, Trained, Trainer, TrainingOptions
 from simfl.learn.local import Local
 from simfl.learn.trainers.mail import Mail
 from simfl.messages import local_steps
@@ -100,7 +100,7 @@ class _Staff:
         self.workers.clear()
 
 
-class Workers:
+class Workers(Trainer):
     """Hands jobs to `count` processes. They end with `close`, or with this object.
 
     width: jobs it likes to be given at once.
