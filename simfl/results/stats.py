@@ -40,6 +40,9 @@ class Estimate:
     lowest: float
     highest: float
 
+    def __str__(self) -> str:
+        return in_words(self)
+
 
 def to_target(result: Result, target: Mapping[str, float]) -> dict[str, float]:
     """COSTS of one run until it first met the target; until its end, and met = False, if never."""
