@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 
 from simfl.errors import PluginError, WireError
 from simfl.messages import FRAME_BYTES
-from simfl.params import Params
+from simfl.params import Groups, Layout, Params, Part
 from simfl.wire.frame import KINDS, Header, Message, pack_message, unpack_message
 from simfl.wire.message import (
+    as_part,
     decode_extras,
     encode_extras,
     extras_nbytes,
     pack_names,
+    pack_part,
+    part_layout,
     unpack_names,
 )
 
@@ -154,3 +157,50 @@ def test_a_single_flipped_bit_is_caught(bit: int) -> None:
 def test_a_message_cut_short_is_caught(length: int) -> None:
     with pytest.raises(WireError):
         unpack_message(pack_message(MESSAGE)[:length])
+
+
+def grouped() -> Groups:
+    """Two filters of two weights and a bias each, and one element that is always sent."""
+    layout = Layout((("w", (2, 2)), ("b", (2,)), ("free", (1,))), 7)
+    return Groups(layout, torch.tensor([[0, 0, 1, 1, 0, 1, 2]]), 2)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "values", "bits"),
+    [((False, True), [2.0, 3.0, 5.0, 6.0], b"\x02"), ((False, False), [6.0], b"\x00")],
+)
+def test_a_part_travels_as_its_groups_bits_and_its_values(chosen, values, bits):
+    groups = grouped()
+    part = Part.of(torch.arange(7.0), groups, torch.tensor(chosen))
+    assert part.flat.tolist() == values
+    packed = pack_part(part, groups.layout, groups)
+    assert packed == bits
+    assert part_layout(packed, groups.layout, groups) == part.layout
+    again = as_part(Params(part.flat, part.layout), packed, groups)
+    assert torch.equal(again.whole.flat, part.whole.flat)
+    assert torch.equal(again.held, part.held)
+
+
+def test_a_part_that_holds_everything_needs_no_bits():
+    groups = grouped()
+    part = Part.of(torch.arange(7.0), groups, torch.tensor([True, True]))
+    assert pack_part(part, groups.layout, groups) == b""
+    assert part_layout(b"", groups.layout, groups) == groups.layout
+
+
+def test_the_rows_of_a_part_keep_their_shape_for_codecs():
+    part = Part.of(torch.arange(7.0), grouped(), torch.tensor([False, True]))
+    assert part.layout == Layout((("w", (1, 2)), ("b", (1,)), ("free", (1,))), 4)
+    assert (part * 2.0).whole.flat.tolist() == [0.0, 0.0, 4.0, 6.0, 0.0, 10.0, 12.0]
+
+
+def test_bits_of_the_wrong_length_are_no_part():
+    with pytest.raises(WireError, match="2 groups need 1 bytes"):
+        as_part(None, b"\x00\x00", grouped())
+
+
+def test_a_model_in_groups_is_not_sent_by_name():
+    groups = grouped()
+    whole = Params(torch.zeros(7), groups.layout)
+    with pytest.raises(PluginError, match="must be a Part"):
+        pack_part(whole.select(["w"]), groups.layout, groups)
