@@ -64,6 +64,8 @@ class Writer:
             return type(value).__name__, [self.tree(item) for item in value]
         if isinstance(value, deque):
             return "deque", [value.maxlen, [self.tree(item) for item in value]]
+        if isinstance(value, set | frozenset):
+            return type(value).__name__, [self.tree(item) for item in sorted(value)]
         if isinstance(value, dict):
             return "dict", [[self.tree(k), self.tree(v)] for k, v in value.items()]
         if isinstance(value, torch.Tensor):
@@ -132,6 +134,12 @@ class Reader:
         made.extend(self.value(item) for item in body)
         return made
 
+    def _set(self, number: int, body: Tree) -> Any:
+        return self._keep(number, {self.value(item) for item in body})
+
+    def _frozenset(self, number: int, body: Tree) -> Any:
+        return self._keep(number, frozenset(self.value(item) for item in body))
+
     def _tuple(self, number: int, body: Tree) -> Any:
         return self._keep(number, tuple([self.value(item) for item in body]))
 
@@ -173,6 +181,8 @@ class Reader:
 _MAKERS: dict[str, Callable[[Reader, int, Tree], Any]] = {
     "list": Reader._list,
     "tuple": Reader._tuple,
+    "set": Reader._set,
+    "frozenset": Reader._frozenset,
     "deque": Reader._deque,
     "dict": Reader._dict,
     "tensor": Reader._tensor,

@@ -25,7 +25,8 @@ class Kind(IntEnum):
     DISPATCH = 3  #: tasks leave that waited for the server's work
     SHARE = 4  #: link shares are computed anew
     EVALUATE = 5
-    STOP = 6
+    SAVE = 6  #: a checkpoint is due
+    STOP = 7
 
 
 #: Kinds as the upper bits of an event's order; shifting an enum takes three times as long.
@@ -36,6 +37,7 @@ class Alarm(simpy.Event):
     """An event that is due at a given time and then calls `call(value)`."""
 
     _ok = True
+    __snapshot__ = ("env", "call", "_value")
 
     def __init__(self, env: Clock, call: Callable[[Any], None], value: Any) -> None:
         self.env = env
@@ -66,6 +68,18 @@ class Clock(simpy.Environment):
         self.now = self._queue[0][0]
         self.step()
         return True
+
+    def pending(self) -> list[tuple[float, int, Alarm]]:
+        """(due time, order, alarm) of everything to come, in the order in which it will come."""
+        ahead = ((due_s, order, alarm) for due_s, order, _, alarm in sorted(self._queue))
+        return [(due_s, order, alarm) for due_s, order, alarm in ahead if alarm.callbacks]
+
+    def restore(self, now_s: float, pending: list[tuple[float, int, Alarm]]) -> None:
+        """The clock stands at now_s, with these alarms to come and no others."""
+        self.now = self._now = now_s
+        self._queue.clear()
+        for due_s, order, alarm in pending:
+            heappush(self._queue, (due_s, order, next(self._eid), alarm))
 
     def due(self, kind: int) -> bool:
         """True if everything that comes before this kind at this instant has been played."""

@@ -41,6 +41,8 @@ class Plan:
     evaluate_every_s: float = inf
     evaluate_every_versions: int | None = None
     evaluate_at_start: bool = True
+    save_every_s: float = inf  #: checkpoints: virtual seconds, and seconds of the host
+    save_wall_s: float = inf
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Kernel:
             self.clock, fleet, workload, streams, self._ended, carrier, self.server.batteries
         )
         self.state: Any = None
+        self.started = False
         self.reason = ""  #: why the run ended; empty while it lives
         self.accuracy = float("nan")
         self._progress = progress
@@ -103,19 +106,33 @@ class Kernel:
         self._lost_in_a_row = 0
         self._evaluated_version = -1
         self._wall_end = time.monotonic() + plan.limits.wall_s
+        self._next_save = time.monotonic() + plan.save_wall_s
+        self._save_due = False
+        #: Called between two events when a checkpoint is due.
+        self.save: Callable[[], None] = _nothing
 
     def run(self) -> str:
         """Plays the run; returns the limit that ended it."""
+        if not self.started:
+            self._start()
+        self._play()
+        if self._evaluated_version != self.server.published[1] and self.reason != "interrupted":
+            self._evaluate()
+        return self.reason
+
+    def interrupt(self) -> None:
+        """The run ends, with reason "interrupted", when the event at hand is over."""
+        self._stop("interrupted")
+
+    def _start(self) -> None:
+        self.started = True
         self.state = self.strategy.init(self.server.params)
         if self.plan.evaluate_at_start:
             self._evaluate()
         self._evaluate_next()
+        self._save_next()
         self.clock.at(self.plan.limits.after_s, Kind.STOP, 0, self._stop, "after_s")
         self._step_soon()
-        self._play()
-        if self._evaluated_version != self.server.published[1]:
-            self._evaluate()
-        return self.reason
 
     # The loop.
 
@@ -130,6 +147,8 @@ class Kernel:
                 self._step()
             elif not clock.advance():
                 raise Stalled(self._why_stalled())
+            if self._save_due:
+                self._save()
             events += 1
             if clock.now != instant:
                 instant, events = clock.now, 0
@@ -280,6 +299,20 @@ class Kernel:
         self._evaluate()
         self._evaluate_next()
 
+    def _save_next(self) -> None:
+        due_s = self.clock.now + self.plan.save_every_s
+        self.clock.at(due_s, Kind.SAVE, 0, self._save_on_time)
+
+    def _save_on_time(self, _: object) -> None:
+        self._save_next()
+        self._save_due = True
+
+    def _save(self) -> None:
+        """Between two events, when nothing is half done."""
+        self._save_due = False
+        self._next_save = time.monotonic() + self.plan.save_wall_s
+        self.save()
+
     def _evaluate(self, _: object = None) -> None:
         params, version = self.server.published
         metrics = self._metrics(params)
@@ -303,8 +336,10 @@ class Kernel:
         return shown
 
     def _glance(self) -> None:
-        if time.monotonic() > self._wall_end:
+        now = time.monotonic()
+        if now > self._wall_end:
             self._stop("wall_s")
+        self._save_due = self._save_due or now > self._next_save
         if self._progress is not None:
             self._progress(self.status())
 
@@ -336,6 +371,10 @@ class Kernel:
         cells = fleet.cells.rates.T.tolist() if shared else [[], []]
         down, up = (SharedLink(self.clock, *one) for one in zip(rates, cells, strict=True))
         return Carrier(self.clock, fleet, down, up, cells=shared)
+
+
+def _nothing() -> None:
+    pass
 
 
 @contextmanager

@@ -8,8 +8,7 @@ one vectorised scan finds the rest.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from itertools import chain, repeat
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -26,19 +25,21 @@ class Presence(Protocol):
 
 
 class Pool:
-    """Idle and busy devices of a fleet."""
+    """Idle and busy devices of a fleet. rng(k): the generator of the k-th block of draws."""
 
     #: Absent devices that one draw may meet before it scans all.
     PATIENCE = 64
 
-    def __init__(self, devices: int, presence: Presence, rng: np.random.Generator) -> None:
+    def __init__(
+        self, devices: int, presence: Presence, rng: Callable[[int], np.random.Generator]
+    ) -> None:
         self.idle = devices
         self._order = array("i", range(devices))  # idle devices first
         self._where = array("i", range(devices))  # device -> position in _order
         self._presence = presence
-        self._uniform = chain.from_iterable(
-            rng.random(4096).tolist() for _ in repeat(None)
-        ).__next__
+        self._rng = rng
+        self._block = 0  # of draws; a block comes from a generator of its own
+        self._draws: list[float] = []  # what is left of it
 
     def is_idle(self, device: int) -> bool:
         return self._where[device] < self.idle
@@ -82,6 +83,12 @@ class Pool:
     def candidates(self, now_s: float) -> np.ndarray:
         """All idle and present devices, ascending."""
         return np.sort(self._present(0, now_s))
+
+    def _uniform(self) -> float:
+        if not self._draws:
+            self._draws = self._rng(self._block).random(1024).tolist()
+            self._block += 1
+        return self._draws.pop()
 
     def _is_on(self, device: int, now_s: float) -> bool:
         return self._presence.always or self._presence.is_on(device, now_s)

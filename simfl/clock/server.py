@@ -59,7 +59,9 @@ class Server:
         self.presence = (
             Reachable(fleet.presence, self.batteries) if self.batteries else fleet.presence
         )
-        self.pool = Pool(self.devices, self.presence, streams.generator("sampling"))
+        self.pool = Pool(
+            self.devices, self.presence, lambda block: streams.generator("sampling", block)
+        )
         self.versions = VersionStore()
         self.tasks: dict[int, Task] = {}  #: in flight, by serial
         self.open: dict[int, tuple[Task, Update]] = {}  #: delivered, neither applied nor discarded
@@ -221,7 +223,10 @@ class Server:
 
     def _publish(self, due_s: float) -> None:
         ready = (self.params, self.version)
-        self._clock.at(due_s, Kind.STEP, 0, lambda _: setattr(self, "published", ready))
+        self._clock.at(due_s, Kind.STEP, 0, self._make_public, ready)
+
+    def _make_public(self, ready: tuple[Any, int]) -> None:
+        self.published = ready
 
 
 _NUMBERS = (int, float, np.number)  # a union made anew at each call takes 0.2 microseconds

@@ -252,7 +252,7 @@ def test_a_flow_that_ends_leaves_its_share_to_the_others():
 
 
 def test_without_contention_shared_and_independent_links_agree():
-    fleet = ToyFleet([1.03, 2.11, 0.37], rate=1000.0, latency_s=0.2)
+    fleet = ToyFleet([1.03037, 2.11871, 0.37193], rate=1000.0, latency_s=0.2)
     alone = play(fleet, Busy(2), versions=40)
     plan = Plan(Limits(versions=40), shared_links=True)
     shared = play(fleet, Busy(2), plan=plan)
