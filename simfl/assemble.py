@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,16 +15,27 @@ from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
+from simfl.scenario.checks import trace_dirs
 from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
 from simfl.wire.codec import Codec, as_params
+from simfl.wire.message import extras_nbytes
+
+if TYPE_CHECKING:
+    from simfl.params import Params
 
 
 def fleet_of(scenario: Scenario, streams: Streams) -> Fleet:
-    """All devices. Raises CatalogueError."""
+    """All devices. Raises CatalogueError, TraceError."""
     beside = scenario.path.parent if scenario.path else None
-    return build_fleet(scenario.fleet.group, streams, catalogue_dirs(beside))
+    return build_fleet(
+        scenario.fleet.group,
+        streams,
+        catalogue_dirs(beside),
+        cells=scenario.network.cell,
+        traces=trace_dirs(scenario),
+    )
 
 
 def plan_of(scenario: Scenario) -> Plan:
@@ -131,6 +142,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         examples=problem.data.partition.sizes,
         batch_size=training.batch_size,
         flops=problem.flops,
+        rate=training.rate,
         down=chain(scenario.wire.down),
         up=chain(scenario.wire.up),
     )
@@ -150,10 +162,9 @@ def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
 
 def _sized(scenario: Scenario, problem: Problem, batch_size: int) -> Workload:
     """A learning problem's sizes without its learning."""
-    layout = problem.initial.layout
-    down, up = (_nbytes(chain(codecs), layout) for codecs in (scenario.wire.down, scenario.wire.up))
-    sizes = problem.data.partition.sizes
-    return TimingOnly(sizes, batch_size, problem.flops, down, up)
+    return _timing(
+        scenario, problem.initial, problem.data.partition.sizes, batch_size, problem.flops
+    )
 
 
 def _stated(scenario: Scenario, options: TimingOptions) -> Workload:
@@ -161,9 +172,26 @@ def _stated(scenario: Scenario, options: TimingOptions) -> Workload:
     from simfl.params import Layout
 
     layout = Layout((("model", (options.parameters,)),), options.parameters)
-    down, up = (_nbytes(chain(codecs), layout) for codecs in (scenario.wire.down, scenario.wire.up))
+    initial = as_params(np.zeros(options.parameters, np.float32), layout)
     sizes = np.broadcast_to(np.array(options.examples, np.int64), (scenario.fleet.devices,))
-    return TimingOnly(sizes, options.batch_size, options.flops_per_example, down, up)
+    return _timing(scenario, initial, sizes, options.batch_size, options.flops_per_example)
+
+
+def _timing(
+    scenario: Scenario, initial: Params, sizes: np.ndarray, batch_size: int, flops: float
+) -> TimingOnly:
+    """Messages of this model and what goes beside it, with nothing inside."""
+    layout, rule = initial.layout, scenario.strategy.local
+    return TimingOnly(
+        sizes,
+        batch_size,
+        flops,
+        _nbytes(chain(scenario.wire.down), layout),
+        _nbytes(chain(scenario.wire.up), layout),
+        passes=rule.passes(),
+        sent_bytes=extras_nbytes(rule.sends(initial) or {}, layout),
+        extras_nbytes=lambda extras: extras_nbytes(extras, layout),
+    )
 
 
 def _nbytes(codec: Codec, layout: Any) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import ceil
+from math import ceil, nan
 from typing import Any, Protocol
 
 #: Phases of a task, in order; `phase` columns and waste tables use these words.
@@ -93,6 +93,7 @@ class Update:
     dispatched_s: float
     arrived_s: float
     server: Counter
+    lr: float = nan  #: local learning rate of the task (nan without learning)
 
     @property
     def staleness(self) -> int:
@@ -101,9 +102,20 @@ class Update:
 
 
 class Nothing:
-    """The parameters of a run without learning: every operation gives itself back."""
+    """What stands for tensors where nothing is learnt: every operation gives itself back.
+
+    whole: True for `NOTHING`, a model's parameters; False for their trained elements as one tensor.
+    A message is charged accordingly.
+    """
 
     layout = None  #: nothing has no parts
+
+    def __init__(self, whole: bool = True) -> None:
+        self.whole = whole
+
+    @property
+    def trained(self) -> Nothing:
+        return _NOTHING_TRAINED
 
     def __add__(self, other: Any) -> Nothing:
         return self
@@ -111,7 +123,8 @@ class Nothing:
     __sub__ = __mul__ = __rmul__ = __radd__ = __add__
 
     def __repr__(self) -> str:
-        return "NOTHING"
+        return "NOTHING" if self.whole else "NOTHING.trained"
 
 
 NOTHING = Nothing()
+_NOTHING_TRAINED = Nothing(whole=False)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from math import inf
+from math import inf, nan
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ class Learning:
 
     metrics(params, kept) gives the values of an evaluation, kept(device) being what the local
     rule keeps there. groups: in which a rule may thin its uploads. tried_flops: (devices,) FLOP
-    of trying a model on a device's held-back data.
+    of trying a model on a device's held-back data. rate(version): local learning rate of a task.
 
     totals: `paper_down_bits` and `paper_up_bits` of the messages delivered so far, where a codec
     states them; every evaluation has them, too. notes: how it is computed, in words.
@@ -90,6 +90,7 @@ class Learning:
         groups: Groups | None = None,
         tried_flops: np.ndarray | None = None,
         notes: Mapping[str, str] | None = None,
+        rate: Callable[[int], float] = lambda version: nan,
     ) -> None:
         self.initial = initial
         self.examples = examples
@@ -105,6 +106,7 @@ class Learning:
         self._streams = streams
         self._batch_size = batch_size
         self._flops = flops
+        self._rate = rate
         self._down = down
         self._up = up
         self._up_bytes = upload_nbytes(up, rule, initial)
@@ -187,6 +189,7 @@ class Learning:
             dispatched_s=task.dispatched_s,
             arrived_s=task.ended_s,
             server=server,
+            lr=self._rate(task.version),
         )
 
     def lose(self, task: Task) -> None:
@@ -220,7 +223,7 @@ class Learning:
         return far / length, moved.dot(update.delta) / (far * length)
 
     def _size(self, task: Task, n: int) -> None:
-        size_up(task, n, self._batch_size, self._flops)
+        size_up(task, n, self._batch_size, self._flops, self._rule.passes())
         trials = self._rule.trials(self.kept(task.device))
         task.flops += trials * float(self._tried_flops[task.device])
 

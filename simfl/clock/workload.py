@@ -6,7 +6,7 @@ the call that needs its result (`ready`, `deliver`, and for some codecs `lose`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import nan
 from typing import Any, Protocol
 
@@ -54,14 +54,17 @@ class Workload(Protocol):
         """Ends whatever it has started outside of this process."""
 
 
-def size_up(task: Task, n: int, batch_size: int, flops: float) -> None:
-    """Fills in the task's work for n examples. flops: of training on one example."""
+def size_up(task: Task, n: int, batch_size: int, flops: float, passes: float = 0.0) -> None:
+    """Fills in the task's work for n examples. flops: of training on one example.
+
+    passes: over all n examples, beside the steps.
+    """
     steps = local_steps(n, batch_size, task.epochs, task.steps)
     seen = examples_seen(n, batch_size, steps)
     task.examples = n
     task.local_steps = steps
     task.epochs = seen / n
-    task.flops = flops * seen
+    task.flops = flops * (seen + passes * n)
 
 
 _UNKNOWN = (nan, nan)
@@ -70,11 +73,22 @@ _UNKNOWN = (nan, nan)
 class TimingOnly:
     """No learning: the same clock, bytes and staleness, with nothing inside the messages.
 
-    flops: per example. up_bytes is what the codec gives for the model's layout.
+    flops: per example; passes: over the local data, beside a task's steps. down_bytes, up_bytes:
+    of the model, as the codecs give them. sent_bytes: of what the local rule sends beside it;
+    extras_nbytes: of what a strategy does.
     """
 
     def __init__(
-        self, examples: np.ndarray, batch_size: int, flops: float, down_bytes: int, up_bytes: int
+        self,
+        examples: np.ndarray,
+        batch_size: int,
+        flops: float,
+        down_bytes: int,
+        up_bytes: int,
+        *,
+        passes: float = 0.0,
+        sent_bytes: int = 0,
+        extras_nbytes: Callable[[Mapping[str, Any]], int] = lambda extras: 0,
     ) -> None:
         self.initial = NOTHING
         self.examples = examples
@@ -84,16 +98,21 @@ class TimingOnly:
         self.flops = flops
         self.down_bytes = down_bytes
         self.up_bytes = up_bytes
+        self.passes = passes
+        self.sent_bytes = sent_bytes
+        self.extras_nbytes = extras_nbytes
         self._sizes = memoryview(np.ascontiguousarray(examples, dtype=np.int64).data)
 
     def start(self, task: Task) -> None:
-        size_up(task, self._sizes[task.device], self.batch_size, self.flops)
+        size_up(task, self._sizes[task.device], self.batch_size, self.flops, self.passes)
         task.down_bytes = self.down_bytes
-        task.up_bytes = self.up_bytes
+        if task.extras:
+            task.down_bytes += self.extras_nbytes(task.extras)
+        task.up_bytes = self.up_bytes + self.sent_bytes
 
     def shorten(self, task: Task, steps: int) -> None:
         task.steps = steps
-        size_up(task, task.examples, self.batch_size, self.flops)
+        size_up(task, task.examples, self.batch_size, self.flops, self.passes)
 
     def ready(self, task: Task) -> None:
         """Nothing to do: sizes are known from the start."""

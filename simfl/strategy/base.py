@@ -136,6 +136,10 @@ class LocalRule:
         """How often the task tries a model on the held-back data: charged as time."""
         return 0
 
+    def passes(self) -> float:
+        """Passes over all local data that a task makes beside its steps: charged as time."""
+        return 0.0
+
     def prepare(
         self, base: Tensor, extras: Mapping[str, Any], memory: Mapping[str, Any], work: Work
     ) -> tuple[Tensor, Context]:

@@ -8,8 +8,8 @@ in place of the Hessian:
     adaptive: λ_t = λ₀ / √(s + 10⁻⁷) elementwise, s ← m s + (1 - m) g⊙g
 
 Here a device makes K steps and g = -d/(ηK) is their mean gradient, so that d̃ = d - ηK(g̃ - g).
-`local_lr` is η and must be `learning.lr`. The compensation is quadratic in d: `clip` bounds
-||d̃ - d|| by that multiple of ||d|| (not in the paper; it explodes for large K otherwise).
+The compensation is quadratic in d: `clip` bounds ||d̃ - d|| by that multiple of ||d|| (not in the
+paper; it explodes for large K otherwise).
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ class DcAsgd(Asynchronous):
     lam: NonNegative = 0.04
     adaptive: bool = False
     decay: Fraction = 0.95
-    local_lr: Positive = 0.05
     clip: Positive = 1.0
 
     def init(self, params: Any) -> State:
@@ -49,7 +48,7 @@ class DcAsgd(Asynchronous):
     def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
         (update,) = updates
         delta = whole(update.delta, update.base)
-        path = self.local_lr * update.steps
+        path = update.lr * update.steps
         g = delta * (-1.0 / path)
         strength = self._strength(state, g)
         change = weighted(updates, [1.0])

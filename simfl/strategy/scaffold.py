@@ -10,7 +10,7 @@ arXiv 1910.06378. Device i keeps cᵢ, the server c, all zero at first:
 
 Both directions carry c beside the model, and cᵢ⁺ is kept only when the upload arrives. With local
 momentum, weight decay or clipping Kη is no longer the length of the path and option II loses its
-meaning. Option I's extra pass over the local data is computed but not charged as time.
+meaning. Option I's extra pass over the local data is charged as time.
 
 The asynchronous form is an extension of the paper: c is fixed at dispatch, and what it learns is
 added when the update is folded.
@@ -50,6 +50,9 @@ class ControlVariate(LocalRule):
 
     def correct(self, grad: Tensor, y: Tensor, context: Context) -> Tensor:
         return grad + context["shift"]
+
+    def passes(self) -> float:
+        return 1.0 if self.option == "I" else 0.0
 
     def sends(self, params: Any) -> Mapping[str, Any]:
         return {"c": trained(params)}

@@ -29,8 +29,8 @@ def filled(params: Any, value: float) -> Any:
 
 
 def trained(params: Any) -> Any:
-    """The trained elements as one (T,) tensor."""
-    return params if isinstance(params, Nothing) else params.trained
+    """The trained elements as one (T,) tensor, or what stands for it without learning."""
+    return params.trained
 
 
 def cosine(a: Any, b: Any) -> float:

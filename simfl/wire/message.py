@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simfl.errors import PluginError, WireError
+from simfl.messages import Nothing
 from simfl.wire.codec import as_params, undense
 
 if TYPE_CHECKING:
@@ -82,7 +83,10 @@ def as_part(params: Params | None, bits: bytes, groups: Groups) -> Part:
 
 
 def extras_nbytes(extras: Mapping[str, Any], layout: Layout) -> int:
-    """`len(encode_extras(extras, layout))`, without copying a tensor."""
+    """`len(encode_extras(extras, layout))`, without copying a tensor.
+
+    What stands for tensors in a run without learning counts as they would.
+    """
     return sum(len(piece) for piece in _pieces(extras, layout))
 
 
@@ -120,6 +124,8 @@ def _pieces(extras: Mapping[str, Any], layout: Layout) -> Iterator[bytes | memor
 
 def _entry(value: Any, layout: Layout) -> tuple[bytes, bytes | memoryview]:
     """A tag with what precedes the bulk, and the bulk."""
+    if isinstance(value, Nothing):
+        return _missing_entry(value, layout)
     if hasattr(value, "detach"):
         return _array_entry(b"T", value.detach().cpu().numpy())
     if hasattr(value, "layout"):
@@ -132,6 +138,13 @@ def _entry(value: Any, layout: Layout) -> tuple[bytes, bytes | memoryview]:
     if isinstance(value, bytes):
         return _entry_of_bytes(b"y", value)
     return _scalar_entry(value), b""
+
+
+def _missing_entry(value: Nothing, layout: Layout) -> tuple[bytes, memoryview]:
+    zeros = np.zeros(layout.size if value.whole else layout.trainable, dtype="<f4")
+    if value.whole:
+        return b"P" + struct.pack("<H", 0), _raw(zeros, "<f4")
+    return _array_entry(b"T", zeros)
 
 
 def _array_entry(tag: bytes, x: np.ndarray) -> tuple[bytes, memoryview]:

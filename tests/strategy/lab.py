@@ -211,7 +211,7 @@ class Lab:
             task.serial, task.device, task.version, task.base,
             delta if isinstance(delta, Params) else task.base.like(delta),
             report.extras, task.examples, steps, steps / 5, 1.0 + task.device,
-            1.0 + task.device, task.dispatched_s, self.now_s, self,
+            1.0 + task.device, task.dispatched_s, self.now_s, self, LR,
         )  # fmt: skip
         self.open[task.serial] = update
         return update
