@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
+from simfl import checkpoint, saving, session
 from simfl.assemble import fleet_of, plan_of, workload_of
 from simfl.clock.kernel import Kernel, Status
 from simfl.errors import ScenarioError, Stalled
+from simfl.fleet.columns import Fleet
 from simfl.results.digest import digest
 from simfl.results.result import Result
 from simfl.results.store import MODEL, SCENARIO, Store
@@ -41,6 +43,7 @@ def run(
     seed: int | None = None,
     timing: bool = False,
     workers: int = 1,
+    resume: bool = False,
     data_dir: str | Path | None = None,
     progress: Progress | None = None,
     **overrides: Any,
@@ -49,33 +52,61 @@ def run(
 
     scenario: its file, the name of a shipped one, a table, or what `load` gave. out: the run
     folder; without one the results live as long as the Result. timing: the same clock without
-    learning. workers: processes that train; results do not depend on it. overrides: options by
-    key path, as in `**{"strategy.buffer": 20}`.
+    learning. workers: processes that train; results do not depend on it. resume: go on from the
+    newest checkpoint in `out`, if there is one, to the digest of an unbroken run. overrides:
+    options by key path, as in `**{"strategy.buffer": 20}`.
     """
     whole = resolve(scenario, overrides, seed)
     if whole.sweep:
         raise ScenarioError(f"{whole.name}: has a [sweep], which is a study: use simfl.study")
-    streams = Streams(whole.seed)
-    fleet = fleet_of(whole, streams)
-    folder = None if data_dir is None else Path(data_dir)
-    workload = workload_of(whole, streams, timing=timing, data_dir=folder, workers=workers)
-    store = Store(None if out is None else Path(out))
-    _write_scenario(whole, store.folder)
+    folder = None if out is None else Path(out)
+    with session.alone(folder):
+        saved = saving.found(folder, whole, timing) if resume and folder is not None else None
+        streams = Streams(whole.seed)
+        fleet = fleet_of(whole, streams)
+        data = None if data_dir is None else Path(data_dir)
+        workload = workload_of(whole, streams, timing=timing, data_dir=data, workers=workers)
+        store = Store(folder, at=None if saved is None else saved[0]["rows"])
+        told = None if progress is None else progress.update
+        kernel = Kernel(
+            fleet, workload, whole.strategy, streams, plan_of(whole), store.append, told
+        )
+        try:
+            if saved is None:
+                _begin(whole, store, fleet)
+            else:
+                saving.restore(kernel, *saved)
+            if folder is not None:
+                kernel.save = session.saver(kernel, store, whole, timing)
+            with session.interruptible(kernel), _quiet(timing):
+                kernel.run()
+        except BaseException as error:
+            _write_down(kernel, store, whole, ended=_name(error))
+            raise
+        finally:
+            workload.close()
+            if progress is not None:
+                progress.close()
+        if kernel.reason == "interrupted":
+            _leave(kernel, store, whole)
+            raise KeyboardInterrupt
+        _write_down(kernel, store, whole, ended=kernel.reason)
+        return Result(store.folder, store if folder is None else None)
+
+
+def _begin(scenario: Scenario, store: Store, fleet: Fleet) -> None:
+    """What a run folder holds from the start."""
+    checkpoint.clear(store.folder)
+    _write_scenario(scenario, store.folder)
+    session.write_environment(store.folder)
     store.put_devices(fleet.columns())
-    told = None if progress is None else progress.update
-    kernel = Kernel(fleet, workload, whole.strategy, streams, plan_of(whole), store.append, told)
-    try:
-        with nullcontext() if timing else _single_thread():
-            kernel.run()
-    except BaseException as error:
-        _write_down(kernel, store, whole, ended=_name(error))
-        raise
-    finally:
-        workload.close()
-        if progress is not None:
-            progress.close()
-    _write_down(kernel, store, whole, ended=kernel.reason)
-    return Result(store.folder, store if out is None else None)
+
+
+def _leave(kernel: Kernel, store: Store, scenario: Scenario) -> None:
+    """An interrupted run leaves a checkpoint; if it cannot, what it has seen so far."""
+    kernel.save()
+    if not checkpoint.exists(store.folder):
+        _write_down(kernel, store, scenario, ended="interrupted")
 
 
 def resolve(
@@ -94,17 +125,20 @@ def resolve(
 
 
 def _write_scenario(scenario: Scenario, folder: Path) -> None:
-    """The resolved scenario, with the classes that lay beside it: all that repeats the run."""
+    """The resolved scenario, with what lay beside it: all that repeats the run."""
     (folder / SCENARIO).write_text(scenario.to_toml(), encoding="utf-8")
-    for path in scenario.class_files():
-        (folder / "devices").mkdir(exist_ok=True)
-        shutil.copy(path, folder / "devices" / path.name)
+    beside = {"devices": scenario.class_files(), "traces": scenario.trace_files()}
+    for name, files in beside.items():
+        for path in files:
+            (folder / name).mkdir(exist_ok=True)
+            shutil.copy(path, folder / name / path.name)
 
 
 def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) -> None:
     """Finishes the run folder: tables, final model, summary."""
     kernel.close()
     store.finish()
+    checkpoint.clear(store.folder)
     params = kernel.server.published[0]
     learnt = hasattr(params, "flat")
     if learnt:
@@ -127,7 +161,10 @@ def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) ->
     )
 
 
-def _single_thread() -> Any:
+def _quiet(timing: bool) -> AbstractContextManager[None]:
+    """Torch on one thread, where there is learning."""
+    if timing:
+        return nullcontext()
     from simfl.learn.training import single_thread
 
     return single_thread()

@@ -33,6 +33,7 @@ from simfl.scenario.sections import (
     Learning,
     LearningOptions,
     Name,
+    NetworkSection,
     ServerOptions,
     StopOptions,
     TimingOptions,
@@ -67,6 +68,7 @@ class Scenario(Table):
     name: Name = "scenario"
     seed: Index = 0
     fleet: FleetOptions
+    network: NetworkSection = NetworkSection()
     server: ServerOptions = ServerOptions()
     learning: Learning
     strategy: Annotated[Any, parts.STRATEGY]
@@ -93,6 +95,10 @@ class Scenario(Table):
         Copied to `devices/` beside another copy of the scenario, they make that one complete.
         """
         return checks.own_classes(self)
+
+    def trace_files(self) -> list[Path]:
+        """Files of its traces; they go to `traces/` beside a copy of the scenario."""
+        return checks.traces(self)
 
     def resolved(self) -> dict[str, Any]:
         """Every option as plain tables, defaults included; `parse` turns it back."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from simfl.errors import CatalogueError, ScenarioError
+from simfl.errors import CatalogueError, ScenarioError, TraceError, did_you_mean
 from simfl.fleet.catalogue import catalogue_dirs, load_device, load_network
-from simfl.scenario.complain import Problem
+from simfl.fleet.traces import FOLDER, find_trace
+from simfl.scenario.complain import KeyPath, Problem
 from simfl.scenario.parts import Foreign
 from simfl.scenario.sections import TimingOptions
 from simfl.wire.chain import chain
@@ -26,6 +27,8 @@ def problems(scenario: Scenario) -> Iterator[Problem]:
     yield from _timing(scenario)
     yield from _strategy(scenario)
     yield from _wire(scenario)
+    yield from _cells(scenario)
+    yield from _traces(scenario)
     yield from _classes(scenario)
 
 
@@ -84,6 +87,59 @@ def _classes(scenario: Scenario) -> Iterator[Problem]:
                     load(name, dirs)
                 except CatalogueError as error:
                     yield Problem(("fleet", "group", i, key), f": {error}", CatalogueError)
+
+
+def _cells(scenario: Scenario) -> Iterator[Problem]:
+    """Cells that nobody knows, that nobody can tell apart, or whose rates nobody looks at."""
+    cells = scenario.network.cell
+    names = [cell.name for cell in cells]
+    for i, cell in enumerate(cells):
+        where = ("network", "cell", i)
+        if cell.name in names[:i]:
+            yield Problem((*where, "name"), f" = {cell.name!r} is the name of another cell")
+        if cell.shares and scenario.server.sharing == "none":
+            text = ': its capacity needs server.sharing = "max-min", or nobody shares it'
+            yield Problem(where, text)
+    for i, group in enumerate(scenario.fleet.group):
+        if group.cell is not None and group.cell not in names:
+            hint = did_you_mean(group.cell, names)
+            text = f" = {group.cell!r} is not the name of a [[network.cell]] {hint}"
+            yield Problem(("fleet", "group", i, "cell"), text)
+
+
+def _traces(scenario: Scenario) -> Iterator[Problem]:
+    """Traces that are not there."""
+    for path, name in _trace_names(scenario):
+        try:
+            find_trace(name, trace_dirs(scenario))
+        except TraceError as error:
+            yield Problem(path, f": {error}", TraceError)
+
+
+def traces(scenario: Scenario) -> list[Path]:
+    """Files of the traces that the scenario uses."""
+    dirs = trace_dirs(scenario)
+    return list(dict.fromkeys(find_trace(name, dirs) for _, name in _trace_names(scenario)))
+
+
+def trace_dirs(scenario: Scenario) -> list[Path]:
+    """Where the scenario's traces are looked for."""
+    return [(_folder(scenario) or Path()) / FOLDER]
+
+
+def _trace_names(scenario: Scenario) -> Iterator[tuple[KeyPath, str]]:
+    for i, group in enumerate(scenario.fleet.group):
+        named: dict[str, Any] = {
+            "capacity": group.capacity,
+            "presence": getattr(group.presence, "trace", None),
+            "network": getattr(group.network, "trace", None),
+        }
+        for key, name in named.items():
+            if name is not None:
+                yield ("fleet", "group", i, key), name
+    for i, cell in enumerate(scenario.network.cell):
+        if cell.trace is not None:
+            yield ("network", "cell", i, "trace"), cell.trace
 
 
 def own_classes(scenario: Scenario) -> list[Path]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Lt
 from pydantic import Discriminator, Field, Strict, StringConstraints, Tag
 
+from simfl.fleet.cells import CellOptions
 from simfl.fleet.options import GroupOptions
 from simfl.fleet.table import Table
 from simfl.scenario import parts
@@ -28,6 +29,12 @@ class FleetOptions(Table):
     def devices(self) -> int:
         """How many there are altogether."""
         return sum(group.count for group in self.group)
+
+
+class NetworkSection(Table):
+    """[network]: what devices share on their way to the server; see `cell` of a group."""
+
+    cell: list[CellOptions] = Field(default_factory=list)
 
 
 class ServerOptions(Table):
