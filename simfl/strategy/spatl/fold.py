@@ -43,7 +43,7 @@ def by_index(
         if divisor == "zero_fill":
             delta = torch.where(held, delta, -update.base.flat)
         total += delta * (weight * factor)
-        mass += held * weight
+        mass += held.double() * weight
     everybody = sum(weight for _, weight, _ in trios)
     if divisor == "index_mean":
         total *= (everybody / mass).nan_to_num(0.0, 0.0, 0.0).to(total.dtype)

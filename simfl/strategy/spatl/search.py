@@ -87,9 +87,8 @@ class Player:
         """One game, remembered; a plan that beats all others is kept."""
         game, ratios = self.game, self.game.start()
         for step in range(game.max_steps):
-            self.memory.states.append(self._state(ratios))
             noise = game.rng.standard_normal(len(ratios))
-            action = self._mean() + SIGMA * noise
+            action = self.mean(ratios) + SIGMA * noise
             ratios, over = game.act(ratios, action), False
             reward = 0.0
             if game.over(ratios):
@@ -103,15 +102,14 @@ class Player:
             if over:
                 return
 
-    def _state(self, ratios: np.ndarray) -> Any:
-        return None if self.heads is None else blueprint(self.game.anatomy).state(ratios)
-
     @torch.no_grad()
-    def _mean(self) -> Any:
+    def mean(self, ratios: np.ndarray) -> Any:
+        """μ, with the state that it was drawn from remembered."""
         if self.heads is None or self.encoders is None:
             return 0.0
-        view = self.encoders.actor(self.memory.states[-1:])
-        return self.heads.mean(view)[0].numpy()
+        state = blueprint(self.game.anatomy).state(ratios)
+        self.memory.states.append(state)
+        return self.heads.mean(self.encoders.actor([state]))[0].numpy()
 
     def _try(self, ratios: np.ndarray) -> float:
         plan = self.game.plan(ratios)

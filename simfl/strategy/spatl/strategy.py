@@ -35,7 +35,7 @@ class _Salience(Choosing):
     reference: ClassVar[str] = "Yu et al., SC 2022, arXiv 2111.14345"
 
     aggregate: Divisor = "index_mean"
-    pretrain_games: Index = 400
+    pretrain_games: Index = 200
     local: LocalRule = Salient()
 
     def __post_init__(self) -> None:
