@@ -58,6 +58,7 @@ class Local:
         self.penalises = overrides(rule, "penalty")
         self.corrects = overrides(rule, "correct")
         self.drifts = overrides(rule, "drift")
+        self.affine = tells_affine(rule)
         self.initial = params_of(model)
         found = split_of(rule, model, data.dataset.x[:1])
         self.anatomy = None if found is None else found[0]
@@ -150,6 +151,17 @@ def asking(rule: LocalRule, hook: str) -> Iterator[None]:
 def overrides(rule: LocalRule, hook: str) -> bool:
     """Whether the rule has a hook of its own; one that it inherits is the identity."""
     return getattr(type(rule), hook) is not getattr(LocalRule, hook)
+
+
+def tells_affine(rule: LocalRule) -> bool:
+    """Whether `affine` speaks for all that the rule does in a step, not for a parent of it."""
+    line = type(rule).__mro__
+
+    def place(hook: str) -> int:
+        return next(at for at, cls in enumerate(line) if hook in vars(cls))
+
+    told = place("affine") <= min(place("penalty"), place("correct"))
+    return told and overrides(rule, "affine") and not overrides(rule, "drift")
 
 
 def checked(start: Any, base: Tensor, rule: LocalRule) -> Tensor:

@@ -93,6 +93,13 @@ class Split(NamedTuple):
     groups: Groups | None = None
 
 
+class Affine(NamedTuple):
+    """What a rule adds to a gradient: a (y - base) + b. b: (T,) tensor, None for zero."""
+
+    a: float
+    b: Tensor | None
+
+
 @dataclass(frozen=True)
 class Report:
     """What a device sends back and what it keeps.
@@ -153,6 +160,13 @@ class LocalRule:
     def correct(self, grad: Tensor, y: Tensor, context: Context) -> Tensor:
         """The gradient that SGD follows: (..., T) -> (..., T)."""
         return grad
+
+    def affine(self, context: Context) -> Affine | None:
+        """What `penalty` and `correct` add together, where that is affine in y for all contexts.
+
+        Nothing needs it: with it dense models train as machine code, without it in stacks.
+        """
+        return None
 
     def drift(self, y: Tensor, context: Context) -> Tensor:
         """Added to each step's direction, past the momentum: (..., T) -> (..., T)."""

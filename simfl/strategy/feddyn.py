@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from simfl.errors import ScenarioError
 from simfl.messages import Update
 from simfl.strategy.asynchronous import Buffered
-from simfl.strategy.base import Change, Context, LocalRule, Report, Server, Work
+from simfl.strategy.base import Affine, Change, Context, LocalRule, Report, Server, Work
 from simfl.strategy.fold import Weights, mean
 from simfl.strategy.options import Choosing, State
 from simfl.strategy.rounds import FedAvg
@@ -69,6 +69,10 @@ class Dynamic(LocalRule):
 
     def correct(self, grad: Tensor, y: Tensor, context: Context) -> Tensor:
         return grad + context["alpha_k"] * y
+
+    def affine(self, context: Context) -> Affine:
+        alpha_k = float(context["alpha_k"])
+        return Affine(alpha_k, alpha_k * context["h"])
 
     def sends(self, params: Any) -> Mapping[str, Any]:
         return {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simfl.strategy.base import Context, LocalRule
+from simfl.strategy.base import Affine, Context, LocalRule
 from simfl.units import NonNegative
 
 if TYPE_CHECKING:
@@ -30,3 +30,6 @@ class Proximal(LocalRule):
         if not self.mu:
             return grad
         return grad + self.mu * (y - context["base"])
+
+    def affine(self, context: Context) -> Affine:
+        return Affine(self.mu, None)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from simfl.errors import ScenarioError
 from simfl.messages import Update
-from simfl.strategy.base import Change, Context, LocalRule, Report, Server, Work
+from simfl.strategy.base import Affine, Change, Context, LocalRule, Report, Server, Work
 from simfl.strategy.fedbuff import FedBuff
 from simfl.strategy.fold import Weights
 from simfl.strategy.options import Options, State
@@ -50,6 +50,9 @@ class ControlVariate(LocalRule):
 
     def correct(self, grad: Tensor, y: Tensor, context: Context) -> Tensor:
         return grad + context["shift"]
+
+    def affine(self, context: Context) -> Affine:
+        return Affine(0.0, context["shift"])
 
     def passes(self) -> float:
         return 1.0 if self.option == "I" else 0.0

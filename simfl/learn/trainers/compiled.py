@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from simfl.learn.jobs import Job, Trained, Trainer, passes
-from simfl.learn.local import Local, Opened, overrides
+from simfl.learn.local import Local, Opened, asking, overrides
 from simfl.learn.trainers.build import CannotBuild, shared_library
 from simfl.learn.trainers.dense import dense_widths
 from simfl.strategy.base import Report
@@ -47,6 +47,9 @@ class _Job(ctypes.Structure):
         ("seen", ctypes.c_int64),
         ("n", ctypes.c_int64),
         ("lr", ctypes.c_float),
+        ("a", ctypes.c_float),
+        ("base", ctypes.c_void_p),
+        ("b", ctypes.c_void_p),
         ("end", ctypes.c_void_p),
     )
 
@@ -56,8 +59,10 @@ def cannot_compile(local: Local) -> str | None:
     widths = dense_widths(local.model)
     if widths is None or len(widths) > _MAX_LAYERS + 1 or local.data.dataset.sequence:
         return "the model is not a chain of linear layers and ReLU"
-    if local.hooked:
+    if local.hooked and not local.affine:
         return f"{type(local.rule).__name__} takes part in every step"
+    if local.penalises and local.options.clip_norm is not None:
+        return f"{type(local.rule).__name__} adds to what is clipped"
     if torch.device(local.device).type != "cpu":
         return "machine code runs on the CPU only"
     try:
@@ -78,7 +83,7 @@ class CompiledDense(Trainer):
         assert widths is not None
         dataset, options = local.data.dataset, local.options
         self._widths = np.array(widths, np.int64)
-        self._x = dataset.x.reshape(len(dataset), -1).contiguous()
+        self._x = _floats(dataset.x.flatten(1))
         self._y = dataset.y.contiguous()
         self._problem = _Problem(
             len(widths) - 1,
@@ -102,7 +107,7 @@ class CompiledDense(Trainer):
 
     def _one(self, job: Job) -> Trained:
         opened = self.local.open(job)
-        start = opened.start.contiguous()
+        start = _floats(opened.start)
         out, losses = self._run(opened, start, minus=start if self._differs else None)
         if not self._differs:
             return self.local.close(opened, out, losses)
@@ -114,21 +119,36 @@ class CompiledDense(Trainer):
         self, opened: Opened, start: Tensor, minus: Tensor | None
     ) -> tuple[Tensor, tuple[float, float]]:
         """(P,) model at the end, less `minus`; mean and root mean square of the losses."""
-        order = self._order(opened)
+        order, (a, base, b) = self._order(opened), self._added(opened)
         end = torch.empty_like(start)
         job = _Job(
-            start.data_ptr(),
-            None if minus is None else minus.data_ptr(),
-            order.ctypes.data,
-            len(order),
-            opened.work.examples,
-            opened.work.lr,
-            end.data_ptr(),
+            start=start.data_ptr(),
+            minus=_pointer(minus),
+            order=order.ctypes.data,
+            seen=len(order),
+            n=opened.work.examples,
+            lr=opened.work.lr,
+            a=a,
+            base=_pointer(base),
+            b=_pointer(b),
+            end=end.data_ptr(),
         )
         scratch, losses = self._scratch.data_ptr(), self._losses.ctypes.data
         self._call(ctypes.byref(self._problem), ctypes.byref(job), scratch, losses)
         total, squares = self._losses.tolist()
         return end, (total / len(order), sqrt(squares / len(order)))
+
+    def _added(self, opened: Opened) -> tuple[float, Tensor, Tensor | None]:
+        """a, base and b of what the rule adds to each gradient: a (y - base) + b."""
+        base = opened.context["base"]
+        if not self.local.hooked:
+            return 0.0, base, None
+        with asking(self.local.rule, "affine"):
+            added = self.local.rule.affine(opened.context)
+            if added is None:
+                raise TypeError("expected an Affine, as for other contexts")
+            b = None if added.b is None else _floats(added.b.expand(base.shape))
+            return float(added.a), _floats(base), b
 
     def _order(self, opened: Opened) -> np.ndarray:
         """(seen,) int32, the data set's rows in the order in which the job meets them."""
@@ -137,6 +157,14 @@ class CompiledDense(Trainer):
         orders = passes(local.streams, job.device, job.index, n, size, work.steps)
         mine = local.data.partition[job.device]
         return mine[np.concatenate(list(orders))].astype(np.int32, copy=False)
+
+
+def _floats(x: Tensor) -> Tensor:
+    return x.to(torch.float32).contiguous()
+
+
+def _pointer(x: Tensor | None) -> int | None:
+    return None if x is None else x.data_ptr()
 
 
 @lru_cache

@@ -55,6 +55,8 @@ struct job {
     const int32_t *order; /* (seen,) examples, pass after pass over the n local ones */
     int64_t seen, n;
     float lr;
+    float a;                 /* what the local rule adds to a gradient: a (y - base) + b; */
+    const float *base, *b;   /* (P,) each, or NULL where a is 0, or b */
     float *end; /* (P,): the trained model, less `minus` */
 };
 
@@ -197,29 +199,45 @@ static void descend(const struct problem *p, const struct layer *l, const int32_
         backward(at, rows, at == last ? logits : at[1].slope, at == l);
 }
 
-/* y -= lr * v, with v = momentum * v + (clipped g + decay * y) */
-static void move(const struct problem *p, float lr, int64_t size, float *y, float *g, float *v) {
-    float factor = 1;
-    if (p->clip) {
-        double square = 0;
-        for (int64_t i = 0; i < size; i++) square += (double)g[i] * g[i];
-        factor = p->clip / ((float)sqrt(square) + 1e-6f);
-        factor = factor > 1 ? 1 : factor;
-    }
-    for (int64_t i = 0; i < size; i++) {
-        v[i] = p->momentum * v[i] + (factor * g[i] + p->decay * y[i]);
-        y[i] -= lr * v[i];
+/* The model and what belongs to each of its elements, padded alike. NULL: all zero. */
+struct state {
+    int64_t size;
+    float *y, *g, *v, *base, *b;
+};
+
+static float clipped(const struct problem *p, const struct state *s) {
+    if (!p->clip) return 1;
+    double square = 0;
+    for (int64_t i = 0; i < s->size; i++) square += (double)s->g[i] * s->g[i];
+    float factor = p->clip / ((float)sqrt(square) + 1e-6f);
+    return factor > 1 ? 1 : factor;
+}
+
+/* y -= lr v, with v = momentum v + (clipped g + decay y) + a (y - base) + b */
+static void move(const struct problem *p, const struct job *j, const struct state *s) {
+    float factor = clipped(p, s);
+    float *y = s->y, *g = s->g, *v = s->v;
+    for (int64_t i = 0; i < s->size; i++) g[i] = factor * g[i] + p->decay * y[i];
+    if (s->base)
+        for (int64_t i = 0; i < s->size; i++) g[i] += j->a * (y[i] - s->base[i]);
+    if (s->b)
+        for (int64_t i = 0; i < s->size; i++) g[i] += s->b[i];
+    for (int64_t i = 0; i < s->size; i++) {
+        v[i] = p->momentum * v[i] + g[i];
+        y[i] -= j->lr * v[i];
     }
 }
 
-/* A model in and out of its padded form. */
+/* A model in and out of its padded form, layer after layer from `w` of the first. */
 
-static void unpack(const struct problem *p, const struct layer *l, const float *from) {
-    for (int64_t i = 0; i < p->layers; i++, l++) {
-        for (int64_t o = 0; o < l->out; o++, from += l->in)
-            memcpy(l->w + o * l->wide_in, from, sizeof(float) * l->in);
-        memcpy(l->bias, from, sizeof(float) * l->out);
-        from += l->out;
+static void unpack(const struct problem *p, const float *from, float *to) {
+    for (int64_t i = 0; i < p->layers; i++) {
+        int64_t in = p->widths[i], out = p->widths[i + 1];
+        for (int64_t o = 0; o < out; o++, from += in, to += PADDED(in))
+            memcpy(to, from, sizeof(float) * in);
+        memcpy(to, from, sizeof(float) * out);
+        from += out;
+        to += PADDED(out);
     }
 }
 
@@ -232,11 +250,12 @@ static float *pack_row(float *to, const float *from, const float **minus, int64_
     return to + n;
 }
 
-static void pack(const struct problem *p, const struct layer *l, const float *minus, float *to) {
-    for (int64_t i = 0; i < p->layers; i++, l++) {
-        for (int64_t o = 0; o < l->out; o++)
-            to = pack_row(to, l->w + o * l->wide_in, &minus, l->in);
-        to = pack_row(to, l->bias, &minus, l->out);
+static void pack(const struct problem *p, const float *from, const float *minus, float *to) {
+    for (int64_t i = 0; i < p->layers; i++) {
+        int64_t in = p->widths[i], out = p->widths[i + 1];
+        for (int64_t o = 0; o < out; o++, from += PADDED(in)) to = pack_row(to, from, &minus, in);
+        to = pack_row(to, from, &minus, out);
+        from += PADDED(out);
     }
 }
 
@@ -247,53 +266,62 @@ static int64_t padded_size(const struct problem *p) {
     return size;
 }
 
-/* Only with momentum, decay or clipping is a gradient ever written down. */
-static int simple(const struct problem *p) { return !(p->momentum || p->decay || p->clip); }
-
-/* Floats that `train` needs to work in. */
-int64_t scratch_size(const struct problem *p) {
-    int64_t size = 16 + (simple(p) ? 1 : 3) * padded_size(p);
+static int64_t inner_size(const struct problem *p) {
+    int64_t size = 0;
     for (int64_t i = 0; i <= p->layers; i++) size += 2 * p->batch * PADDED(p->widths[i]);
     return size;
 }
 
-/* Divides zeroed scratch among the layers; the one after the last holds the logits. */
-static void lay_out(const struct problem *p, struct layer *l, float *at, int64_t gradient) {
-    for (int64_t i = 0; i < p->layers; i++) {
-        l[i].in = p->widths[i];
-        l[i].out = p->widths[i + 1];
-        l[i].wide_in = PADDED(l[i].in);
-        l[i].wide_out = PADDED(l[i].out);
-        l[i].w = at;
-        l[i].bias = at += l[i].out * l[i].wide_in;
-        l[i].gw = l[i].w + gradient;
-        l[i].gbias = l[i].bias + gradient;
-        at += l[i].wide_out;
-    }
-    at += (simple(p) ? 0 : 2) * padded_size(p);
+/* Floats that `train` needs to work in. */
+int64_t scratch_size(const struct problem *p) { return 16 + 5 * padded_size(p) + inner_size(p); }
+
+/* Places for what is inside the layers, from `at`; the layer after the last holds the logits. */
+static void lay_out(const struct problem *p, struct layer *l, float *y, float *g, float *at) {
+    int64_t before = 0;
     for (int64_t i = 0; i <= p->layers; i++) {
-        l[i].x = at;
-        l[i].slope = at += p->batch * PADDED(p->widths[i]);
-        at += p->batch * PADDED(p->widths[i]);
+        int64_t in = p->widths[i], out = i < p->layers ? p->widths[i + 1] : 0;
+        int64_t bias = before + out * PADDED(in);
+        l[i] = (struct layer){.in = in, .out = out, .wide_in = PADDED(in), .wide_out = PADDED(out),
+                              .w = y + before, .bias = y + bias,
+                              .gw = g + before, .gbias = g + bias,
+                              .x = at, .slope = at + p->batch * PADDED(in)};
+        before = bias + PADDED(out);
+        at += 2 * p->batch * PADDED(in);
     }
+}
+
+/* Zeroed copies of what the job has; whether gradients must be written down at all. */
+static int begin(const struct problem *p, const struct job *j, struct state *s, float *scratch) {
+    s->size = padded_size(p);
+    int written = p->momentum || p->decay || p->clip || j->a || j->b;
+    memset(scratch, 0, sizeof(float) * s->size * (written ? 5 : 1));
+    s->y = scratch;
+    s->g = written ? s->y + s->size : s->y; /* or straight into the model */
+    s->v = s->y + 2 * s->size;
+    s->base = j->a ? s->y + 3 * s->size : NULL;
+    s->b = j->b ? s->y + 4 * s->size : NULL;
+    unpack(p, j->start, s->y);
+    if (s->base) unpack(p, j->base, s->base);
+    if (s->b) unpack(p, j->b, s->b);
+    return written;
 }
 
 /* Trains one job. scratch: scratch_size floats. losses: sum and sum of squares over examples. */
 void train(const struct problem *p, const struct job *j, float *scratch, double *losses) {
     struct layer layers[MAX_LAYERS + 1];
-    int64_t size = padded_size(p), fused = simple(p);
-    memset(scratch, 0, sizeof(float) * scratch_size(p));
-    float *y = (float *)(((uintptr_t)scratch + 63) / 64 * 64);
-    lay_out(p, layers, y, fused ? 0 : size);
-    unpack(p, layers, j->start);
+    struct state s;
+    float *inner = (float *)(((uintptr_t)scratch + 63) / 64 * 64), *outer = inner + inner_size(p);
+    int written = begin(p, j, &s, outer);
+    memset(inner, 0, sizeof(float) * inner_size(p));
+    lay_out(p, layers, s.y, s.g, inner);
     losses[0] = losses[1] = 0;
     for (int64_t at = 0, rows; at < j->seen; at += rows) {
         rows = j->n - at % j->n;
         if (rows > p->batch) rows = p->batch;
         if (rows > j->seen - at) rows = j->seen - at;
-        if (!fused) memset(y + size, 0, sizeof(float) * size);
-        descend(p, layers, j->order + at, rows, (fused ? -j->lr : 1) / rows, losses);
-        if (!fused) move(p, j->lr, size, y, y + size, y + 2 * size);
+        if (written) memset(s.g, 0, sizeof(float) * s.size);
+        descend(p, layers, j->order + at, rows, (written ? 1 : -j->lr) / rows, losses);
+        if (written) move(p, j, &s);
     }
-    pack(p, layers, j->minus, j->end);
+    pack(p, s.y, j->minus, j->end);
 }
