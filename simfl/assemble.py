@@ -58,6 +58,8 @@ def plan_of(scenario: Scenario) -> Plan:
         evaluate_every_s=_or_inf(evaluate.every_s),
         evaluate_every_versions=evaluate.every_versions,
         evaluate_at_start=evaluate.at_start,
+        save_every_s=_or_inf(scenario.checkpoint.every_s),
+        save_wall_s=scenario.checkpoint.wall_s,
     )
 
 

@@ -70,6 +70,11 @@ def load(run_folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | Non
     return None
 
 
+def exists(run_folder: Path) -> bool:
+    """True if there is a checkpoint, whole or damaged."""
+    return bool(_numbered(run_folder / FOLDER))
+
+
 def clear(run_folder: Path) -> None:
     """Removes all checkpoints of a run that has ended."""
     shutil.rmtree(run_folder / FOLDER, ignore_errors=True)

@@ -71,15 +71,16 @@ class Clock(simpy.Environment):
 
     def pending(self) -> list[tuple[float, int, Alarm]]:
         """(due time, order, alarm) of everything to come, in the order in which it will come."""
-        ahead = ((due_s, order, alarm) for due_s, order, _, alarm in sorted(self._queue))
-        return [(due_s, order, alarm) for due_s, order, alarm in ahead if alarm.callbacks]
+        ahead: list[Any] = sorted(self._queue)
+        return [(due_s, order, alarm) for due_s, order, _, alarm in ahead if alarm.callbacks]
 
     def restore(self, now_s: float, pending: list[tuple[float, int, Alarm]]) -> None:
         """The clock stands at now_s, with these alarms to come and no others."""
         self.now = self._now = now_s
         self._queue.clear()
         for due_s, order, alarm in pending:
-            heappush(self._queue, (due_s, order, next(self._eid), alarm))
+            entry: Any = (due_s, order, next(self._eid), alarm)
+            heappush(self._queue, entry)
 
     def due(self, kind: int) -> bool:
         """True if everything that comes before this kind at this instant has been played."""

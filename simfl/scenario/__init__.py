@@ -28,6 +28,7 @@ from simfl.fleet.table import Table
 from simfl.scenario import checks, parts, reading
 from simfl.scenario.complain import KeyPath, Problem, dotted, problems_of
 from simfl.scenario.sections import (
+    CheckpointOptions,
     EvaluateOptions,
     FleetOptions,
     Learning,
@@ -75,6 +76,7 @@ class Scenario(Table):
     wire: WireOptions = WireOptions()
     evaluate: EvaluateOptions = EvaluateOptions()
     stop: StopOptions = StopOptions()
+    checkpoint: CheckpointOptions = CheckpointOptions()
     sweep: Annotated[dict[str, Values], BeforeValidator(_flat)] = Field(default_factory=dict)
     extends: Annotated[None, WithJsonSchema({"type": "string"})] = None  #: gone once it is read
 
@@ -111,9 +113,10 @@ class Scenario(Table):
 
     @property
     def hash(self) -> str:
-        """Sixteen hexadecimal digits, equal for equal options wherever the data lies."""
+        """Sixteen hexadecimal digits, equal for options that give equal results."""
         table = self.resolved()
         table["learning"].pop("data_dir", None)
+        table.pop("checkpoint", None)
         text = json.dumps(table, sort_keys=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 

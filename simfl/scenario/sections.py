@@ -114,6 +114,13 @@ class EvaluateOptions(Table):
     personal: bool = False
 
 
+class CheckpointOptions(Table):
+    """[checkpoint]: every so many virtual seconds, and every so many of the simulating machine."""
+
+    every_s: Duration | None = None
+    wall_s: Duration = 600.0
+
+
 class TargetOptions(Table):
     """[stop] target: an accuracy to reach or a loss to fall to, as evaluated."""
 
