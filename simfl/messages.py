@@ -83,7 +83,7 @@ class Update:
     device: int
     version: int  #: version of the base; fixed when the task was dispatched
     base: Any  #: server parameters at that version
-    delta: Any  #: local model minus the model that the device started from
+    delta: Any  #: local model minus the one that the device started from (`Codec.absolute`: base)
     extras: Mapping[str, Any]  #: what `LocalRule.report` sent beside the delta
     examples: int  #: n_i
     steps: int  #: local mini-batch steps done

@@ -69,6 +69,7 @@ class Learning:
     metrics(params, kept) gives the values of an evaluation, kept(device) being what the local
     rule keeps there. groups: in which a rule may thin its uploads. tried_flops: (devices,) FLOP
     of trying a model on a device's held-back data. rate(version): local learning rate of a task.
+    memory_bytes: that training takes on a device, at least.
 
     totals: `paper_down_bits` and `paper_up_bits` of the messages delivered so far, where a codec
     states them; every evaluation has them, too. notes: how it is computed, in words.
@@ -91,8 +92,10 @@ class Learning:
         tried_flops: np.ndarray | None = None,
         notes: Mapping[str, str] | None = None,
         rate: Callable[[int], float] = lambda version: nan,
+        memory_bytes: int = 0,
     ) -> None:
         self.initial = initial
+        self.memory_bytes = memory_bytes
         self.examples = examples
         self.totals: dict[str, float] = {}
         self.notes: Mapping[str, str] = notes or {}
@@ -172,8 +175,12 @@ class Learning:
         self._count("paper_up_bits", up)
         memory.up_sent = up.delivered
         memory.rule = trained.report.memory
-        if parcel.start is not None and not self._down.pure and delta.layout == self._layout:
-            _overhear(self._down, memory, "down_sent", "down_kept", parcel.start + delta)
+        start = parcel.start
+        if start is not None and delta.layout == self._layout:
+            if not self._down.pure:
+                _overhear(self._down, memory, "down_sent", "down_kept", start + delta)
+            if self._up.absolute:
+                delta = delta + (start - task.base)
         return Update(
             task=task.serial,
             device=task.device,

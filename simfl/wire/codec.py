@@ -53,6 +53,15 @@ class Codec:
         """True if the payload depends on params alone (no memory, no randomness)."""
         return True
 
+    @property
+    def absolute(self) -> bool:
+        """True if an upload means the model that the device ended with, wherever it began.
+
+        Else it means what the device added to the model that it received, which may not have been
+        quite the server's: that error then stays at the server.
+        """
+        return False
+
     def begin(self, direction: Direction, initial: Params) -> Any:
         """What both sides remember before the first message. initial: the model at version 0.
 

@@ -22,6 +22,9 @@ What differs from the paper, its published code, or what is known of them:
 - residuals are really entropy-coded; `Wire.paper_bits` is the authors' count of the same message;
 - float buffers travel as they are.
 
+As in the paper, the server folds the models that it reconstructs, not what was added to the ones
+it sent: what a download left out is not made up for twice.
+
 Rule 2 feeds its own error back three times over, and is stable under mild compression only.
 """
 
@@ -131,6 +134,10 @@ class ResFed(Codec):
     @property
     def pure(self) -> bool:
         return False
+
+    @property
+    def absolute(self) -> bool:
+        return True
 
     def begin(self, direction: Direction, initial: Params) -> Trajectory:
         past = Trajectory(up=direction == "up", layout=initial.layout)
