@@ -145,6 +145,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         batch_size=training.batch_size,
         flops=problem.flops,
         rate=training.rate,
+        memory_bytes=_training_bytes(scenario, problem.initial.layout.size),
         down=chain(scenario.wire.down),
         up=chain(scenario.wire.up),
     )
@@ -193,7 +194,17 @@ def _timing(
         passes=rule.passes(),
         sent_bytes=extras_nbytes(rule.sends(initial) or {}, layout),
         extras_nbytes=lambda extras: extras_nbytes(extras, layout),
+        memory_bytes=_training_bytes(scenario, layout.size),
     )
+
+
+def _training_bytes(scenario: Scenario, parameters: int) -> int:
+    """What training takes on a device: the model as it came, as it is trained, and its gradient.
+
+    A lower bound: activations, data and the framework come on top.
+    """
+    momentum = getattr(scenario.learning, "momentum", 0.0) > 0.0
+    return 4 * parameters * (4 if momentum else 3)
 
 
 def _nbytes(codec: Codec, layout: Any) -> int:

@@ -19,6 +19,7 @@ from simfl.assemble import fleet_of, plan_of, workload_of
 from simfl.clock.kernel import Kernel, Status
 from simfl.errors import ScenarioError, Stalled
 from simfl.fleet.columns import Fleet
+from simfl.fleet.memory import fitting
 from simfl.results.digest import digest
 from simfl.results.result import Result
 from simfl.results.store import MODEL, SCENARIO, Store
@@ -66,6 +67,7 @@ def run(
         fleet = fleet_of(whole, streams)
         data = None if data_dir is None else Path(data_dir)
         workload = workload_of(whole, streams, timing=timing, data_dir=data, workers=workers)
+        fleet = fitting(fleet, workload.memory_bytes, whole.fleet.memory)
         store = Store(folder, at=None if saved is None else saved[0]["rows"])
         told = None if progress is None else progress.update
         kernel = Kernel(

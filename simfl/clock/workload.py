@@ -20,6 +20,7 @@ class Workload(Protocol):
 
     initial: Any  #: parameters at version 0
     examples: np.ndarray  #: (devices,) int64, n_i
+    memory_bytes: int  #: that training takes on a device, at least
     notes: Mapping[str, str]  #: how it is computed, for the summary
 
     @property
@@ -75,7 +76,7 @@ class TimingOnly:
 
     flops: per example; passes: over the local data, beside a task's steps. down_bytes, up_bytes:
     of the model, as the codecs give them. sent_bytes: of what the local rule sends beside it;
-    extras_nbytes: of what a strategy does.
+    extras_nbytes: of what a strategy does. memory_bytes: that training takes on a device.
     """
 
     def __init__(
@@ -89,8 +90,10 @@ class TimingOnly:
         passes: float = 0.0,
         sent_bytes: int = 0,
         extras_nbytes: Callable[[Mapping[str, Any]], int] = lambda extras: 0,
+        memory_bytes: int = 0,
     ) -> None:
         self.initial = NOTHING
+        self.memory_bytes = memory_bytes
         self.examples = examples
         self.totals: dict[str, float] = {}
         self.notes: Mapping[str, str] = {}

@@ -7,7 +7,7 @@ from it, so the answers agree whatever is asked, in whatever order, at whatever 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import inf
 from typing import Literal, Protocol
 
@@ -56,6 +56,21 @@ class Always:
         return np.ones(self._n, dtype=bool)
 
 
+class Never:
+    """n devices that take no part."""
+
+    nbytes = 0
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+
+    def spell(self, i: int, t: float) -> tuple[bool, float]:
+        return False, inf
+
+    def mask(self, t: float) -> np.ndarray:
+        return np.zeros(self._n, dtype=bool)
+
+
 class Presence:
     """The presence of a fleet, one part for each group. firsts: the first device of each."""
 
@@ -66,6 +81,12 @@ class Presence:
         self._spell = [part.spell for part in parts]
         self._first = list(firsts)
         self._group = view(group)
+
+    def without(self, groups: Collection[int]) -> Presence:
+        """The same, but the devices of these groups never come."""
+        sizes = np.bincount(self._group, minlength=len(self.parts)).tolist()
+        parts = [Never(sizes[g]) if g in groups else part for g, part in enumerate(self.parts)]
+        return Presence(parts, self._first, np.asarray(self._group))
 
     def is_on(self, device: int, t: float) -> bool:
         """Whether the device is present at t."""

@@ -8,6 +8,7 @@ from annotated_types import Ge, Lt
 from pydantic import Discriminator, Field, Strict, StringConstraints, Tag
 
 from simfl.fleet.cells import CellOptions
+from simfl.fleet.memory import Policy
 from simfl.fleet.options import GroupOptions
 from simfl.fleet.table import Table
 from simfl.scenario import parts
@@ -21,8 +22,13 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_. -]*
 
 
 class FleetOptions(Table):
-    """[fleet]: the groups, one after another; devices are numbered in this order."""
+    """[fleet]: the groups, one after another; devices are numbered in this order.
 
+    memory: what a model does that does not fit into a device's memory: "error" stops the run
+    before it begins, "exclude" leaves the device out, "ignore" trains it all the same.
+    """
+
+    memory: Policy = "error"
     group: Annotated[list[GroupOptions], Field(min_length=1)]
 
     @property
