@@ -6,8 +6,11 @@ and what else the kind needs; `source` says where it is from. Kinds and their co
 | kind | columns | also in the metadata |
 |---|---|---|
 | capacity | any of train_gflops, down_mbps, up_mbps: one row for each device | |
-| presence | device, start_s, end_s: when each is there, ascending | devices, period_s (or null) |
+| presence | device, start_s, end_s: when each is there; perhaps period_s | devices |
 | bandwidth | trace, t_s, down_mbps, up_mbps (or one of these): the mean rate up to t_s | |
+
+Rows ascend by device or trace, and within it by time. Presence repeats after period_s, the same
+in all rows of a device; without that column, never. A recording repeats after its last row.
 
 A scenario names a trace: `night` is the file `traces/night.parquet` beside it.
 """
@@ -37,7 +40,7 @@ MOST_ROWS = 50_000_000
 #: kind -> (columns that it needs, columns that it may have)
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "capacity": ((), ("train_gflops", "down_mbps", "up_mbps")),
-    "presence": (("device", "start_s", "end_s"), ()),
+    "presence": (("device", "start_s", "end_s"), ("period_s",)),
     "bandwidth": (("trace", "t_s"), ("down_mbps", "up_mbps")),
 }
 
@@ -61,11 +64,12 @@ class Trace:
 
     def intervals(self) -> Intervals:
         """The presence of a presence trace's devices."""
-        devices, period_s = self.about["devices"], self.about.get("period_s")
-        counts = np.bincount(self.columns["device"], minlength=devices)
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        starts, ends = self.columns["start_s"], self.columns["end_s"]
-        return Intervals(offsets, starts, ends, inf if period_s is None else period_s)
+        device, n = self.columns["device"], self.about["devices"]
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(device, minlength=n))])
+        periods_s = np.full(n, inf)
+        if "period_s" in self.columns:
+            periods_s[device] = self.columns["period_s"]
+        return Intervals(offsets, self.columns["start_s"], self.columns["end_s"], periods_s)
 
     def series(self, column: str) -> Series:
         """One direction of a bandwidth trace, in Mbit/s: a row for each recording."""
@@ -162,7 +166,7 @@ def _check(trace: Trace) -> None:
     missing = [name for name in needed if name not in trace.columns]
     if missing:
         raise TraceError(f"column {missing[0]} is missing")
-    if optional and not set(optional) & set(trace.columns):
+    if "down_mbps" in optional and not set(optional) & set(trace.columns):
         raise TraceError(f"expected at least one column of {', '.join(optional)}")
     if not len(trace):
         raise TraceError("the trace has no rows")
@@ -184,9 +188,9 @@ def _check_presence(trace: Trace) -> None:
         raise TraceError(f"metadata: devices = {n!r}, expected how many there are")
     if (np.diff(device) < 0).any() or device[0] < 0 or device[-1] >= n:
         raise TraceError(f"column device should ascend from 0 to at most {n - 1}")
-    period_s = trace.about.get("period_s")
-    if not (period_s is None or (isinstance(period_s, int | float) and period_s > 0.0)):
-        raise TraceError(f"metadata: period_s = {period_s!r}, expected seconds above 0, or null")
+    period_s = trace.columns.get("period_s")
+    if period_s is not None and (np.diff(period_s)[np.diff(device) == 0] != 0.0).any():
+        raise TraceError("column period_s should be the same in all rows of a device")
     trace.intervals()
 
 

@@ -35,7 +35,16 @@ def recorded(period_s: float = 100.0) -> Intervals:
     return Intervals(offsets, starts, ends, period_s)
 
 
+def with_periods_of_their_own() -> Intervals:
+    """As a trace of phones that were watched for different times."""
+    rows = [[(0, 3)], [(2, 7), (8, 9)], [(0, 30)], [], [(10, 80)], [(1, 2), (5, 90)]]
+    starts, ends = np.array([edge for row in rows for edge in row], dtype=float).T
+    offsets = np.cumsum([0] + [len(row) for row in rows])
+    return Intervals(offsets, starts, ends, np.array([3.0, 9.0, 77.5, 5.0, inf, 90.0]))
+
+
 KINDS = {
+    "each its period": with_periods_of_their_own,
     "always": lambda: Always(DEVICES),
     "recorded": recorded,
     "recorded once": lambda: recorded(inf),
@@ -100,7 +109,7 @@ def by_modulo(part: Intervals, i: int):
     """Is any interval around t, by looking at all of them."""
     low, high = part._offsets[i : i + 2]
     return lambda t: any(
-        start <= fmod(t, part._period_s) < end
+        start <= fmod(t, part._periods[i]) < end
         for start, end in zip(part._starts[low:high], part._ends[low:high], strict=True)
     )
 
@@ -122,6 +131,7 @@ def by_events(part, i: int):
 
 BRUTE = {
     "recorded": (by_modulo, np.arange(0.0, 400.0, 0.5)),
+    "each its period": (by_modulo, np.arange(0.0, 400.0, 0.5)),
     "recorded once": (by_modulo, np.arange(0.0, 400.0, 0.5)),
     "nights": (by_windows, np.arange(0.0, 10 * DAY_S, 997.0)),
     "long days": (by_windows, np.arange(0.0, 10 * DAY_S, 997.0)),
