@@ -5,12 +5,14 @@
                   on the device
     global        accuracy on all test examples of the one model that all share, where there is one
 
+and the means over devices of what a local rule tells of itself (`LocalRule.metrics`).
+
 The first asks a device for classes that it never saw; never compare one column with another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,7 @@ class Personal:
         if self._local.anatomy is None:
             return self._of_one(params)
         devices = range(len(self._shares))
+        told = [self._local.rule.metrics(kept(i), self._local.anatomy) for i in devices]
         rows = [self._score(self._model(params, device, kept(device))) for device in devices]
         losses, right, by_class = (np.array(column) for column in zip(*rows, strict=True))
         return {
@@ -53,6 +56,7 @@ class Personal:
             "accuracy": float(right.mean()),
             "pers_global": float(right.mean()),
             "pers_local": float(weighted(by_class, self._shares).mean()),
+            **_means_of(told),
         }
 
     def _of_one(self, params: Params) -> dict[str, float]:
@@ -77,6 +81,12 @@ class Personal:
         loss, right = score(self._local.model, params, dataset.x_test, dataset.y_test)
         by_class = means(right, dataset.y_test.numpy(), dataset.classes)
         return float(loss.mean()), float(right.mean()), by_class
+
+
+def _means_of(told: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each value over those who tell it."""
+    names = dict.fromkeys(name for one in told for name in one)
+    return {name: float(np.mean([one[name] for one in told if name in one])) for name in names}
 
 
 def class_shares(data: LocalData) -> np.ndarray:

@@ -139,6 +139,10 @@ class LocalRule:
         """How a device that never took part fits its private part: a rule, and epochs of it."""
         return None
 
+    def metrics(self, memory: Mapping[str, Any], anatomy: Anatomy) -> Mapping[str, float]:
+        """Values about a device that keeps a part of the model; evaluations show their means."""
+        return {}
+
     def trials(self, memory: Mapping[str, Any]) -> int:
         """How often the task tries a model on the held-back data: charged as time."""
         return 0

@@ -76,6 +76,13 @@ class Salient(PrivateHead):
             return 0
         return self.episodes if memory.get("rounds", 0) < self.finetune_rounds else self.plans
 
+    def metrics(self, memory: Mapping[str, Any], anatomy: Anatomy) -> Mapping[str, float]:
+        """Of the last selection: share of filters that was kept, and of FLOP that was cut."""
+        if "chosen" not in memory or not anatomy.convs:
+            return {}
+        cut = filters.removed(anatomy.convs, filters.shares(anatomy, memory["chosen"]))
+        return {"kept": float(memory["chosen"].double().mean()), "flops_cut": cut}
+
     # Gradient control.
 
     def prepare(
