@@ -174,7 +174,8 @@ def in_words(estimate: Estimate, quantity: str = "number") -> str:
         sign, middle = "< ", estimate.high
     scale, unit = UNITS[quantity](middle)
     ends = [say.number(end / scale) for end in (estimate.lowest, estimate.highest)]
-    interval = f" [{', '.join(ends)}]" if ends[0] != ends[1] else ""
+    known = (estimate.lowest, estimate.highest) != (estimate.low, estimate.high)
+    interval = f" [{', '.join(ends)}]" if known else ""
     return f"{sign}{say.number(middle / scale)}{interval} {unit}".rstrip()
 
 
