@@ -19,6 +19,7 @@ PARTITIONS = Registry(
     {
         "dirichlet": "simfl.learn.partition:Dirichlet",
         "iid": "simfl.learn.partition:Iid",
+        "priors": "simfl.learn.priors:Priors",
         "quantity": "simfl.learn.partition:Quantity",
         "shards": "simfl.learn.partition:Shards",
         "user": "simfl.learn.partition:User",
