@@ -109,6 +109,7 @@ class Nothing:
     """
 
     layout = None  #: nothing has no parts
+    __snapshot__ = ("whole",)  #: what a checkpoint keeps of it
 
     def __init__(self, whole: bool = True) -> None:
         self.whole = whole

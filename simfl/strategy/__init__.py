@@ -28,6 +28,7 @@ STRATEGIES = Registry(
         "fedat": "simfl.strategy.fedat:FedAt",
         "safa": "simfl.strategy.safa:Safa",
         "quafl": "simfl.strategy.quafl:Quafl",
+        "signsgd": "simfl.strategy.signsgd:SignSgd",
         "spatl": "simfl.strategy.spatl.strategy:Spatl",
         "asyncspatl": "simfl.strategy.spatl.strategy:AsyncSpatl",
     },

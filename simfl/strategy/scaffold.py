@@ -12,13 +12,13 @@ Both directions carry c beside the model, and cᵢ⁺ is kept only when the uplo
 momentum, weight decay or clipping Kη is no longer the length of the path and option II loses its
 meaning. Option I's extra pass over the local data is charged as time.
 
-The asynchronous form is an extension of the paper: c is fixed at dispatch, and what it learns is
-added when the update is folded.
+The asynchronous form is an extension of the paper: c is fixed at dispatch, and what a device learnt
+is added when its update is folded or thrown away for its age, since the device has kept it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -89,10 +89,14 @@ class _Variates(Options):
     def extras(self, state: State) -> Mapping[str, Any]:
         return {"c": state["c"]}
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def absorb(self, state: State, server: Server, updates: Sequence[Update]) -> None:
+        """The server's variate hears what these updates' devices have kept."""
         for update in sorted(updates, key=lambda u: (u.device, u.task)):
             if update.extras:  # nothing is sent without learning
                 state["c"] = state["c"] + update.extras["c"] * (1.0 / server.devices)
+
+    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+        self.absorb(state, server, updates)
         return super().fold(state, server, updates)
 
 
@@ -106,3 +110,7 @@ class Scaffold(_Variates, FedAvg):
 @dataclass(frozen=True, kw_only=True)
 class AsyncScaffold(_Variates, FedBuff):
     """Buffered asynchrony with control variates: an extension of the paper."""
+
+    def drop(self, state: State, server: Server, limit: int) -> None:
+        self.absorb(state, server, [u for u in state["pending"] if u.staleness > limit])
+        super().drop(state, server, limit)
