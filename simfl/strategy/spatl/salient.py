@@ -12,6 +12,7 @@ from simfl.anatomy import Anatomy
 from simfl.errors import ScenarioError
 from simfl.params import Part
 from simfl.strategy.base import Bench, Context, Report, Split, Work
+from simfl.strategy.fednova import path_length
 from simfl.strategy.spatl import filters, search
 from simfl.strategy.spatl.private import PrivateHead, bench_of
 from simfl.strategy.tensors import trained
@@ -106,9 +107,8 @@ class Salient(PrivateHead):
 
     def path(self, work: Work) -> float:
         """aη: the length of the local path if every gradient were one."""
-        k, rho = work.steps, work.momentum if self.control == "in_grad" else 0.0
-        a = (k - rho * (1.0 - rho**k) / (1.0 - rho)) / (1.0 - rho)
-        return a * work.lr
+        rho = work.momentum if self.control == "in_grad" else 0.0
+        return path_length(work.steps, work.lr, rho) * work.lr
 
     # The upload.
 
