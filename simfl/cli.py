@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simfl.errors import InputError, SimflError, did_you_mean
+from simfl.errors import InputError, InvariantError, SimflError, did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,6 +64,9 @@ def run(
     ] = None,
     timing: Annotated[bool, typer.Option("--timing", help="The same clock, no learning.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train.")] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run folder.")
+    ] = False,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
@@ -77,7 +80,8 @@ def run(
     _single(whole)
     folder = _run_folder(whole, out, timing)
     watch = console.progress(quiet or as_json)
-    result = play(whole, folder, timing=timing, workers=workers, data_dir=data_dir, progress=watch)
+    options = {"timing": timing, "workers": workers, "resume": resume, "data_dir": data_dir}
+    result = play(whole, folder, **options, progress=watch)
     if as_json:
         print(json.dumps(result.summary, indent=2))
     elif not quiet:
@@ -298,6 +302,20 @@ def export(
 def _save(axes: Axes, path: Path) -> None:
     axes.figure.savefig(path, bbox_inches="tight")  # type: ignore[union-attr]
     print(path)
+
+
+@app.command()
+def verify(run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")]) -> None:
+    """Replay a run's ledger and check every law that it must obey."""
+    from simfl.results import open_run
+    from simfl.results.verify import verify as checks_of
+
+    checks = checks_of(open_run(run_dir))
+    for check in checks:
+        print(f"{'broken' if check.wrong else 'holds ':6}  {check.law}")
+    broken = [f"{check.law} ({check.wrong})" for check in checks if check.wrong]
+    if broken:
+        raise InvariantError(f"{run_dir}: {'; '.join(broken)}")
 
 
 def main(args: Sequence[str] | None = None) -> int:
