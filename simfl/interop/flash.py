@@ -1,0 +1,100 @@
+"""FLASH's state traces: what phones told about themselves (Yang et al., WWW 2021).
+
+A file is {id: {"messages": "2020-01-30 22:31:07\\tbattery_charged_on\\n...", ...}}. As in FLASH, a
+phone is there while it charges, on Wi-Fi, with its screen locked. Unlike FLASH, times count from
+the midnight before a phone's first message and repeat after whole days, so that the hours of the
+day stay where they were.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from simfl.errors import TraceError
+from simfl.fleet.traces import Trace
+from simfl.interop.spans import Span, joined, presence
+from simfl.units import DAY_S
+
+#: message -> (what it is about, whether that now holds)
+_SAYS = {
+    "battery_charged_on": ("charging", True),
+    "battery_charged_off": ("charging", False),
+    "screen_lock": ("locked", True),
+    "screen_unlock": ("locked", False),
+    "wifi": ("wifi", True),
+    **dict.fromkeys(("unknown", "2g", "3g", "4g", "5g"), ("wifi", False)),
+}
+_SAYS_NOTHING = ("screen_on", "screen_off", "battery_low", "battery_okay", "phone_on", "phone_off")
+
+#: Larger files are refused.
+MOST_BYTES = 2 * 2**30
+
+
+def read(path: Path) -> Trace:
+    """The presence of the phones in a file. Raises TraceError.
+
+    A phone with no sound message is left out; `skipped` in the metadata says how many.
+    """
+    phones = _phones(path)
+    kept = [spans for phone in phones if (spans := _spans(phone)) is not None]
+    if not any(spans for spans, _ in kept):
+        raise TraceError(f"{path}: no phone is ever there (charging, on Wi-Fi and locked)")
+    skipped = len(phones) - len(kept)
+    return presence(kept, source="FLASH (Yang et al., WWW 2021)", skipped=skipped)
+
+
+def _phones(path: Path) -> list[Any]:
+    if path.stat().st_size > MOST_BYTES:
+        raise TraceError(f"{path}: more than {MOST_BYTES:,} bytes")
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise TraceError(f"{path}: not sound JSON ({error})") from error
+    phones = list(table.values()) if isinstance(table, dict) else table
+    if not isinstance(phones, list) or not all(isinstance(one, dict) for one in phones):
+        raise TraceError(f"{path}: expected a table of phones")
+    return phones
+
+
+def _spans(phone: dict[str, Any]) -> tuple[list[Span], float] | None:
+    """When the phone is there, and its period; None if its messages make no sense."""
+    try:
+        messages = list(_messages(phone["messages"]))
+    except (KeyError, AttributeError, ValueError):
+        return None
+    if not messages:
+        return None
+    first, last = min(messages)[0], max(messages)[0]
+    midnight = datetime(first.year, first.month, first.day)
+    days = max(1, ceil((last - midnight) / timedelta(days=1)))
+    return joined(_there(messages, midnight), days * DAY_S), days * DAY_S
+
+
+def _messages(text: str) -> Iterator[tuple[datetime, str]]:
+    for line in text.split("\n"):
+        if line.strip():
+            when, what = line.strip().split("\t")
+            yield datetime.strptime(when.strip(), "%Y-%m-%d %H:%M:%S"), what.strip().lower()
+
+
+def _there(messages: list[tuple[datetime, str]], midnight: datetime) -> Iterator[Span]:
+    """Spans in which everything holds that is needed."""
+    holds = dict.fromkeys(("charging", "wifi", "locked"), False)
+    since: float | None = None
+    for when, what in sorted(messages, key=lambda message: message[0]):
+        if what in _SAYS:
+            about, now_holds = _SAYS[what]
+            holds[about] = now_holds
+        elif what not in _SAYS_NOTHING and not what.endswith("%"):
+            holds = dict.fromkeys(holds, False)  # as FLASH does with what it cannot read
+        t = (when - midnight).total_seconds()
+        if all(holds.values()):
+            since = t if since is None else since
+        elif since is not None:
+            yield since, t
+            since = None
