@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format types bench studies clean
+.PHONY: help install run test lint format types bench studies notebooks docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,12 @@ bench: $(READY)  ## every benchmark, one after the other
 
 studies: $(READY)  ## the long comparisons of methods; writes docs/results
 	set -e; for file in benchmarks/studies/*.py; do $(BIN)/python $$file; done
+
+notebooks: $(READY)  ## play the notebooks and keep their output
+	$(BIN)/python notebooks/play.py
+
+docs: $(READY)  ## the documentation site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:  ## remove what tools and builds leave behind; runs/ stays
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
