@@ -27,7 +27,13 @@ CASES = {
     "resfed both ways": {"strategy": BUFFERED, "wire": {"up": RESFED, "down": RESFED}},
     "error feedback": {"strategy": BUFFERED, "wire": {"up": [{"kind": "topk", "keep": 0.1}]}},
     "control variates": {"strategy": {"kind": "scaffold", "cohort": 6}},
-    "spatl": {"strategy": {"kind": "spatl", "cohort": 6}},
+    "spatl": {
+        "strategy": {
+            **{"kind": "asyncspatl", "concurrency": 6, "buffer": 2, "pretrain_games": 3},
+            "local": {"kind": "salient", "episodes": 2, "plans": 2, "finetune_rounds": 1},
+        },
+        "learning": {"dataset": "digits", "model": {"kind": "convnet", "channels": [4, 8]}},
+    },
     "deadline": {"strategy": {"kind": "overselect", "cohort": 5, "deadline_s": 8.0}},
 }
 FLEET = [

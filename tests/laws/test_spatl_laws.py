@@ -100,6 +100,7 @@ VARIANTS = {
     "post step": rule(agent="uniform", control="post_step"),
     "stem": rule(agent="random", private_stem=True),
     "all": rule(agent="all"),
+    "now and then everything": rule(agent="random", full_every=2),
 }
 
 

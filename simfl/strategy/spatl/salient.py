@@ -10,11 +10,11 @@ import torch
 
 from simfl.anatomy import Anatomy
 from simfl.errors import ScenarioError
-from simfl.params import Part
+from simfl.params import Groups, Part
 from simfl.strategy.base import Bench, Context, Report, Split, Work
 from simfl.strategy.fednova import path_length
 from simfl.strategy.spatl import filters, search
-from simfl.strategy.spatl.private import PrivateHead, bench_of
+from simfl.strategy.spatl.private import Places, PrivateHead, bench_of
 from simfl.strategy.tensors import trained
 from simfl.units import Count, Fraction, Index, Positive
 
@@ -67,19 +67,29 @@ class Salient(PrivateHead):
 
     def split(self, anatomy: Anatomy) -> Split:
         names = self.names(anatomy)
-        if self.whole_uploads or not anatomy.convs:
+        if self.agent != "all" and not anatomy.convs:
+            raise ScenarioError(
+                f"agent = {self.agent!r} chooses filters, and this model has no convolutions; "
+                'use agent = "all", or a model like convnet'
+            )
+        if self.whole_uploads:
             return Split(names)
         part = anatomy.layout.select(names)
         return Split(names, filters.groups_of(anatomy, part, self.upload == "rows+cols"))
 
     def trials(self, memory: Mapping[str, Any]) -> int:
-        if self.agent in ("all", "uniform"):
+        rounds = memory.get("rounds", 0)
+        if self.agent in ("all", "uniform") or self._full(rounds):
             return 0
-        return self.episodes if memory.get("rounds", 0) < self.finetune_rounds else self.plans
+        return self.episodes if rounds < self.finetune_rounds else self.plans
+
+    def _full(self, rounds: int) -> bool:
+        """Whether the task after so many sends everything."""
+        return self.full_every > 0 and (rounds + 1) % self.full_every == 0
 
     def metrics(self, memory: Mapping[str, Any], anatomy: Anatomy) -> Mapping[str, float]:
         """Of the last selection: share of filters that was kept, and of FLOP that was cut."""
-        if "chosen" not in memory or not anatomy.convs:
+        if "chosen" not in memory:
             return {}
         cut = filters.removed(anatomy.convs, filters.shares(anatomy, memory["chosen"]))
         return {"kept": float(memory["chosen"].double().mean()), "flops_cut": cut}
@@ -121,37 +131,29 @@ class Salient(PrivateHead):
 
     def report(self, end: Tensor, base: Tensor, context: Context, work: Work) -> Report:
         bench = bench_of(work)
-        where = self.places(bench)
+        where, groups = self.places(bench), self.split(bench.anatomy).groups
         delta = (end[where.shared] - base).cpu()
         chosen, learnt = self._choose(end, bench)
         memory = {**bench.memory, **learnt, "head": end[where.private]}
         memory["rounds"] = bench.memory.get("rounds", 0) + 1
-        sent: Any = delta
-        groups = self.split(bench.anatomy).groups
         if self.agent != "all":
             memory["chosen"] = chosen  # what the device may run: see `filters.masked`
-        if groups is not None:
-            sent = Part.of(delta, groups, chosen)
+        sent, held = (delta, slice(None)) if groups is None else _part(delta, groups, chosen, where)
         if self.control == "none":
             return Report(sent, {}, memory)
-        held = sent.held[: where.trained] if groups is not None else slice(None)
+        path, c_i = self.path(work), _variate(bench.extras["c"], bench.memory)
         shift = context["shift"][where.shared[: where.trained]].cpu()
-        path = self.path(work)
-        renewed = -shift - delta[: where.trained] / path
-        c_i = _variate(bench.extras["c"], bench.memory)
+        gained = -shift - delta[: where.trained] / path - c_i
         memory["c_i"] = c_i.clone()
-        memory["c_i"][held] = renewed[held]
-        explicit = self.cv_uplink == "explicit"
-        extras = {"c": (renewed - c_i)[held]} if explicit else {"path": path}
+        memory["c_i"][held] += gained[held]
+        extras = {"c": gained[held]} if self.cv_uplink == "explicit" else {"path": path}
         return Report(sent, extras, memory)
 
     def _choose(self, end: Tensor, bench: Bench) -> tuple[Tensor, Mapping[str, Any]]:
         """The channel groups to keep, and what the agent has learnt."""
         anatomy, rounds = bench.anatomy, bench.memory.get("rounds", 0)
-        everything = torch.ones(sum(conv.outputs for conv in anatomy.convs), dtype=torch.bool)
-        full = self.full_every and not (rounds + 1) % self.full_every
-        if self.agent == "all" or full or not anatomy.convs:
-            return everything, {}
+        if self.agent == "all" or self._full(rounds):
+            return torch.ones(sum(conv.outputs for conv in anatomy.convs), dtype=torch.bool), {}
 
         def score(ratios: Any) -> float:
             kept = filters.choose(end, anatomy, ratios)
@@ -163,6 +165,12 @@ class Salient(PrivateHead):
         )
         ratios, learnt = search.plan(self.agent, task, budget, rounds < self.finetune_rounds, bench)
         return filters.choose(end, anatomy, ratios), learnt
+
+
+def _part(delta: Tensor, groups: Groups, chosen: Tensor, where: Places) -> tuple[Part, Tensor]:
+    """What is chosen of an update, and (T,) bool which trained elements that are."""
+    part = Part.of(delta, groups, chosen)
+    return part, part.held[: where.trained]
 
 
 def _variate(c: Tensor, memory: Mapping[str, Any]) -> Tensor:
