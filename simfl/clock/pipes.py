@@ -19,6 +19,9 @@ from math import inf
 from simfl.clock.events import Alarm
 from simfl.messages import Task
 
+#: Bytes that rounding leaves; a flow that is through must not wait for capacity to come back.
+_NOTHING = 1e-6
+
 Heap = list[tuple[float, int, int, "Flow"]]
 
 
@@ -149,14 +152,14 @@ class Pipe:
     def _settle(self, flow: Flow, now_s: float) -> None:
         """Ends the flow's stay as free or held: its bytes are booked, its entries void."""
         if flow.free:
-            moved = flow.cap * (now_s - flow.mark)
-            flow.left_bytes = max(0.0, flow.left_bytes - moved)
+            left_bytes = flow.left_bytes - flow.cap * (now_s - flow.mark)
             if flow.alarm is not None:
                 flow.alarm.cancel()
                 flow.alarm = None
         else:
             self._advance(now_s)
-            flow.left_bytes = max(0.0, flow.mark - self._volume)
+            left_bytes = flow.mark - self._volume
+        flow.left_bytes = left_bytes if left_bytes > _NOTHING else 0.0
         flow.turn += 1
         self._count(flow, -1)
 

@@ -216,6 +216,8 @@ class SharedLink:
 
 
 def _takes_s(flow: Flow) -> float:
+    if not flow.left_bytes:
+        return 0.0
     return flow.left_bytes / flow.cap if flow.cap else inf
 
 

@@ -82,7 +82,7 @@ class Cells:
         """(bytes_per_s, until_s) of a cell at t."""
         roaming = self._roaming[cell]
         factor, until_s = (1.0, inf) if roaming is None else roaming.at(cell, t, up=up)
-        return float(self.rates[cell, up]) * factor, until_s
+        return float(self.rates[cell, int(up)]) * factor, until_s
 
     @property
     def nbytes(self) -> int:

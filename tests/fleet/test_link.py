@@ -54,5 +54,21 @@ def test_devices_differ_by_the_stated_spread_and_correlation():
     assert np.corrcoef(np.log(down), np.log(up))[0, 1] == pytest.approx(0.4, abs=0.01)
 
 
+def test_lost_packets_take_capacity_and_time():
+    """A quarter lost: three bytes arrive for four that are sent."""
+    link = one(LinkOptions(down_mbps=8.0, up_mbps=8.0, loss=0.25))
+    assert link.down(0, 0.5, 0.5) == (0.0, 750_000.0)
+    assert link.goodput(0) == 0.75
+
+
+def test_overhead_is_spent_once_for_each_transfer():
+    link = one(LinkOptions(down_mbps=8.0, up_mbps=8.0, latency_s=0.1, overhead_s=1.5))
+    assert link.up(0, 0.5, 0.5) == (1.6, 1_000_000.0)
+
+
+def test_a_link_without_a_trace_never_moves():
+    assert one(LinkOptions(down_mbps=8.0, up_mbps=8.0)).swing(0, 5.0, up=True) == (1.0, inf)
+
+
 def test_without_spread_every_device_is_exactly_the_median():
     assert (spread(0.0, np.array([-3.0, 0.1, 5.0])) == 1.0).all()

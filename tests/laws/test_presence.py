@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simfl.errors import TraceError
+from simfl.fleet.cells import CellOptions, OutageOptions
 from simfl.fleet.diurnal import DiurnalOptions
 from simfl.fleet.intervals import Intervals
 from simfl.fleet.onoff import OnOffOptions
+from simfl.fleet.outages import Behind, outages
 from simfl.fleet.presence import Always, Presence
 from simfl.streams import Streams
 
@@ -35,6 +37,13 @@ def recorded(period_s: float = 100.0) -> Intervals:
     return Intervals(offsets, starts, ends, period_s)
 
 
+def behind_cells(own=None) -> Behind:
+    """Devices dealt to two cells, of which one fails now and then."""
+    failing = CellOptions(name="a", outages=OutageOptions(mean_up_s=2000.0, mean_down_s=900.0))
+    cells = outages(Streams(7), [CellOptions(name="b"), failing])
+    return Behind(own or Always(DEVICES), cells, np.arange(DEVICES) % 2)
+
+
 def with_periods_of_their_own() -> Intervals:
     """As a trace of phones that were watched for different times."""
     rows = [[(0, 3)], [(2, 7), (8, 9)], [(0, 30)], [], [(10, 80)], [(1, 2), (5, 90)]]
@@ -54,6 +63,10 @@ KINDS = {
     ).part(Streams(4), range(DEVICES)),
     "by chance": lambda: OnOffOptions(mean_on_s=600.0, mean_off_s=3000.0).part(
         Streams(5), range(10, 10 + DEVICES)
+    ),
+    "behind a cell that fails": lambda: behind_cells(),
+    "nights behind a cell": lambda: behind_cells(
+        DiurnalOptions(mean_hours=8.0).part(Streams(3), range(10, 10 + DEVICES))
     ),
     "rarely away": lambda: OnOffOptions(mean_on_s=7000.0, mean_off_s=5.0).part(
         Streams(6), range(DEVICES)
@@ -129,7 +142,15 @@ def by_events(part, i: int):
     return lambda t: max(event for event in events if event[0] <= t)[1]
 
 
+def by_both(part, i: int):
+    """Is the device there, and its cell up, each by itself."""
+    cell = part._cells[part._cell_of[i]]
+    return lambda t: part.own.spell(i, t)[0] and cell.spell(0, t)[0]
+
+
 BRUTE = {
+    "behind a cell that fails": (by_both, np.arange(0.0, 5e5, 3011.0)),
+    "nights behind a cell": (by_both, np.arange(0.0, 5e5, 3011.0)),
     "recorded": (by_modulo, np.arange(0.0, 400.0, 0.5)),
     "each its period": (by_modulo, np.arange(0.0, 400.0, 0.5)),
     "recorded once": (by_modulo, np.arange(0.0, 400.0, 0.5)),
