@@ -87,6 +87,32 @@ def test_useful_and_wasted_work_are_all_the_work():
     assert result.summary["device_s"] == pytest.approx(tasks[seconds].to_numpy().sum())
 
 
+def test_bytes_of_messages_add_up_to_the_totals_and_to_used_and_wasted():
+    """Exactly, with cuts, losses and surplus in both directions."""
+    faults = {"drop_probability": 0.3}
+    links = {"down_mbps": 0.1, "up_mbps": 0.05, "latency_s": 0.01}
+    cut = {"kind": "overselect", "cohort": 4, "over_select": 2.0}
+    result = played(cut, [group(12, faults=faults, network=links)])
+    tasks, summary = result.tasks, result.summary
+    for way in ("down_bytes", "up_bytes"):
+        assert tasks[way].sum() == summary[way] == result.evaluations[way].iloc[-1]
+    moved = tasks.down_bytes + tasks.up_bytes
+    useful = tasks.outcome == "applied"
+    assert {"lost", "cancelled"} <= set(tasks.outcome)
+    flying = tasks.outcome == "in_flight"
+    assert moved[~useful & ~flying].sum() == summary["wasted_bytes"]
+    assert moved.sum() == summary["down_bytes"] + summary["up_bytes"]
+
+
+@pytest.mark.parametrize("kind", ["scaffold", "ca2fl"])
+def test_other_processes_train_to_the_same_digest(kind):
+    """Whoever computes an update, and in whose company."""
+    sizes = {"scaffold": {"cohort": 5}, "ca2fl": {"concurrency": 6, "buffer": 2}}
+    fleet = [group(12, faults={"drop_probability": 0.2})]
+    table = scene(fleet, {"kind": kind, **sizes[kind]}, learning=DIGITS, stop={"versions": 4})
+    assert simfl.run(table, workers=2).digest == simfl.run(table).digest
+
+
 def test_the_same_seed_gives_the_same_digest_and_another_seed_does_not():
     asked = {"kind": "fedbuff", "concurrency": 6, "buffer": 2}
     first = played(asked, seed=8).digest
