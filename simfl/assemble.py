@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -16,6 +17,7 @@ from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.checks import trace_dirs
+from simfl.strategy.base import Lesson
 from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
@@ -139,6 +141,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         rule,
         streams,
         notes={"trainer": f"{choice.kind}: {choice.why}"},
+        lesson=_lesson(problem, training),
         groups=problem.groups,
         tried_flops=problem.flops / 3.0 * problem.data.tried,
         examples=problem.data.partition.sizes,
@@ -148,6 +151,21 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         memory_bytes=_training_bytes(scenario, problem.initial.layout.size),
         down=chain(scenario.wire.down),
         up=chain(scenario.wire.up),
+    )
+
+
+def _lesson(problem: Problem, training: Any) -> Lesson:
+    """The problem as the server knows it: everything but the data."""
+    dataset = problem.data.dataset
+    tokens = dataset.sequence
+    return Lesson(
+        flops=problem.flops,
+        batch_size=training.batch_size,
+        model=copy.deepcopy(problem.model).eval(),
+        shape=tuple(dataset.x.shape[1:]),
+        classes=dataset.classes,
+        bounds=None if tokens else (float(dataset.x.min()), float(dataset.x.max())),
+        training=training,
     )
 
 

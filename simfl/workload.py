@@ -21,7 +21,7 @@ from simfl.errors import OutOfStep, PluginError
 from simfl.learn.jobs import Job, Trained, Trainer
 from simfl.messages import PHASES, Counter, Task, Update
 from simfl.params import Groups, Params, Part
-from simfl.strategy.base import LocalRule
+from simfl.strategy.base import Lesson, LocalRule
 from simfl.streams import Streams
 from simfl.wire.codec import Codec, Wire
 from simfl.wire.message import (
@@ -93,8 +93,10 @@ class Learning:
         notes: Mapping[str, str] | None = None,
         rate: Callable[[int], float] = lambda version: nan,
         memory_bytes: int = 0,
+        lesson: Lesson | None = None,
     ) -> None:
         self.initial = initial
+        self.lesson = lesson
         self.memory_bytes = memory_bytes
         self.examples = examples
         self.totals: dict[str, float] = {}

@@ -52,6 +52,8 @@ class Server:
         self.fleet = fleet
         self.devices = len(fleet)
         self.examples = workload.examples
+        self.lesson = workload.lesson
+        self.flops_per_s = flops_per_s
         self.lost: list[Task] = []
         self.journeys: Journeys  # set by the kernel, which hears of every task's end
         self.batteries = None if fleet.energy.start_j is None else Batteries(fleet.energy)
@@ -72,7 +74,6 @@ class Server:
         self._workload = workload
         self._streams = streams
         self._ledger = ledger
-        self._flops_per_s = flops_per_s
         self._last_version = inf if limits.versions is None else limits.versions
         self._last_update = inf if limits.updates is None else limits.updates
         self._charged_s = 0.0
@@ -174,7 +175,7 @@ class Server:
 
     def charge(self, flops: float = 0.0, seconds: float = 0.0) -> None:
         """Server work: what this step applies and dispatches takes effect when it is done."""
-        self._charged_s += seconds + flops / self._flops_per_s
+        self._charged_s += seconds + flops / self.flops_per_s
 
     def generator(self, purpose: str) -> np.random.Generator:
         """A random generator for this step of the strategy and this purpose."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from simfl.messages import NOTHING, Counter, Task, Update, examples_seen, local_steps
+from simfl.strategy.base import Lesson
 
 
 class Workload(Protocol):
@@ -22,6 +23,7 @@ class Workload(Protocol):
     examples: np.ndarray  #: (devices,) int64, n_i
     memory_bytes: int  #: that training takes on a device, at least
     notes: Mapping[str, str]  #: how it is computed, for the summary
+    lesson: Lesson | None  #: what devices learn, for strategies that train on the server
 
     @property
     def totals(self) -> Mapping[str, float]:
@@ -97,6 +99,7 @@ class TimingOnly:
         self.examples = examples
         self.totals: dict[str, float] = {}
         self.notes: Mapping[str, str] = {}
+        self.lesson = Lesson(flops, batch_size)
         self.batch_size = batch_size
         self.flops = flops
         self.down_bytes = down_bytes

@@ -188,6 +188,24 @@ class LocalRule:
         return Report(end - base)
 
 
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What devices learn, for strategies that train on the server themselves.
+
+    flops: of training on one example. model: torch module in evaluation mode, which lends its
+    structure and is never altered; None where nothing is learnt. bounds: least and largest input
+    value; None where inputs are tokens. training: options of local SGD, and `rate(version)`.
+    """
+
+    flops: float
+    batch_size: int
+    model: Any = None
+    shape: tuple[int, ...] = ()  #: of one input
+    classes: int = 0
+    bounds: tuple[float, float] | None = None
+    training: Any = None
+
+
 class Server(Protocol):
     """The server as a strategy sees it. Times are virtual seconds."""
 
@@ -196,6 +214,8 @@ class Server(Protocol):
     devices: int  #: size of the fleet
     examples: np.ndarray  #: (devices,) int64, examples each device holds
     fleet: Any  #: columns of the fleet, read-only
+    lesson: Lesson | None  #: what devices learn; None where the server cannot know
+    flops_per_s: float  #: its own speed
 
     @property
     def now_s(self) -> float:
