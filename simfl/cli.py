@@ -184,7 +184,8 @@ def study(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Study folder; by default runs/NAME.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
-    backend: Annotated[str, typer.Option(help="What plays the runs.")] = "local",
+    backend: Annotated[str, typer.Option(help="What plays the runs: local or ray.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
     target: Annotated[
         str | None, typer.Option(help="What to reach; default: the scenario's [stop] target.")
     ] = None,
@@ -200,7 +201,7 @@ def study(
     watch = None if quiet else console.Cells(console.err())
     done = play(
         whole, seeds=None if seeds is None else _seeds(seeds), out=out, workers=workers,
-        backend=backend, data_dir=data_dir, progress=watch,
+        backend=backend, address=address, data_dir=data_dir, progress=watch,
     )  # fmt: skip
     wanted = _target(target) if target else done.target
     if wanted and not quiet:

@@ -19,7 +19,7 @@ from simfl.results.study import CELLS, Study, finished, write_table
 from simfl.run import resolve
 from simfl.scenario import Scenario
 from simfl.study.cells import Cell, cells_of
-from simfl.study.play import Job, play_all
+from simfl.study.play import Ended, Job, play_all
 from simfl.verbs import make_verb
 
 
@@ -40,6 +40,7 @@ def study(
     out: str | Path | None = None,
     workers: int = 1,
     backend: str = "local",
+    address: str | None = None,
     data_dir: str | Path | None = None,
     progress: Progress | None = None,
     **overrides: Any,
@@ -49,7 +50,8 @@ def study(
     strategies: kinds, tables or instances in place of the scenario's own; or a mapping from a
     label to one of these, or to overrides by key path where more than the strategy changes.
     seeds: default those that the scenario sweeps, else 0 to 4. sweep: more key paths with their
-    values, beside the scenario's [sweep]. out: default runs/NAME. overrides: for all cells.
+    values, beside the scenario's [sweep]. out: default runs/NAME. workers: runs at the same time.
+    backend: "local", or "ray" for the cluster at `address`. overrides: for all cells.
     """
     base = resolve(scenario, overrides, None)
     folder = Path("runs") / base.name if out is None else Path(out)
@@ -59,7 +61,11 @@ def study(
     (folder / CELLS).mkdir(parents=True, exist_ok=True)
     failures: dict[str, str] = {}
     try:
-        _play(cells, folder, failures, workers, backend, data_dir, progress)
+        distinct = {cell.hash: cell for cell in cells}
+        left = [cell for hash_, cell in distinct.items() if not finished(folder / CELLS / hash_)]
+        jobs = [_job(cell, folder / CELLS / cell.hash, data_dir) for cell in left]
+        ended = play_all(jobs, workers, backend, address)
+        _watch(ended, left, len(distinct), failures, progress)
     finally:
         rows = [(cell.keys, cell.hash, failures.get(cell.hash, "")) for cell in cells]
         write_table(folder, rows)
@@ -68,29 +74,23 @@ def study(
     return Study(folder)
 
 
-def _play(
+def _watch(
+    ended: Iterable[Ended],
     cells: list[Cell],
-    folder: Path,
+    total: int,
     failures: dict[str, str],
-    workers: int,
-    backend: str,
-    data_dir: str | Path | None,
     progress: Progress | None,
 ) -> None:
-    """Plays what is not finished; fills in why cells failed, by hash."""
-    distinct = {cell.hash: cell for cell in cells}
-    left = [hash_ for hash_ in distinct if not finished(folder / CELLS / hash_)]
-    jobs = [_job(distinct[hash_], folder / CELLS / hash_, data_dir) for hash_ in left]
-    done = len(distinct) - len(jobs)
+    """Tells of every cell that ended, and fills in why cells failed, by hash."""
+    done = total - len(cells)
     if progress is not None and done:
-        progress.update(done, len(distinct), "finished earlier")
-    for i, failure in play_all(jobs, workers, backend):
-        done += 1
+        progress.update(done, total, "finished earlier")
+    for number, failure in ended:
+        cell, done = cells[number], done + 1
         if failure:
-            failures[left[i]] = failure
+            failures[cell.hash] = failure
         if progress is not None:
-            said = f"{distinct[left[i]]}" + (f": failed, {failure}" if failure else "")
-            progress.update(done, len(distinct), said)
+            progress.update(done, total, f"{cell}" + f": failed, {failure}" * bool(failure))
 
 
 def _job(cell: Cell, folder: Path, data_dir: str | Path | None) -> Job:

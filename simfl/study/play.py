@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from simfl.errors import InputError, did_you_mean
+
+BACKENDS = ("local", "ray")
 
 #: Says which job ended, and why it failed, or "".
 Ended = tuple[int, str]
@@ -23,12 +25,25 @@ class Job:
     data_dir: str | None
 
 
-def play_all(jobs: Sequence[Job], workers: int, backend: str = "local") -> Iterator[Ended]:
-    """Plays all jobs; tells of each as it ends. A job that fails ends no other."""
+def play_all(
+    jobs: Sequence[Job], workers: int, backend: str = "local", address: str | None = None
+) -> Iterator[Ended]:
+    """Plays all jobs; tells of each as it ends. A job that fails ends no other.
+
+    address: of a Ray cluster that is running; only for the backend "ray".
+    """
     if backend not in BACKENDS:
         raise InputError(f"backend {backend!r} is not known {did_you_mean(backend, BACKENDS)}")
-    if jobs:
-        yield from BACKENDS[backend](jobs, min(workers, len(jobs)))
+    if address is not None and backend != "ray":
+        raise InputError(f"address {address!r} goes with the backend ray, not {backend}")
+    if not jobs:
+        return
+    if backend == "ray":
+        from simfl.study.cluster import on_ray
+
+        yield from on_ray(jobs, workers, address)
+    else:
+        yield from _local(jobs, min(workers, len(jobs)))
 
 
 def play(job: Job) -> str:
@@ -37,7 +52,8 @@ def play(job: Job) -> str:
     from simfl.scenario import parse
 
     try:
-        run(parse(job.table, path=job.path), job.folder, data_dir=job.data_dir)
+        scenario = parse(job.table, path=job.path)
+        run(scenario, job.folder, data_dir=job.data_dir, resume=True)
     except Exception as error:  # whatever a plug-in raises must not end the study
         return f"{type(error).__name__}: {error}"
     return ""
@@ -73,7 +89,3 @@ def _in_processes(jobs: dict[int, Job], workers: int) -> Iterator[Ended]:
     with parallel_config("loky", inner_max_num_threads=1):
         pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
         yield from pool([delayed(_numbered)(number, job) for number, job in jobs.items()])
-
-
-#: What plays jobs on so many workers, by name.
-BACKENDS: dict[str, Callable[[Sequence[Job], int], Iterator[Ended]]] = {"local": _local}

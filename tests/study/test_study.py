@@ -52,6 +52,25 @@ def test_what_is_missing_is_played_and_nothing_else(bench, tmp_path, listener) -
     pd.testing.assert_frame_equal(first.table, again.table)
 
 
+def test_a_study_that_was_interrupted_goes_on(bench, tmp_path, listener) -> None:
+    """What was not played has a row that says so."""
+
+    class Impatient:
+        def update(self, done: int, total: int, cell: str) -> None:
+            raise KeyboardInterrupt
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    with pytest.raises(KeyboardInterrupt):
+        simfl.study(bench, seeds=range(3), out=tmp_path, progress=Impatient())
+    ended = simfl.Study(tmp_path).table["ended"].tolist()
+    assert ended == ["versions", "not played", "not played"]
+    whole = simfl.study(bench, seeds=range(3), out=tmp_path, progress=listener)
+    assert listener.heard[0] == "1/3 finished earlier"
+    assert whole.failed.empty
+
+
 def test_a_study_may_grow(bench, tmp_path, listener) -> None:
     simfl.study(bench, seeds=[0], out=tmp_path)
     grown = simfl.study(bench, [ASYNC, bench["strategy"]], seeds=[0], out=tmp_path,
