@@ -20,6 +20,7 @@ from simfl.clock.kernel import Kernel, Status
 from simfl.errors import ScenarioError, Stalled
 from simfl.fleet.columns import Fleet
 from simfl.fleet.memory import fitting
+from simfl.fleet.unused import unused
 from simfl.results.digest import digest
 from simfl.results.result import Result
 from simfl.results.store import MODEL, SCENARIO, Store
@@ -157,6 +158,9 @@ def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) ->
             **numbers,
             **kernel.workload.totals,
             **kernel.workload.notes,
+            "unused_settings": unused(
+                scenario.fleet.group, scenario.network.cell, kernel.server.fleet
+            ),
             "models_alive_max": kernel.server.versions.peak,
             "digest": digest(store.folder, params if learnt else None),
         }

@@ -138,6 +138,7 @@ class Faults:
             "drop_probability": [risk.dropping for risk in risks],
             "suspend_probability": [risk.failing - risk.dropping for risk in risks],
             "hazard_per_hour": [HOUR_S / risk.lifetime_s for risk in risks],
+            "retries": [one.retry.times if one.retry else 0 for one in self.options],
         }
         return {name: np.array(values)[self.group] for name, values in odds.items()}
 

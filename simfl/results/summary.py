@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from simfl.results.costs import PHASE_BYTES, PHASE_S, WASTED, spent, wasted_share
+from simfl.results.failures import by_cause, energy_by_phase, never_fired
 from simfl.results.frames import OUTCOMES
 from simfl.results.metrics import ages_in_flight, gini, jain, participation, spread, staleness_of
 
@@ -21,7 +22,7 @@ _TASK_COLUMNS = [
 
 
 def summarise(
-    read: Callable[[str, list[str]], pd.DataFrame], devices: int | None = None
+    read: Callable[[str, list[str] | None], pd.DataFrame], devices: int | None = None
 ) -> dict[str, Any]:
     """The numbers of summary.json, ready for JSON: None where there is nothing to say.
 
@@ -35,6 +36,7 @@ def summarise(
     found = spread(staleness_of(tasks))
     summary |= {f"staleness_{key}": found[key] for key in ("mean", "p50", "p95", "max")}
     summary["in_flight_age_max"] = ages_in_flight(tasks, summary["versions"]).max()
+    summary |= _failures(tasks, read("devices", None))
     if devices is not None:
         counts = participation(tasks, devices)
         summary |= {"participation_jain": jain(counts), "participation_gini": gini(counts)}
@@ -78,7 +80,20 @@ def _cost(tasks: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> int | float | None:
-    """A Python number that JSON knows; None for NaN and infinities."""
+def _failures(tasks: pd.DataFrame, devices: pd.DataFrame) -> dict[str, Any]:
+    """Lost work and bytes by cause and phase, energy by phase, and faults without effect."""
+    return {
+        "waste": by_cause(tasks),
+        "energy_by_phase_j": energy_by_phase(tasks, devices),
+        "never_fired": never_fired(tasks, devices),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """What JSON knows: Python numbers, None for NaN and infinities; tables and lists of these."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | str):
+        return value
     number = value.item() if hasattr(value, "item") else value
     return number if math.isfinite(number) else None

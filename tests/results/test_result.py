@@ -38,6 +38,14 @@ def test_a_run_folder_opens_with_its_tables(run) -> None:
     assert (found.name, found.strategy) == ("night", "fedbuff")
 
 
+PHASES_OF_A_TASK = {
+    "download": {"device_s": 1.0, "bytes": 10},
+    "train": {"device_s": 2.0, "bytes": 0},
+    "upload": {"device_s": 3.0, "bytes": 20},
+}
+WASTE = {"in_flight": PHASES_OF_A_TASK, "offline": PHASES_OF_A_TASK}
+
+
 def test_a_summary_is_made_of_the_tables(run) -> None:
     """Six device-seconds a task, half of them in vain; two of four devices' updates applied."""
     expected = {
@@ -48,6 +56,7 @@ def test_a_summary_is_made_of_the_tables(run) -> None:
         "energy_j": 16.0,
         "staleness_mean": 2.0, "staleness_p50": 0, "staleness_p95": 4, "staleness_max": 4,
         "in_flight_age_max": 1, "participation_jain": 0.25, "participation_gini": 0.75,
+        "energy_by_phase_j": {}, "never_fired": [], "waste": WASTE,
     }  # fmt: skip
     assert run.summary == expected
 

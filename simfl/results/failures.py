@@ -1,0 +1,82 @@
+"""What went wrong, made visible: waste by cause and phase, and faults that never happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from simfl.messages import PHASES
+from simfl.results.costs import PHASE_S, waste
+
+#: Column of `devices` -> the cause that it should have brought about, and what that is called.
+_FAULTS = {
+    "drop_probability": ("drop-out", "dropped out"),
+    "suspend_probability": ("suspended", "was suspended"),
+    "hazard_per_hour": ("hazard", "was lost to its hazard"),
+    "battery_j": ("battery", "emptied a battery"),
+}
+
+
+def by_cause(tasks: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """What was spent in vain, as cause -> phase -> {device_s, bytes}; what is 0 is left out.
+
+    A discarded or cancelled task without a cause counts under its outcome.
+    """
+    table = waste(tasks)
+    table["cause"] = table["cause"].where(table["cause"] != "", table["outcome"])
+    spent = table.groupby(["cause", "phase"])[["device_s", "bytes"]].sum()
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for (cause, phase), row in spent[spent.any(axis="columns")].iterrows():
+        numbers = {"device_s": float(row["device_s"]), "bytes": int(row["bytes"])}
+        found.setdefault(cause, {})[phase] = numbers
+    return {
+        cause: {phase: phases[phase] for phase in PHASES if phase in phases}
+        for cause, phases in sorted(found.items())
+    }
+
+
+def energy_by_phase(tasks: pd.DataFrame, devices: pd.DataFrame) -> dict[str, float]:
+    """Joules spent in each phase; they add up to `energy_j`. Empty if no watts are known."""
+    if not {"train_w", "radio_w"} <= set(devices.columns):
+        return {}
+    watts = {"train": "train_w", "download": "radio_w", "upload": "radio_w"}
+    device = tasks["device"].to_numpy()
+    return {
+        phase: float((devices[watts[phase]].to_numpy()[device] * tasks[PHASE_S[phase]]).sum())
+        for phase in PHASES
+    }
+
+
+def never_fired(tasks: pd.DataFrame, devices: pd.DataFrame) -> list[str]:
+    """Faults that devices of this run have and of which none of their tasks died.
+
+    Retries may heal every drop-out, so devices with retries are not asked about theirs.
+    """
+    return list(_silent(tasks, devices))
+
+
+def _silent(tasks: pd.DataFrame, devices: pd.DataFrame) -> Iterator[str]:
+    ended = tasks[tasks["outcome"] != "in_flight"]
+    for column, (cause, words) in _FAULTS.items():
+        have = _at_risk(devices, column)
+        if not have.any():
+            continue
+        theirs = ended[have[ended["device"].to_numpy()]]
+        if not (theirs["cause"] == cause).any():
+            yield (
+                f"{column} is set for {have.sum()} devices, but none of their {len(theirs)} tasks "
+                f"{words}"
+            )
+
+
+def _at_risk(devices: pd.DataFrame, column: str) -> np.ndarray:
+    if column not in devices:
+        return np.zeros(len(devices), dtype=bool)
+    values: Any = devices[column].to_numpy()
+    at_risk = np.asarray((values > 0) & np.isfinite(values))
+    if column == "drop_probability" and "retries" in devices:
+        at_risk &= devices["retries"].to_numpy() == 0
+    return at_risk
