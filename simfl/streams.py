@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import struct
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 
 _EIGHT = struct.Struct("<8I")
 _PAIR = struct.Struct("<qq")
@@ -20,6 +22,18 @@ _UNIT = 2.0**-32
 
 #: Standard normal quantile of a uniform draw in (0, 1).
 normal = NormalDist().inv_cdf
+
+
+class _Words(ISeedSequence):
+    """A digest as the key of a bit generator, which else asks the system for entropy first."""
+
+    def __init__(self, digest: bytes) -> None:
+        self._digest = digest
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
+        """The first words of the digest, in little-endian order."""
+        kind = np.dtype(dtype)
+        return np.frombuffer(self._digest, kind.newbyteorder("<"), n_words).astype(kind)
 
 
 class Streams:
@@ -44,7 +58,7 @@ class Streams:
     def generator(self, purpose: str, *key: int) -> np.random.Generator:
         """A numpy generator of its own for this purpose and key."""
         words = self._digest(purpose, struct.pack(f"<{len(key)}q", *key))
-        return np.random.Generator(np.random.Philox(key=int.from_bytes(words[:16], "little")))
+        return np.random.Generator(np.random.Philox(_Words(words)))  # type: ignore[arg-type]
 
     def integer(self, purpose: str, *key: int) -> int:
         """A 63-bit integer: the seed of somebody else's generator (torch, say)."""

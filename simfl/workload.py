@@ -107,10 +107,11 @@ class Learning:
         self._groups = groups
         self._tried_flops = np.zeros(len(examples)) if tried_flops is None else tried_flops
         self._layout = initial.layout
-        self._trainer = trainer
+        self.trainer = trainer
         self._streams = streams
         self._batch_size = batch_size
         self._flops = flops
+        self._unused = streams.generator("unused")  # pure codecs draw nothing
         self._rate = rate
         self._down = down
         self._up = up
@@ -125,7 +126,7 @@ class Learning:
 
     def close(self) -> None:
         """Ends the processes that train, if there are any."""
-        self._trainer.close()
+        self.trainer.close()
 
     def kept(self, device: int) -> Mapping[str, Any]:
         """What the local rule keeps on a device."""
@@ -246,7 +247,7 @@ class Learning:
         extras = encode_extras(task.extras, self._layout) if task.extras else b""
         if self._down.pure:
             if self._latest is None or self._latest[0] != task.version:
-                wire = self._down.encode(task.base, None, self._streams.generator("down", 0, 0))
+                wire = self._down.encode(task.base, None, self._unused)
                 start, _ = self._down.decode(wire.payload, self._layout, None)
                 self._latest = task.version, wire, start
             return Parcel(self._latest[1], extras, start=self._latest[2])
@@ -293,7 +294,9 @@ class Learning:
 
     def _pack(self, task: Task, parcel: Parcel, trained: Trained) -> Wire:
         delta, extras = trained.report.delta, trained.report.extras
-        rng = self._streams.generator("up", task.device, task.index)
+        rng = self._unused
+        if not self._up.pure:
+            rng = self._streams.generator("up", task.device, task.index)
         sent = self._up.recall(self._memory_of(task.device).up_sent, task.version)
         up = self._up.encode(delta, sent, rng)
         parcel.up_extras = encode_extras(extras, self._layout) if extras else b""
@@ -308,10 +311,15 @@ class Learning:
         return up
 
     def _train(self, task: Task) -> Trained:
-        """Trains the task, together with others that will be needed, as many as fit."""
+        """Trains the task, together with others that will be needed, as many as fit.
+
+        Of results that wait to be used there are at most `trainer.width`, this one aside.
+        """
         others = (t for t in self._untrained.values() if t is not task and not t.doomed)
-        batch = list(islice(self._jobs(chain([task], others)), self._trainer.width))
-        results = self._trainer.train([job for _, job in batch])
+        waiting = len(self._parcels) - len(self._untrained)
+        room = max(1, self.trainer.width - waiting)
+        batch = list(islice(self._jobs(chain([task], others)), room))
+        results = self.trainer.train([job for _, job in batch])
         for (serial, _), trained in zip(batch, results, strict=True):
             self._parcels[serial].trained = trained
             del self._untrained[serial]

@@ -15,9 +15,9 @@ import torch
 
 from simfl.learn.data import Dataset
 from simfl.learn.partition import Partition
-from simfl.messages import examples_seen, local_steps
+from simfl.messages import examples_seen
 from simfl.params import Params
-from simfl.strategy.base import Report, Work
+from simfl.strategy.base import Report
 from simfl.streams import Streams
 from simfl.units import Count, Fraction, NonNegative, Positive, Share
 
@@ -134,18 +134,3 @@ def batches(
     for order in passes(streams, device, index, n, batch_size, steps):
         for start in range(0, len(order), batch_size):
             yield order[start : start + batch_size]
-
-
-def work_of(job: Job, n: int, mean_examples: float, options: TrainingOptions) -> Work:
-    """What a local rule may know of the job on n examples; trainers add `gradient`."""
-    steps = local_steps(n, options.batch_size, job.epochs, job.steps)
-    return Work(
-        examples=n,
-        mean_examples=mean_examples,
-        epochs=examples_seen(n, options.batch_size, steps) / n,
-        steps=steps,
-        batch_size=options.batch_size,
-        lr=options.rate(job.version),
-        momentum=options.momentum,
-        trainable=job.base.layout.trainable,
-    )

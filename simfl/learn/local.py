@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from simfl.errors import PluginError
 from simfl.learn.anatomy import split_of
 from simfl.learn.flat import FlatModule, params_of
-from simfl.learn.jobs import Job, LocalData, Trained, TrainingOptions, work_of
+from simfl.learn.jobs import Job, LocalData, Trained, TrainingOptions
 from simfl.learn.models import example_losses
+from simfl.messages import examples_seen, local_steps
 from simfl.params import Params
 from simfl.strategy.base import Bench, Context, LocalRule, Report, Work
 from simfl.streams import Streams
@@ -73,9 +74,7 @@ class Local:
 
     def open(self, job: Job) -> Opened:
         """Asks the rule where to start, and for the constants of its other hooks."""
-        work = work_of(job, int(self._sizes[job.device]), self._mean_examples, self.options)
-        gradient = lambda point: self._gradient(point, job.device)  # noqa: E731
-        work = replace(work, gradient=gradient, bench=self.bench(job))
+        work = self._work(job)
         base = job.base.flat.to(self.device)
         with asking(self.rule, "prepare"):
             start, context = self.rule.prepare(base, job.extras, job.memory, work)
@@ -91,6 +90,23 @@ class Local:
             report = self.rule.report(end, opened.base, opened.context, work)
         sent = as_params(report, opened.job.base, self.rule)
         return Trained(sent, work.examples, work.steps, work.epochs, *losses)
+
+    def _work(self, job: Job) -> Work:
+        """What the rule may know of the job."""
+        n, options = int(self._sizes[job.device]), self.options
+        steps = local_steps(n, options.batch_size, job.epochs, job.steps)
+        return Work(
+            examples=n,
+            mean_examples=self._mean_examples,
+            epochs=examples_seen(n, options.batch_size, steps) / n,
+            steps=steps,
+            batch_size=options.batch_size,
+            lr=options.rate(job.version),
+            momentum=options.momentum,
+            trainable=job.base.layout.trainable,
+            gradient=lambda point: self._gradient(point, job.device),
+            bench=self.bench(job),
+        )
 
     def bench(self, job: Job) -> Bench | None:
         """What the job's device has at hand for a rule that splits the model."""

@@ -163,13 +163,13 @@ class Chain(Codec):
 
 
 def chain(codecs: Iterable[Codec]) -> Codec:
-    """One codec out of a list of them, as a scenario's `wire.up` gives it.
+    """One codec out of a list of them, as a scenario's `wire.up` gives it; dense if it is empty.
 
     A codec that is not a `Stage` stands alone. Raises ScenarioError.
     """
     links = [codec for codec in codecs if type(codec) is not Codec]
-    if len(links) == 1:
-        return links[0]
+    if len(links) < 2:
+        return links[0] if links else Codec()
     stages = []
     for codec in links:
         if not isinstance(codec, Stage):

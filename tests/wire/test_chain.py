@@ -70,7 +70,7 @@ def test_an_empty_chain_is_the_identity_byte_for_byte() -> None:
 
 
 def test_identities_vanish_from_a_chain() -> None:
-    assert chain([]) == chain([Codec()]) == chain([Codec(), Codec()]) == Chain()
+    assert chain([]) == chain([Codec()]) == chain([Codec(), Codec()]) == Codec()
     assert chain([Codec(), TopK()]) == TopK()
 
 
