@@ -67,7 +67,7 @@ def run_folder(tmp_path: Path) -> Callable[..., Result]:
         store = Store(tmp_path / name)
         for table, rows in tables.items():
             store.append(table, columns(table, tuple(rows)))
-        store.put_devices({"device_class": ["phone"] * 4})
+        store.put_devices({"device_class": ["phone"] * 4, "network": ["lte", "lte", "3g", "3g"]})
         store.finish()
         text = f'name = "{name}"\n[strategy]\nkind = "{kind}"\n'
         (store.folder / SCENARIO).write_text(text, encoding="utf-8")

@@ -222,3 +222,16 @@ def test_axes_of_time_choose_a_unit_and_keep_seconds(span_s, label) -> None:
 
 def test_runs_have_seven_colours() -> None:
     assert len({to_hex(colour) for colour in style.PALETTE}) == len(style.PALETTE) == 7
+
+
+def test_traffic_by_link_stacks_to_all_traffic(run_folder) -> None:
+    """Devices 0 and 1 are on lte, 3 on 3g; the outermost layers are the sums."""
+    rows = [{"task": i, "device": d, "outcome": "lost"} for i, d in enumerate((0, 1, 3))]
+    run = run_folder("night", tasks=rows)
+    whole, parts = plots.traffic(run), plots.traffic_by_link(run)
+    up, down = (patch.get_data().values for patch in whole.patches)
+    layers = [patch.get_data() for patch in parts.patches]
+    assert layers[-2].values == pytest.approx(up)
+    assert layers[-1].values == pytest.approx(down)
+    named = [text.get_text() for text in parts.get_legend().get_texts()]
+    assert named == ["3g", "lte"]

@@ -21,7 +21,7 @@ from simfl.results.plots.ages import (
 from simfl.results.plots.critical import critical_path, slowest_version
 from simfl.results.plots.effort import participation, waste
 from simfl.results.plots.gantt import timeline
-from simfl.results.plots.progress import accuracy, traffic
+from simfl.results.plots.progress import accuracy, traffic, traffic_by_link
 from simfl.results.plots.seeds import bands, pareto, time_to_target
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "time_to_target",
     "timeline",
     "traffic",
+    "traffic_by_link",
     "waste",
 ]
 
@@ -56,6 +57,7 @@ PLOTS: dict[str, Callable[..., Axes]] = {
     "staleness-ridges": staleness_ridges,
     "timeline": timeline,
     "traffic": traffic,
+    "traffic-by-link": traffic_by_link,
     "waste": waste,
 }
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patches import StepPatch
 
 from simfl.errors import InputError, did_you_mean
 from simfl.results.costs import traffic as traffic_of
@@ -61,15 +66,45 @@ def traffic(
     bin_s: seconds averaged over; by default a hundred and twentieth of the run.
     """
     tasks = style.frame_of(run, "tasks")
-    span_s = float(tasks["ended_s"].max()) if len(tasks) else 0.0
-    bin_s = bin_s or max(span_s / 120, 1e-9)
+    bin_s, edges = _bins(tasks, bin_s)
     flow = traffic_of(tasks, bin_s)
-    edges = [*flow["time_s"], len(flow) * bin_s]
     ax = style.dressed(ax)
     fills = [
         ax.stairs(sign * flow[column] / bin_s, edges, fill=True, color=colour, label=label, lw=0)
         for column, sign, colour, label in _WAYS
     ]
+    return _finished(ax, edges[-1], fills)
+
+
+def traffic_by_link(run: Result, *, bin_s: float | None = None, ax: Axes | None = None) -> Axes:
+    """`traffic`, divided among the networks that devices are on; one colour each, stacked."""
+    tasks = run.tasks
+    bin_s, edges = _bins(tasks, bin_s)
+    network = tasks["device"].map(run.devices["network"].astype(str))
+    below = {column: np.zeros(len(edges) - 1) for column, *_ in _WAYS}
+    ax = style.dressed(ax)
+    fills = []
+    for i, (name, part) in enumerate(tasks.groupby(network)):
+        flow = traffic_of(part, bin_s).reindex(range(len(edges) - 1), fill_value=0.0)
+        look: dict[str, Any] = {"color": style.colour(i), "label": str(name), "lw": 0}
+        for column, sign, *_ in _WAYS:
+            above = below[column] + sign * flow[column].to_numpy() / bin_s
+            fills.append(ax.stairs(above, edges, baseline=below[column], fill=True, **look))
+            below[column] = above
+    _finished(ax, edges[-1], fills[::2])
+    ax.set_ylabel(f"{ax.get_ylabel()}: up above, down below")
+    return ax
+
+
+def _bins(tasks: pd.DataFrame, bin_s: float | None) -> tuple[float, np.ndarray]:
+    """Seconds averaged over, and the edges of as many bins as `costs.traffic` makes of them."""
+    last_s = float(tasks["ended_s"].max()) if len(tasks) else 0.0
+    bin_s = bin_s or max(last_s / 120, 1e-9)
+    return bin_s, np.arange(max(1, math.ceil(last_s / bin_s)) + 1) * bin_s
+
+
+def _finished(ax: Axes, span_s: float, fills: list[StepPatch]) -> Axes:
+    """The Axes of bytes per second with everything but its data."""
     ax.axhline(0, color=style.INK, linewidth=0.8)
     style.in_units(ax.yaxis, "B/s", LABELS["traffic"])
     style.unsigned(ax.yaxis)
