@@ -255,6 +255,17 @@ def test_the_linear_term_is_clipped_and_the_quadratic_one_is_not():
     assert result.params.norm() == pytest.approx(first.norm() * expected, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("trainer", "clip"), [("batched", {}), ("batched", {"clip_norm": 1.0}), ("compiled", {})]
+)
+def test_every_trainer_finds_the_same_models(trainer, clip):
+    """Also in a round of newcomers and of devices that have taken part before."""
+    dynamic = {"kind": "feddyn", "cohort": 4, "local": {"kind": "dynamic", "alpha": 0.3}}
+    plain = digits(dynamic, 5, trainer="one-by-one", **clip)
+    other = digits(dynamic, 5, trainer=trainer, **clip)
+    assert torch.allclose(plain.params.flat, other.params.flat, atol=1e-4)
+
+
 def test_small_devices_are_held_more_tightly():
     work = Work(examples=5, mean_examples=10.0, epochs=1.0, steps=1, batch_size=1, lr=0.1)
     assert Dynamic(alpha=0.1).alpha_k(work) == 0.2

@@ -1,0 +1,245 @@
+"""AsyncFedED (Wang et al., arXiv 2205.13797) in its authors' laboratory, and on handwriting.
+
+    python benchmarks/studies/asyncfeded.py [--seeds 5]
+
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+
+import simfl
+from simfl.console import Cells, err
+from simfl.results.pages import markdown, put_block
+from simfl.results.study import Study
+from simfl.scenario import Scenario
+
+PAGE = Path(__file__).parents[2] / "docs" / "results" / "asyncfeded.md"
+RUNS = Path("runs") / "studies" / "asyncfeded"
+SUSPENDED = (0.0, 0.1, 0.5, 0.9)
+
+_ASYNC = {
+    "kind": "fedasync",
+    "concurrency": 10,
+    "refill": "same",
+    "on_loss": "replace",
+    "alpha": 0.5,
+}
+_NEAR = {"local": {"kind": "proximal", "mu": 0.005}}
+_OURS = {"kind": "asyncfeded", "concurrency": 10, "gamma_bar": 1.0}
+
+#: The five methods of the paper's comparison. All ask for ten epochs, AsyncFedED at first.
+METHODS: dict[str, dict[str, Any]] = {
+    "FedAvg": {"kind": "fedavg", "cohort": 10},
+    "FedProx": {"kind": "fedprox", "cohort": 10, **_NEAR},
+    "FedAsync, constant": {**_ASYNC, **_NEAR, "weighting": "constant"},
+    "FedAsync, hinge": {**_ASYNC, **_NEAR, "weighting": {"kind": "hinge", "a": 0.5, "b": 6.0}},
+    "AsyncFedED": _OURS,
+}
+
+#: What its parts do: the set-point, no control of K, and neither K nor distances.
+PARTS: dict[str, dict[str, Any]] = {
+    "set-point 3": {**_OURS, "gamma_bar": 3.0},
+    "set-point 3, nearest": {**_OURS, "gamma_bar": 3.0, "rounding": "nearest"},
+    "kappa = 0": {**_OURS, "kappa": 0.0},
+    "kappa = 0, step 1/2": {**_ASYNC, "mode": "delta", "weighting": "constant"},
+}
+
+
+def with_epochs(methods: dict[str, dict[str, Any]], epochs: float) -> dict[str, dict[str, Any]]:
+    """The same methods, all with so many epochs."""
+    return {name: {**strategy, "epochs": epochs} for name, strategy in methods.items()}
+
+
+def suspended(scenario: Scenario, probability: float) -> list[dict[str, Any]]:
+    """The scenario's fleet with another probability to hang."""
+    groups: list[dict[str, Any]] = scenario.resolved()["fleet"]["group"]
+    for group in groups:
+        group["faults"]["suspend"]["probability"] = probability
+    return groups
+
+
+def played(name: str, scenario: str, methods: dict, seeds: range, epochs: float) -> Study:
+    """A method by suspension by seed; the fleet's column is called `group`."""
+    base = simfl.load(scenario)
+    shares = SUSPENDED if methods is METHODS else (0.1,)
+    fleets = {share: suspended(base, share) for share in shares}
+    return simfl.study(
+        base,
+        with_epochs(methods, epochs),
+        seeds=seeds,
+        sweep={"fleet.group": fleets},
+        out=RUNS / name,
+        progress=Cells(err()),
+    )
+
+
+def best(evaluations: pd.DataFrame) -> pd.Series:
+    """Highest accuracy of each run, by strategy, suspension and seed."""
+    highest: pd.Series = evaluations.groupby(
+        ["strategy", "group", "seed"], sort=False
+    ).accuracy.max()
+    return highest
+
+
+def to_share(evaluations: pd.DataFrame, share: float) -> pd.Series:
+    """Seconds of each run to this share of the best method's maximum of its seed; inf if never."""
+    goal = share * best(evaluations).groupby(["group", "seed"]).max()
+    rows = evaluations.join(goal.rename("goal"), on=["group", "seed"])
+    keys = ["strategy", "group", "seed"]
+    met = rows[rows.accuracy >= rows.goal].groupby(keys).time_s.min()
+    everything = pd.MultiIndex.from_frame(rows[keys].drop_duplicates())
+    times: pd.Series = met.reindex(everything, fill_value=np.inf)
+    return times
+
+
+def in_words(values: pd.Series) -> str:
+    """Mean and standard deviation of accuracies, in per cent."""
+    return f"{100 * values.mean():.1f} ± {100 * values.std(ddof=0):.1f}"
+
+
+def median_time(times: pd.Series) -> str:
+    """Median seconds, and how many runs got there where not all did."""
+    met = int(np.isfinite(times).sum())
+    middle = float(np.median(times))
+    shown = f"{middle:.0f}" if np.isfinite(middle) else "–"
+    return shown if met == len(times) else f"{shown} ({met}/{len(times)})"
+
+
+def maxima(study: Study, methods: dict[str, Any]) -> pd.DataFrame:
+    """Maximum accuracy by method and suspension."""
+    highest = best(study.evaluations).groupby(["strategy", "group"]).agg(in_words)
+    return _by_suspension(highest, methods)
+
+
+def times(study: Study, methods: dict[str, Any], share: float) -> pd.DataFrame:
+    """Seconds to a share of the best maximum, by method and suspension."""
+    found = to_share(study.evaluations, share).groupby(["strategy", "group"]).agg(median_time)
+    return _by_suspension(found, methods)
+
+
+def _by_suspension(values: pd.Series, methods: dict[str, Any]) -> pd.DataFrame:
+    table = values.unstack("group").loc[list(methods)]
+    table.columns = [f"P = {share:g}" for share in table.columns]
+    return table.rename_axis("method")
+
+
+def updates(study: Study, methods: dict[str, Any]) -> pd.DataFrame:
+    """Median updates that entered the model; in rounds, those of all devices."""
+    applied = study.table.groupby(["strategy", "group"]).applied.median()
+    return _by_suspension(applied.map("{:.0f}".format), methods)
+
+
+def ablation(main: Study, parts: Study) -> pd.DataFrame:
+    """What each part of AsyncFedED contributes, at P = 0.1."""
+    whole = main.evaluations
+    whole = whole[(whole.strategy == "AsyncFedED") & (whole.group == 0.1)]
+    seen, rows = pd.concat([whole, parts.evaluations]), {}
+    for name, runs in seen.groupby("strategy", sort=False):
+        by_seed = runs.groupby("seed").accuracy
+        last = runs[runs.time_s > 200].groupby("seed").accuracy.mean()
+        early = runs[runs.time_s <= 60].groupby("seed").accuracy.last()
+        rows[name] = {
+            "maximum": in_words(by_seed.max()),
+            "mean after 200 s": in_words(last),
+            "at 60 s": in_words(early),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
+
+
+def mechanism(study: Study, variant: str) -> pd.DataFrame:
+    """By device over all seeds, P = 0.1: round time, staleness, step and local epochs."""
+    tasks = study.frame("tasks", ["device", "outcome", "train_s", "drift", "weight", "epochs"])
+    tasks = tasks[(tasks.strategy == variant) & (tasks.group == 0.1)]
+    used = tasks[tasks.outcome == "applied"]
+    by = used.groupby("device")
+    return pd.DataFrame(
+        {
+            "updates": by.size(),
+            "median train time, s": by.train_s.median().round(3),
+            "median γ": by.drift.median().round(2),
+            "γ, 95 %": by.drift.quantile(0.95).round(1),
+            "median step": by.weight.median().round(2),
+            "largest step": by.weight.max().round(3),
+            "median K": by.epochs.median(),
+            "K, 5 to 95 %": [f"{a:g} to {b:g}" for a, b in _ends(by.epochs)],
+        }
+    )
+
+
+def _ends(groups: Any) -> list[tuple[float, float]]:
+    return list(zip(groups.quantile(0.05), groups.quantile(0.95), strict=True))
+
+
+def picture(main: Study, parts: Study, path: Path) -> None:
+    """Progress, robustness, staleness by device, and local work over time."""
+    figure, axes = plt.subplots(2, 2, figsize=(12, 8), layout="constrained")
+    seen = main.evaluations[main.evaluations.group == 0.1]
+    simfl.plot.bands(seen.assign(variant=seen.strategy), between=(0.25, 0.75), ax=axes[0, 0])
+    axes[0, 0].set_title("P = 0.1: median and quartiles over seeds", fontsize=11)
+    _robustness(main, axes[0, 1])
+    fixed = parts.frame("tasks", ["device", "outcome", "drift"])
+    fixed = fixed[(fixed.strategy == "kappa = 0") & (fixed.outcome == "applied")]
+    _spread(fixed, axes[1, 0])
+    _local_work(main, axes[1, 1])
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _robustness(study: Study, ax: Any) -> None:
+    table = best(study.evaluations).groupby(["strategy", "group"]).mean().unstack("group")
+    for name in METHODS:
+        ax.plot(table.columns, table.loc[name], marker="o", label=name)
+    ax.set(xlabel="probability to hang, P", ylabel="maximum accuracy in 300 s")
+    ax.legend(fontsize=8)
+    ax.set_title("robustness, mean over seeds", fontsize=11)
+
+
+def _spread(used: pd.DataFrame, ax: Any) -> None:
+    values = [part.drift[part.drift > 0] for _, part in used.groupby("device")]
+    ax.boxplot(values, whis=(5, 95), showfliers=False, tick_labels=range(len(values)))
+    ax.set(yscale="log", xlabel="device", ylabel="γ")
+    ax.set_title("staleness with K fixed at 10 (box: quartiles; whiskers: 5 to 95 %)", fontsize=11)
+
+
+def _local_work(study: Study, ax: Any) -> None:
+    tasks = study.runs(group=0.1, strategy="AsyncFedED")
+    ((_, result),) = tasks.items()
+    used = result.tasks[result.tasks.outcome == "applied"]
+    for device in (3, 0, 6, 5):
+        mine = used[used.device == device]
+        ax.step(mine.dispatched_s, mine.epochs, where="post", label=f"device {device}")
+    ax.set(xlabel="time [s]", ylabel="K, local epochs")
+    ax.legend(fontsize=8)
+    ax.set_title("local work of four devices, seed 0", fontsize=11)
+
+
+def write_main(seeds: range) -> None:
+    """Synthetic(1,1), five methods and four probabilities to hang; the parts of AsyncFedED."""
+    main = played("synthetic", "asyncfeded/synthetic", METHODS, seeds, epochs=10)
+    parts = played("parts", "asyncfeded/synthetic", PARTS, seeds, epochs=10)
+    put_block(PAGE, "maximum", markdown(maxima(main, METHODS)))
+    put_block(PAGE, "time-90", markdown(times(main, METHODS, 0.9)))
+    put_block(PAGE, "time-95", markdown(times(main, METHODS, 0.95)))
+    put_block(PAGE, "updates", markdown(updates(main, METHODS)))
+    put_block(PAGE, "parts", markdown(ablation(main, parts)))
+    put_block(PAGE, "fixed", markdown(mechanism(parts, "kappa = 0")))
+    put_block(PAGE, "adaptive", markdown(mechanism(main, "AsyncFedED")))
+    picture(main, parts, PAGE.with_suffix(".png"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    seeds = range(parser.parse_args().seeds)
+    write_main(seeds)
+
+
+if __name__ == "__main__":
+    main()

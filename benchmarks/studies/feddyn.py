@@ -1,0 +1,253 @@
+"""FedDyn (Acar et al., ICLR 2021) against FedAvg, FedProx and SCAFFOLD, in rounds and in time.
+
+    python benchmarks/studies/feddyn.py [--seeds 5] [--long]
+
+Writes docs/results/feddyn.md and its picture. Fashion-MNIST needs SIMFL_DATA_DIR, and so does
+MNIST, which --long adds for half an hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import pyplot as plt
+from scipy.optimize import minimize
+
+import simfl
+from simfl.assemble import problem_of
+from simfl.console import Cells, err
+from simfl.learn.data import DATA_DIR
+from simfl.results.pages import markdown, put_block
+from simfl.results.stats import target_table
+from simfl.results.study import Study
+from simfl.run import resolve
+from simfl.streams import Streams
+
+PAGE = Path(__file__).parents[2] / "docs" / "results" / "feddyn.md"
+RUNS = Path("runs") / "studies" / "feddyn"
+GAPS = (0.1, 0.05, 0.02)
+
+#: What sets the users apart, and SCAFFOLD's steps: ten epochs of a device of mean size.
+SETTINGS: dict[str, tuple[dict[str, Any], int]] = {
+    "homogeneous": ({}, 200),
+    "type 1: labellers": ({"labellers": True}, 200),
+    "type 2: inputs": ({"inputs": True}, 200),
+    "type 3: sizes": ({"sizes": 1.0}, 330),
+}
+
+
+def rounds(epochs: float, steps: int, alphas: tuple[float, ...], **chosen: Any) -> dict[str, dict]:
+    """The four methods with the same devices in the same rounds."""
+    work = {**chosen, "epochs": epochs}
+    near = {"local": {"kind": "proximal", "mu": 1e-4}}
+    methods = {
+        "FedAvg": {"kind": "fedavg", **work},
+        "FedProx": {"kind": "fedprox", **work, **near},
+        "SCAFFOLD": {"kind": "scaffold", **chosen, "steps": steps},
+    }
+    for alpha in alphas:
+        local = {"kind": "dynamic", "alpha": alpha}
+        methods[f"FedDyn, α = {alpha:g}"] = {
+            "kind": "feddyn", **work, "remember": True, "local": local,
+        }  # fmt: skip
+    return methods
+
+
+def coins(devices: int, p: float) -> dict[str, Any]:
+    """Each device takes part with probability p."""
+    return {"cohort": devices, "selection": {"kind": "coin", "p": p}}
+
+
+def played(name: str, scenario: str, methods: dict[str, Any], seeds: range, **more: Any) -> Study:
+    """A study of these methods; stops if a cell failed."""
+    found = simfl.study(
+        scenario, methods, seeds=seeds, out=RUNS / name, progress=Cells(err()), **more
+    )
+    if len(found.failed):
+        raise SystemExit(found.failed[["variant", "seed", "ended"]].to_string())
+    return found
+
+
+# A: gaps to the minimum of a convex loss.
+
+
+def minimum(scenario: str, dataset: dict[str, Any], seed: int) -> float:
+    """The least loss with its L2 term over all training data, by L-BFGS in double precision."""
+    whole = resolve(scenario, {"learning.dataset": dataset}, seed)
+    data = problem_of(whole, whole.learning, Streams(seed), None).data.dataset
+    x = torch.cat([data.x, torch.ones(len(data), 1)], 1).double()
+    shape = (x.shape[1], data.classes)
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        w = torch.tensor(flat.reshape(shape), requires_grad=True)
+        value = torch.nn.functional.cross_entropy(x @ w, data.y)
+        value = value + 0.5 * whole.learning.weight_decay * w.square().sum()
+        value.backward()
+        return value.item(), w.grad.numpy().ravel()
+
+    options = {"maxiter": 10_000, "maxfun": 20_000, "ftol": 1e-14, "gtol": 1e-9}
+    start = np.zeros(shape[0] * shape[1])
+    return float(minimize(loss, start, jac=True, method="L-BFGS-B", options=options).fun)
+
+
+def gaps(study: Study, scenario: str, dataset: dict[str, Any]) -> pd.DataFrame:
+    """Evaluations with the columns `gap` and, for FedDyn, `gap_all`."""
+    seen = study.evaluations.copy()
+    least = {seed: minimum(scenario, dataset, int(seed)) for seed in seen.seed.unique()}
+    floor = seen.seed.map(least)
+    seen["gap"] = seen.regularised_loss - floor
+    if "regularised_loss_all" in seen:
+        seen["gap_all"] = seen.regularised_loss_all - floor
+    return seen
+
+
+def in_rounds(runs: list[pd.DataFrame], column: str, goals: tuple[float, ...]) -> str:
+    """ "31/47/75, ...": rounds to each goal, seed by seed; – where it was not met."""
+    found = []
+    for run in runs:
+        met = [run.version[run[column] <= goal] for goal in goals]
+        found.append("/".join(str(first.iloc[0]) if len(first) else "–" for first in met))
+    return ", ".join(found)
+
+
+def ends(runs: list[pd.DataFrame], column: str) -> str:
+    """Mean of the last ten rounds, seed by seed."""
+    if column not in runs[0] or runs[0][column].isna().any():
+        return ""
+    return ", ".join(f"{run[column].tail(10).mean():.1e}" for run in runs)
+
+
+def gap_table(seen: pd.DataFrame) -> pd.DataFrame:
+    """One row per method: rounds to the goals and the gap at the end."""
+    rows = {}
+    for name, part in seen.groupby("variant", sort=False):
+        runs = [run for _, run in part.groupby("seed")]
+        rows[name] = {
+            "rounds to gap " + "/".join(map(str, GAPS)): in_rounds(runs, "gap", GAPS),
+            "gap, last ten rounds": ends(runs, "gap"),
+            'the same for "all"': ends(runs, "gap_all"),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def write_gaps(seeds: range) -> dict[str, pd.DataFrame]:
+    """Four settings, the alphas, and full participation; returns what the picture shows."""
+    base, kind = "feddyn/synthetic", {"kind": "synthetic-types"}
+    seen = {}
+    for name, (options, steps) in SETTINGS.items():
+        dataset = {**kind, **options}
+        methods = rounds(10, steps, (0.01,), **coins(20, 0.1))
+        folder = name.split(":")[0].replace(" ", "-")
+        study = played(folder, base, methods, seeds, **{"learning.dataset": dataset})
+        seen[name] = gaps(study, base, dataset)
+        put_block(PAGE, f"A {name}", markdown(gap_table(seen[name])))
+    methods = rounds(10, 200, (0.001, 0.1, 1.0), **coins(20, 0.1))
+    alphas = {name: method for name, method in methods.items() if "FedDyn" in name}
+    found = gaps(played("alphas", base, alphas, seeds), base, kind)
+    put_block(PAGE, "A alphas", markdown(gap_table(found)))
+    methods = rounds(10, 200, (0.01,), cohort=20)
+    found = gaps(played("full", base, methods, seeds, **{"stop.versions": 60}), base, kind)
+    put_block(PAGE, "A full participation", markdown(gap_table(found)))
+    return seen
+
+
+# B and C: accuracy.
+
+
+def accuracy_table(study: Study, target: float) -> pd.DataFrame:
+    """One row per method: rounds to the target, and accuracy of the last ten rounds."""
+    rows = {}
+    for name, part in study.evaluations.groupby("variant", sort=False):
+        runs = [run.assign(error=1.0 - run.accuracy) for _, run in part.groupby("seed")]
+        rows[name] = {
+            f"rounds to {100 * target:g} %": in_rounds(runs, "error", (1.0 - target,)),
+            "accuracy, last ten rounds": _accuracies(runs, "accuracy"),
+            "mean": f"{np.mean([run.accuracy.tail(10).mean() for run in runs]):.3f}",
+            '"all"': _accuracies(runs, "accuracy_all"),
+            "‖θ‖": _accuracies(runs, "norm_cloud", ".0f"),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def _accuracies(runs: list[pd.DataFrame], column: str, digits: str = ".3f") -> str:
+    if column not in runs[0] or runs[0][column].isna().any():
+        return ""
+    return ", ".join(f"{run[column].tail(10).mean():{digits}}" for run in runs)
+
+
+def write_accuracies(seeds: range, long: bool) -> None:
+    """Digits; Fashion-MNIST and MNIST where the data are."""
+    methods = rounds(5, 40, (0.1, 0.01), **coins(20, 0.2))
+    digits = played("digits", "feddyn/digits", methods, seeds)
+    put_block(PAGE, "B", markdown(accuracy_table(digits, 0.95)))
+    if not os.environ.get(DATA_DIR):
+        return
+    few = range(min(3, len(seeds)))
+    methods = rounds(5, 10, (0.1, 0.01), **coins(100, 0.1))
+    fashion = played("fashion", "feddyn/fashion", methods, few)
+    put_block(PAGE, "C fashion", markdown(accuracy_table(fashion, 0.75)))
+    if long:
+        methods = rounds(5, 60, (0.01,), **coins(100, 0.15))
+        mnist = played("mnist", "feddyn/mnist", methods, few)
+        put_block(PAGE, "C mnist", markdown(accuracy_table(mnist, 0.97)))
+
+
+# Where the paper stops: time, bytes, drop-out, asynchrony.
+
+
+def write_phones(seeds: range) -> Study:
+    """Phones and boards that drop out, in virtual time."""
+    methods = rounds(5, 15, (0.1,), cohort=10)
+    buffer = {"concurrency": 10, "buffer": 5, "epochs": 5}
+    dynamic = {"local": {"kind": "dynamic", "alpha": 0.1}}
+    methods |= {
+        "FedBuff": {"kind": "fedbuff", **buffer},
+        "FedDyn, buffered": {"kind": "asyncfeddyn", **buffer, **dynamic},
+        "FedDyn, buffered, mean over the fleet": {
+            "kind": "asyncfeddyn", **buffer, **dynamic, "average_of": "fleet",
+        },
+    }  # fmt: skip
+    study = played("phones", "feddyn/phones", methods, seeds)
+    put_block(PAGE, "phones", markdown(target_table(study.at_target(accuracy=0.95))))
+    put_block(PAGE, "phones end", markdown(accuracy_table(study, 0.95)))
+    return study
+
+
+def picture(seen: dict[str, pd.DataFrame], phones: Study, path: Path) -> None:
+    """Gaps in the four settings, and accuracy over time on phones."""
+    figure, axes = plt.subplots(2, 3, figsize=(15, 8), layout="constrained")
+    for ax, (name, table) in zip(axes.flat, seen.items(), strict=False):
+        for variant, part in table.groupby("variant", sort=False):
+            curve = part.groupby("version").gap.median()
+            ax.plot(curve.index, curve.clip(lower=1e-5), label=variant, linewidth=1.3)
+        ax.set(yscale="log", xlabel="round", ylabel="gap to the least loss", title=name)
+    axes[0, 0].legend(fontsize=8)
+    shown = phones.evaluations[phones.evaluations.time_s <= 300]
+    simfl.plot.bands(shown, between=(0.25, 0.75), ax=axes[1, 1])
+    axes[1, 1].set_title("phones and boards that drop out", fontsize=11)
+    simfl.plot.bands(shown, against="bytes", between=(0.25, 0.75), ax=axes[1, 2])
+    axes[1, 2].set_title("the same against bytes", fontsize=11)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--long", action="store_true")
+    given = parser.parse_args()
+    seeds = range(given.seeds)
+    seen = write_gaps(range(min(3, given.seeds)))
+    write_accuracies(seeds, given.long)
+    phones = write_phones(seeds)
+    picture(seen, phones, PAGE.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
