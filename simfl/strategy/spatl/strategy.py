@@ -50,7 +50,7 @@ class _Salience(Choosing):
 
     def init(self, params: Any) -> State:
         # down: serial -> variate that the task was sent; met: devices that have the agent.
-        state = {**super().init(params), "c": trained(params) * 0.0, "down": {}, "met": []}
+        state = {**super().init(params), "c": trained(params) * 0.0, "down": {}, "met": {}}
         if self.rule.agent == "ppo" and not isinstance(params, Nothing):
             from simfl.strategy.spatl.proxy import pretrained
 
@@ -61,20 +61,18 @@ class _Salience(Choosing):
         super().observe(state, server, updates)
         for task in server.lost:
             state["down"].pop(task.serial, None)
-        met = {*state["met"], *(update.device for update in updates)}
-        state["met"] = sorted(met)
+        state["met"] |= dict.fromkeys((update.device for update in updates), True)
 
     def ask(self, state: State, server: Server, devices: list[int]) -> list[int]:
         """As always; devices that are met for the first time are sent the agent, too."""
-        met = set(state["met"]) if "gnn" in state else set(devices)
+        extras = self.extras(state)
         serials: dict[int, int] = {}
-        for part in ([d for d in devices if d not in met], [d for d in devices if d in met]):
+        first = [d for d in devices if "gnn" in state and d not in state["met"]]
+        again = [d for d in devices if "gnn" not in state or d in state["met"]]
+        for part, sent in ((first, {**extras, "gnn": state.get("gnn")}), (again, extras)):
             if part:
-                extras = self.extras(state)
-                if part[0] not in met:
-                    extras = {**extras, "gnn": state["gnn"]}
-                sent = server.dispatch(part, **self.work, extras=extras)
-                serials |= zip(part, sent, strict=True)
+                made = server.dispatch(part, **self.work, extras=sent)
+                serials |= zip(part, made, strict=True)
         if self.rule.cv_uplink == "derived":
             state["down"] |= dict.fromkeys(serials.values(), state["c"])
         return [serials[device] for device in devices]
