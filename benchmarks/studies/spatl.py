@@ -1,0 +1,328 @@
+"""SPATL (Yu et al., SC 2022): accuracy as devices meet it, bytes, the agent and its controls.
+
+    python benchmarks/studies/spatl.py [--seeds 3] [--only digits|ablations|fashion|sizes]
+
+Writes docs/results/spatl.md and spatl.png. Fashion-MNIST needs SIMFL_DATA_DIR.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import pyplot as plt
+from parts.spatl import FashionSubset, UnitDigits, alternately, thinned
+
+import simfl
+from simfl.learn.anatomy import anatomy_of
+from simfl.learn.convnets import ConvNet, Vgg11
+from simfl.learn.data import Dataset
+from simfl.learn.flat import FlatModule, params_of
+from simfl.learn.models import build
+from simfl.learn.resnet import Resnet20
+from simfl.learn.training import single_thread
+from simfl.params import Part
+from simfl.results.pages import markdown, put_block
+from simfl.results.study import Study
+from simfl.strategy.spatl.filters import choose, groups_of, masked, removed, scaled, shares
+from simfl.wire.message import pack_part
+
+DOCS = Path(__file__).parents[2] / "docs" / "results"
+PAGE = DOCS / "spatl.md"
+ROUNDS = {"cohort": 10, "epochs": 5.0}
+MIB = 2.0**20
+
+
+def spatl(agent: str = "ppo", aggregate: str = "index_mean", **rule: Any) -> dict[str, Any]:
+    """SPATL with this agent, cutting 40 % of the FLOP; other options of its local rule."""
+    local = {"kind": "salient", "agent": agent, "flops_cut": 0.4, "equal_flops": True, **rule}
+    return {"kind": "spatl", **ROUNDS, "aggregate": aggregate, "local": local}
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "FedAvg": {"kind": "fedavg", **ROUNDS},
+    "FedProx, μ = 0.01": {"kind": "fedavg", **ROUNDS, "local": {"kind": "proximal", "mu": 0.01}},
+    "FedNova": {"kind": "fednova", **ROUNDS, "local": "normalised"},
+    "SCAFFOLD": spatl("all", private_head=False),
+    "SPATL, no selection": spatl("all"),
+    "SPATL, agent": spatl("ppo"),
+    "SPATL, random": spatl("random"),
+    "SPATL, uniform": spatl("uniform"),
+    "SPATL, random, zero_fill": spatl("random", "zero_fill"),
+    "SPATL, random, derived": spatl("random", cv_uplink="derived"),
+}
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "private heads only": spatl("all", control="none"),
+    "post step, κ = 1": spatl("all", control="post_step"),
+    "post step, κ = 0.01": spatl("all", control="post_step", kappa=0.01),
+    "random, damped": spatl("random", "damped"),
+    "random, rows+cols": spatl("random", upload="rows+cols"),
+    "random, FLOP cut of at least 0.2": spatl("random", flops_cut=0.2, equal_flops=False),
+}
+STANDARDISED = {
+    f"{name}, standardised pixels": {"strategy": METHODS[name], "learning.dataset": "digits"}
+    for name in ("SCAFFOLD", "SPATL, no selection")
+}
+IID = ("FedAvg", "SPATL, no selection", "SPATL, random", "SPATL, random, zero_fill")
+
+
+def played(name: str, scenario: str, methods: dict, seeds: range, **more: Any) -> Study:
+    """A study of these methods; all cells must end well."""
+    out = Path("runs") / "spatl" / name
+    found = simfl.study(scenario, methods, seeds=seeds, out=out, **more)
+    if len(found.failed):
+        raise SystemExit(found.failed[["variant", "seed", "ended"]].to_string())
+    return found
+
+
+def table_of(study: Study, at: tuple[int, ...]) -> pd.DataFrame:
+    """One row per variant, medians over seeds: accuracies at some rounds, bytes, FLOP."""
+    rows: dict[Any, dict[str, Any]] = {}
+    for variant, seen in study.evaluations.groupby("variant", sort=False):
+        rounds = seen.groupby("version").median(numeric_only=True)
+        last, one = rounds.iloc[-1], study.runs()[variant].summary
+        row = {f"local, {k}": percent(rounds.pers_local[k]) for k in at}
+        row[f"balanced, {at[-1]}"] = percent(rounds.accuracy[at[-1]])
+        tasks = one["applied"] + one["lost"]
+        row["kB up"] = f"{last.up_bytes / tasks / 1e3:.1f}"
+        row["kB down"] = f"{last.down_bytes / tasks / 1e3:.1f}"
+        row["filters kept"] = share_of(seen, "kept")
+        row["FLOP cut"] = share_of(seen, "flops_cut")
+        rows[variant] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def share_of(seen: pd.DataFrame, column: str) -> str:
+    """Mean over rounds and seeds of a share, where there is one."""
+    values = seen[column].dropna() if column in seen else pd.Series(dtype=float)
+    return f"{values.mean():.2f}" if len(values) else "–"
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def finals(study: Study, column: str = "pers_local") -> pd.DataFrame:
+    """(variant, seed) last value of a column, in percent."""
+    last = study.evaluations.groupby(["variant", "seed"], sort=False).last()
+    return 100.0 * last[column].unstack()
+
+
+def costs(study: Study, target: float) -> pd.DataFrame:
+    """Rounds, bytes and time until devices meet the target on average, medians over seeds."""
+    spent = study.to_target(pers_local=target)
+    rows: dict[Any, dict[str, Any]] = {}
+    for variant, part in spent.groupby("variant", sort=False):
+        never = not part.met.all()
+        say = (lambda value: "never") if never else (lambda value: f"{value:.3g}")
+        rows[variant] = {
+            "met": f"{int(part.met.sum())} of {len(part)}",
+            "rounds": say(part.versions.median()),
+            "MB up": say(part.up_bytes.median() / 1e6),
+            "MB down": say(part.down_bytes.median() / 1e6),
+            "MB": say((part.up_bytes + part.down_bytes).median() / 1e6),
+            "virtual s": say(part.seconds.median()),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def acceptance(study: Study, iid: Study) -> str:
+    """What a correct implementation should show, with the numbers found."""
+    local, balanced = finals(study), finals(study, "accuracy")
+
+    def gap(table: pd.DataFrame, name: str, other: str) -> float:
+        """Median over seeds of the difference in points."""
+        return float((table.loc[f"SPATL, {name}"] - table.loc[other]).median())
+
+    bar = float(local.loc["FedAvg"].median())
+    passed = study.to_target(pers_local=bar / 100.0)
+    when = passed[passed.variant == "SPATL, agent"].versions.median()
+    up = study.table.set_index(["variant", "seed"]).up_bytes
+    spent = study.to_target(pers_local=0.8).set_index(["variant", "seed"])
+    both = spent.up_bytes + spent.down_bytes
+    full, fill = "SPATL, no selection", "SPATL, random, zero_fill"
+    early = [100.0 * (at_round(one, "SPATL, random") - at_round(one, fill)) for one in (study, iid)]
+    said = {
+        "a": f"SPATL passes FedAvg's final `pers_local` ({bar:.1f}) after {when:.0f} of 25 rounds "
+        f"and ends {gap(local, 'agent', 'FedAvg'):+.1f} points from it",
+        "b": f"uplink over SCAFFOLD's: {over(up, 'SPATL, agent', 'SCAFFOLD'):.2f} explicit, "
+        f"{over(up, 'SPATL, random, derived', 'SCAFFOLD'):.2f} derived; explicit over FedAvg's: "
+        f"{over(up, 'SPATL, agent', 'FedAvg'):.2f}",
+        "c": "bytes both ways to `pers_local` 0.8: FedAvg's are "
+        f"{over(both, 'FedAvg', 'SPATL, agent'):.1f} times SPATL's",
+        "d": f"selection changes the end by {gap(local, 'agent', full):+.1f} points (random "
+        f"{gap(local, 'random', full):+.1f}, uniform {gap(local, 'uniform', full):+.1f})",
+        "e": f"index_mean over zero_fill at round 5: {early[0]:+.1f} points under skew, "
+        f"{early[1]:+.1f} on IID data",
+        "f": f"on all classes SPATL ends {gap(balanced, 'agent', 'FedAvg'):+.1f} points from "
+        "FedAvg under skew",
+    }
+    return "\n".join(f"- ({key}) {line}." for key, line in said.items())
+
+
+def over(values: pd.Series, name: str, other: str) -> float:
+    """Median over seeds of a ratio."""
+    return float((values.loc[name] / values.loc[other]).median())
+
+
+def at_round(study: Study, variant: str, version: int = 5) -> float:
+    """Median over seeds of the local accuracy at a round."""
+    seen = study.evaluations
+    return float(seen[(seen.variant == variant) & (seen.version == version)].pers_local.median())
+
+
+def agents(study: Study) -> pd.DataFrame:
+    """The agent against its controls at equal FLOP: final local accuracy by seed."""
+    local = finals(study)
+    names = ["SPATL, no selection", "SPATL, agent", "SPATL, random", "SPATL, uniform"]
+    table = local.loc[[name for name in names if name in local.index]].round(1)
+    table["median"] = table.median(axis=1).round(1)
+    return table.rename(columns=lambda seed: f"seed {seed}" if seed != "median" else seed)
+
+
+# What a message weighs, and what a smaller model takes.
+
+PAPER_MB = {"ResNet-20": {"FedAvg": 2.1, "SCAFFOLD": 4.3, "SPATL": 2.1},
+            "VGG-11": {"FedAvg": 42.0, "SCAFFOLD": 84.0, "SPATL": 61.3}}  # fmt: skip
+
+
+def blank(channels: int, side: int) -> Dataset:
+    x, y = torch.zeros(1, channels, side, side), torch.tensor([0])
+    return Dataset("blank", x, y, x, y, 10)
+
+
+def messages(cut: float = 0.397) -> pd.DataFrame:
+    """MiB per client and round, by method and direction, with the paper's numbers beside."""
+    rows = {}
+    for name, factory in {"ResNet-20": Resnet20(), "VGG-11": Vgg11()}.items():
+        model = build(factory, blank(3, 32), 0)
+        params, anatomy = params_of(model), anatomy_of(model, torch.zeros(1, 3, 32, 32))
+        layout = params.layout.select(anatomy.encoder)
+        ratios = scaled(anatomy.convs, np.ones(len(anatomy.convs)), cut)
+        groups = groups_of(anatomy, layout)
+        chosen = choose(params.flat, anatomy, ratios)
+        part = Part.of(params.select(anatomy.encoder).flat, groups, chosen)
+        sent = part.nbytes + len(pack_part(part, layout, groups))
+        whole, encoder = params.nbytes, 4 * layout.size
+        for method, (up, down) in {
+            "FedAvg": (whole, whole),
+            "SCAFFOLD": (2 * whole, 2 * whole),
+            "SPATL, explicit": (sent + 4 * int(part.layout.trainable), 2 * encoder),
+            "SPATL, derived": (sent, 2 * encoder),
+        }.items():
+            rows[f"{name}, {method}"] = {
+                "up": f"{up / MIB:.2f}",
+                "down": f"{down / MIB:.2f}",
+                "both": f"{(up + down) / MIB:.2f}",
+                "Table I": str(PAPER_MB[name][method.partition(",")[0]]),
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("MiB per client and round")
+
+
+def inference() -> pd.DataFrame:
+    """FLOP and measured time of models without the filters that uniform ratios leave out."""
+    rows = {}
+    cases = {"VGG-11, 32x32": (Vgg11(), 3, 32, 32), "convnet 16-32-32, 8x8": (ConvNet(), 1, 8, 256)}
+    for name, (factory, channels, side, batch) in cases.items():
+        model = build(factory, blank(channels, side), 0).eval()
+        x = torch.randn(batch, channels, side, side, generator=torch.Generator().manual_seed(0))
+        anatomy, flat = anatomy_of(model, x[:1]), params_of(model).flat
+        for cut in (0.2, 0.4, 0.6):
+            ratios = scaled(anatomy.convs, np.ones(len(anatomy.convs)), cut)
+            chosen = choose(flat, anatomy, ratios)
+            small = thinned(model, list(chosen.split([conv.outputs for conv in anatomy.convs])))
+            same = FlatModule(model)
+            same.load(masked(flat, anatomy, chosen))
+            with torch.no_grad(), single_thread():
+                assert torch.allclose(small(x), same.module.eval()(x), atol=1e-4)
+                took = alternately({"whole": lambda: model(x), "thin": lambda: small(x)})  # noqa: B023
+            rows[f"{name}, cut {cut}"] = {
+                "filters kept": f"{float(chosen.double().mean()):.2f}",
+                "FLOP cut": f"{removed(anatomy.convs, shares(anatomy, chosen)):.2f}",
+                "CPU ms, whole": f"{1e3 * took['whole']:.1f}",
+                "CPU ms, thinned": f"{1e3 * took['thin']:.1f}",
+                "times as fast": f"{took['whole'] / took['thin']:.2f}",
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def picture(study: Study) -> None:
+    """Local accuracy over rounds and over bytes; balanced accuracy over rounds."""
+    names = ("FedAvg", "SCAFFOLD", "SPATL, no selection", "SPATL, agent", "SPATL, uniform")
+    seen = study.evaluations.copy()
+    seen["MB"] = (seen.up_bytes + seen.down_bytes) / 1e6
+    middle = seen.groupby(["variant", "version"]).median(numeric_only=True)
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    panels = (("version", "pers_local"), ("MB", "pers_local"), ("version", "accuracy"))
+    words = {"version": "round", "MB": "MB, up and down", "pers_local": "accuracy, local classes",
+             "accuracy": "accuracy, all classes"}  # fmt: skip
+    for ax, (x, y) in zip(axes, panels, strict=True):
+        for name in names:
+            run = middle.loc[name].reset_index()
+            ax.plot(run[x], run[y], label=name)
+        ax.set(xlabel=words[x], ylabel=words[y])
+        ax.grid(alpha=0.3)
+    axes[0].legend(fontsize=8)
+    figure.savefig(DOCS / "spatl.png", dpi=130)
+    plt.close(figure)
+
+
+def digits(seeds: range) -> None:
+    """The main tables: strong skew, and the same network on IID data."""
+    pixels = {"learning.dataset": UnitDigits()}
+    found = played("digits", "spatl/digits", METHODS, seeds, **pixels)
+    even = {**pixels, "learning.partition": "iid", "learning.lr": 0.05}
+    iid = played("iid", "spatl/digits", {name: METHODS[name] for name in IID}, range(1), **even)
+    put_block(PAGE, "digits", markdown(table_of(found, (5, 10, 20, 25))))
+    put_block(PAGE, "costs", markdown(costs(found, 0.8)))
+    put_block(PAGE, "acceptance", acceptance(found, iid))
+    put_block(PAGE, "agents", markdown(agents(found)))
+    put_block(PAGE, "iid", markdown(table_of(iid, (5, 10, 25))))
+    picture(found)
+
+
+def ablations() -> None:
+    """Variants of the parts, one seed."""
+    pixels = {"learning.dataset": UnitDigits()}
+    found = played("ablations", "spatl/digits", ABLATIONS | STANDARDISED, range(1), **pixels)
+    put_block(PAGE, "ablations", markdown(table_of(found, (5, 10, 25))))
+
+
+def fashion() -> None:
+    """Part of the devices in each round, and lost tasks, one seed."""
+    names = ["FedAvg", *(n for n in METHODS if n.startswith("SPATL"))]
+    some = {"cohort": 8, "epochs": 2.0}
+    methods = {n: {**METHODS[n], **some} for n in names if "zero" not in n and "derived" not in n}
+    subset = {"learning.dataset": FashionSubset(3000, 1000)}
+    found = played("fashion", "spatl/fashion", methods, range(1), **subset)
+    put_block(PAGE, "fashion", markdown(table_of(found, (5, 10, 15))))
+
+
+def sizes() -> None:
+    """What needs no learning: bytes of messages, and times of thinned models."""
+    put_block(PAGE, "messages", markdown(messages()))
+    put_block(PAGE, "inference", markdown(inference()))
+
+
+def main() -> None:
+    given = argparse.ArgumentParser(description=__doc__)
+    given.add_argument("--seeds", type=int, default=3)
+    given.add_argument("--only", choices=("digits", "ablations", "fashion", "sizes"))
+    asked = given.parse_args()
+    parts = {
+        "digits": lambda: digits(range(asked.seeds)),
+        "ablations": ablations,
+        "fashion": fashion,
+        "sizes": sizes,
+    }
+    for name, part in parts.items():
+        if asked.only in (None, name):
+            part()
+
+
+if __name__ == "__main__":
+    main()
