@@ -272,7 +272,12 @@ class Server(Protocol):
 
 
 class Strategy(Protocol):
-    """Options of a strategy. `local` says how devices learn."""
+    """Options of a strategy. `local` says how devices learn.
+
+    A strategy that has other models to show than the server's may have a method
+    `metrics(state, server, score)`, score being Params -> metrics by name, which returns the
+    columns of an evaluation: `loss`, `accuracy`, and what else it likes.
+    """
 
     local: LocalRule
 
