@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import tomllib
 from functools import cached_property
@@ -15,7 +14,7 @@ from simfl.errors import InputError
 from simfl.results import frames
 from simfl.results.digest import digest
 from simfl.results.model import load_model
-from simfl.results.say import headline
+from simfl.results.say import as_html, headline
 from simfl.results.store import MODEL, SCENARIO, SUMMARY, Store
 from simfl.results.summary import summarise
 
@@ -59,7 +58,7 @@ class Result:
         path = self.folder / SCENARIO
         try:
             return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: {error}") from error
 
     @cached_property
@@ -68,7 +67,7 @@ class Result:
         path = self.folder / SUMMARY
         try:
             found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: {error}") from error
         return summarise(self.read) if found is None else found
 
@@ -113,12 +112,7 @@ class Result:
         return "\n".join(["Result", *(f"  {key:<{width}}  {said[key]}" for key in said)])
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(key)}</th>"
-            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-            for key, value in self.headline().items()
-        )
-        return f"<table>{rows}</table>"
+        return as_html(self.headline())
 
 
 def open_run(folder: Path | str) -> Result:

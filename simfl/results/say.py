@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -68,6 +69,16 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
         "wasted device time": seconds(summary.get("wasted_device_s")),
         "share wasted (in flight)": f"{share(summary.get('wasted_share'))} ({share(flying)})",
     }
+
+
+def as_html(pairs: Mapping[str, str]) -> str:
+    """Subjects and what is said of them as a small HTML table."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{html.escape(subject)}</th>"
+        f"<td style='text-align:left'>{html.escape(words)}</td></tr>"
+        for subject, words in pairs.items()
+    )
+    return f"<table>{rows}</table>"
 
 
 def _odd(value: float | None) -> str:

@@ -7,7 +7,6 @@ the run's summary.json.
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -19,6 +18,7 @@ import pandas as pd
 from simfl.errors import InputError, did_you_mean
 from simfl.results import stats
 from simfl.results.result import Result, open_run
+from simfl.results.say import as_html
 from simfl.results.store import SUMMARY
 
 TABLE, CELLS = "study.parquet", "cells"
@@ -153,12 +153,7 @@ class Study:
         return "\n".join(f"{key:<9} {words}" for key, words in said.items())
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(key)}</th>"
-            f"<td style='text-align:left'>{html.escape(words)}</td></tr>"
-            for key, words in self.headline().items()
-        )
-        return f"<table>{rows}</table>"
+        return as_html(self.headline())
 
 
 def finished(folder: Path) -> bool:
