@@ -125,10 +125,16 @@ class Params:
         return self.layout.size
 
     def __add__(self, other: Params) -> Params:
-        return self.like(self.flat + other.flat)
+        return self.like(self.flat + self._same(other).flat)
 
     def __sub__(self, other: Params) -> Params:
-        return self.like(self.flat - other.flat)
+        return self.like(self.flat - self._same(other).flat)
+
+    def _same(self, other: Params) -> Params:
+        """The other, which must have this layout: tensors of another shape would broadcast."""
+        if other.layout is not self.layout and other.layout != self.layout:
+            raise ValueError(f"{other!r} does not have the layout of {self!r}")
+        return other
 
     def __mul__(self, factor: float) -> Params:
         return self.like(self.flat * factor)

@@ -131,16 +131,22 @@ class Server:
         if self.over:
             return  # after the last version nothing enters the model any more
         version, params, ledger = self.version, self.params, self._ledger
-        used_s, ages = self._clock.now + self._charged_s, []
+        used_s, ages, updates = self._clock.now + self._charged_s, [], []
         for serial, weight in change.weights.items():
             task, update = self._close(serial, "applied")
+            if not weight >= 0.0:
+                raise PluginError(f"the update of task {serial} was given the weight {weight}")
+            updates.append(update)
             drift, cosine = self._workload.measure(update, params)
             age = version - task.version
             ages.append(age)
             ledger.close(
                 task, "applied", version + 1, age, used_s, drift, cosine, weight, update.loss
             )
-        self.params = params = params + change.delta
+        params = params + change.delta
+        if not self._workload.finite(params) and self._are_finite(updates):
+            raise PluginError("the change is not finite, though all updates in it are")
+        self.params = params
         self.version = version = version + 1
         total = float(sum(change.weights.values()))
         ledger.version(version, used_s, ages, total, self._charged_s)
@@ -152,6 +158,10 @@ class Server:
             self.over = "versions"
         elif ledger.applied >= self._last_update:
             self.over = "updates"
+
+    def _are_finite(self, updates: list[Update]) -> bool:
+        """Updates that are not finite mean that training diverged, which is nobody's fault."""
+        return all(self._workload.finite(part) for u in updates for part in (u.delta, u.base))
 
     def discard(self, updates: Iterable[Update], cause: str) -> None:
         """Says that these updates will not be used, and why; they count as waste."""

@@ -50,6 +50,9 @@ class Workload(Protocol):
     def measure(self, update: Update, params: Any) -> tuple[float, float]:
         """(drift, cosine): ||w_now - w_base|| / ||delta||, and cos(w_now - w_base, delta)."""
 
+    def finite(self, params: Any) -> bool:
+        """False if any element is NaN or infinite."""
+
     def evaluate(self, params: Any) -> dict[str, float]:
         """Metrics of a model, by name."""
 
@@ -134,6 +137,9 @@ class TimingOnly:
 
     def measure(self, update: Update, params: Any) -> tuple[float, float]:
         return _UNKNOWN
+
+    def finite(self, params: Any) -> bool:
+        return True
 
     def evaluate(self, params: Any) -> dict[str, float]:
         return {}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from simfl.errors import InputError
 from simfl.messages import FRAME_BYTES, PHASES
 from simfl.results.digest import digest
 from simfl.results.result import Result
@@ -54,7 +55,9 @@ class Tables:
 
 
 def _waiting(run: Result) -> Sequence[int]:
-    groups = run.scenario["fleet"]["group"]
+    groups = run.scenario.get("fleet", {}).get("group", [])
+    if not groups:
+        raise InputError(f"{run.folder}: its scenario.toml does not say who took part")
     faults = [group.get("faults", {}) for group in groups]
     waits = [f.get("on_offline") == "pause" or bool(f.get("retry")) for f in faults]
     found: list[int] = np.flatnonzero(np.array(waits)[run.devices["group"]]).tolist()

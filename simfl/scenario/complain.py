@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
@@ -31,9 +32,12 @@ class Problem:
         return replace(self, path=(*outer, *self.path))
 
 
+_WORD = re.compile(r"[\w-]+")
+
+
 def dotted(path: KeyPath) -> str:
-    """A key path as `--set` takes it: `fleet.group.0.count`."""
-    return ".".join(map(str, path))
+    """A key path as `--set` takes it: `fleet.group.0.count`; keys that are no words in quotes."""
+    return ".".join(str(key) if _WORD.fullmatch(str(key)) else shown(str(key)) for key in path)
 
 
 def shown(value: Any) -> str:
