@@ -16,6 +16,7 @@ from simfl.learn.jobs import Job
 from simfl.learn.training import OneByOne
 from simfl.scenario import parse
 from simfl.strategy.base import LocalRule
+from simfl.strategy.dcasgd import DcAsgd
 from simfl.streams import Streams
 
 
@@ -46,6 +47,69 @@ def test_a_buffer_of_all_equal_devices_is_fedavg_with_uniform_weights():
     buffer = played({"kind": "fedbuff", "concurrency": 4, "buffer": 4}, fleet)
     assert (buffer.tasks.staleness == 0).all()
     assert rounds.params.flat.equal(buffer.params.flat)
+
+
+_SIX = {"concurrency": 6}
+_SUM = {**_SIX, "kind": "fedasync", "mode": "delta", "alpha": 1.0, "weighting": "constant"}
+_PLAIN = {"kind": "fedbuff", **_SIX, "buffer": 2, "weighting": "constant"}
+_ROUNDS = {"kind": "fedavg", "cohort": 5}
+BITWISE = {
+    "no server momentum": (
+        {**_ROUNDS, "server_optimiser": {"kind": "momentum", "beta": 0.0}},
+        _ROUNDS,
+    ),
+    "no compensation": ({"kind": "dcasgd", **_SIX, "lam": 0.0}, _SUM),
+    "no delay is too long": ({"kind": "delayadaptive", **_SIX, "tau_c": 1e9}, _SUM),
+    "no adaptation": (
+        {"kind": "fadas", **_SIX, "buffer": 2, "tau_c": 1e9},
+        {**_PLAIN, "server_lr": 1e-3, "server_optimiser": "amsgrad"},
+    ),
+    "one tier to choose from": ({**_ROUNDS, "selection": {"kind": "tifl", "tiers": 1}}, _ROUNDS),
+}
+EVERYBODY = {"kind": "fedavg", "cohort": 12, "weights": "uniform"}
+NEARLY = {
+    "one tier": (
+        {"kind": "fedat", "tiers": 1, "cohort": 12, "local": "plain"},
+        {"kind": "fedavg", "cohort": 12},
+    ),
+    "equal steps": (
+        {"kind": "fednova", "cohort": 5, "steps": 4},
+        {"kind": "fedavg", "cohort": 5, "steps": 4},
+    ),
+    "all in every buffer": ({"kind": "ca2fl", "concurrency": 12, "buffer": 12}, EVERYBODY),
+    "a quota of all": ({"kind": "safa", "quota": 1.0}, {"kind": "fedavg", "cohort": 12}),
+}
+
+
+@pytest.mark.parametrize(("special", "plain"), BITWISE.values(), ids=BITWISE)
+def test_a_strategy_in_its_limit_is_a_simpler_one_to_the_bit(special: dict, plain: dict):
+    """On uneven devices that drop out."""
+    fleet = [group(12, faults={"drop_probability": 0.1})]
+    assert equal(played(special, fleet, 8), played(plain, fleet, 8))
+
+
+@pytest.mark.parametrize(("special", "plain"), NEARLY.values(), ids=NEARLY)
+def test_a_strategy_in_its_limit_is_a_simpler_one_to_rounding(special: dict, plain: dict):
+    """The fleet is even, so that all who are asked answer at once."""
+    a, b = played(special, [same(12)]), played(plain, [same(12)])
+    torch.testing.assert_close(a.params.flat, b.params.flat, rtol=1e-5, atol=1e-6)
+    assert sorted(a.tasks.device) == sorted(b.tasks.device)
+
+
+def test_updates_know_the_local_rate_of_their_task(monkeypatch):
+    seen, fold = [], DcAsgd.fold
+
+    def told(self, state, server, updates):
+        seen.extend((update.version, update.lr) for update in updates)
+        return fold(self, state, server, updates)
+
+    monkeypatch.setattr(DcAsgd, "fold", told)
+    learning = {**DIGITS, "lr": 0.1, "lr_decay": 0.9}
+    simfl.run(
+        scene([group(12)], {"kind": "dcasgd", **_SIX}, learning=learning, stop={"versions": 9})
+    )
+    assert len({version for version, _ in seen}) > 2
+    assert all(lr == pytest.approx(0.1 * 0.9**version) for version, lr in seen)
 
 
 def test_one_at_a_time_buffered_and_pure_asynchrony_agree():

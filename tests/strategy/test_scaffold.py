@@ -8,6 +8,7 @@ import pytest
 import torch
 from lab import LR, Lab
 
+import simfl
 from simfl.errors import ScenarioError
 from simfl.strategy.base import LocalRule
 from simfl.strategy.rounds import FedAvg
@@ -82,6 +83,26 @@ def test_running_statistics_have_no_variate():
     lab = Lab([[1.0, 0.0], [2.0, 0.0]], buffers=1).play(Scaffold(cohort=2), versions=2)
     assert lab.state["c"].shape == (1,)
     assert lab.params.flat[1] == 10.0  # five steps a round, averaged plainly
+
+
+def test_option_one_takes_the_time_of_one_more_pass():
+    """Two epochs and a pass against two epochs, on devices whose time goes with their work."""
+    seconds = {}
+    for option in ("I", "II"):
+        local = {"kind": "controlvariate", "option": option}
+        table = {
+            "fleet": {"group": [{"compute": {"gflops": 1.0}, "count": 4}]},
+            "learning": {
+                "dataset": "none",
+                "parameters": 9,
+                "examples": 10,
+                "flops_per_example": 1e9,
+            },
+            "strategy": {"kind": "scaffold", "cohort": 4, "epochs": 2, "local": local},
+            "stop": {"versions": 2},
+        }
+        seconds[option] = simfl.run(table).tasks.train_s
+    assert seconds["I"].tolist() == pytest.approx((seconds["II"] * 1.5).tolist())
 
 
 def test_scaffold_needs_its_local_rule():
