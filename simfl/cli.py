@@ -45,6 +45,9 @@ DataDirOption = Annotated[Path | None, typer.Option(help="Folder of data sets.")
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 
 
+_TRACE_FORMATS = ("fedscale", "flash", "mahimahi", "csv", "json")
+
+
 @app.callback()
 def top(
     traceback: Annotated[
@@ -87,6 +90,8 @@ def run(
     elif not quiet:
         told = {**say.headline(result.summary), "digest": result.digest, "folder": str(folder)}
         console.out().print(console.facts(told))
+        for warning in (*result.summary["unused_settings"], *result.summary["never_fired"]):
+            print(f"warning: {warning}", file=sys.stderr)
 
 
 @app.command()
@@ -131,9 +136,21 @@ def schema() -> None:
 
 @app.command()
 def devices(
-    name: Annotated[str | None, typer.Argument(help="A device or network class.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A device or network class, or `measure`.")
+    ] = None,
+    scenario: Annotated[
+        str, typer.Option("--model-of", metavar="SCENARIO", help="measure: the model to train.")
+    ] = "quickstart",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="measure: class to write.")
+    ] = None,
+    data_dir: DataDirOption = None,
 ) -> None:
-    """List device and network classes, or show one with the source of every number."""
+    """List device and network classes, show one with its sources, or measure this machine."""
+    if name == "measure":
+        _measure(scenario, out, data_dir)
+        return
     from simfl import console
     from simfl.fleet.catalogue import catalogue_dirs, list_classes, load_class, quantities
 
@@ -150,6 +167,58 @@ def devices(
     ]
     screen.print(console.table(("number", "value", "range", "unit", "mark", "source"), rows))
     print("marks: C computed from measurements, S stated by the source, D derived, M estimated")
+
+
+def _measure(scenario: str, out: Path | None, data_dir: Path | None) -> None:
+    """Writes this machine as a device class, or prints it."""
+    from simfl.interop.measure import measured, to_toml
+
+    text = to_toml(measured(_load(scenario, None, None), data_dir))
+    if out is None:
+        print(text, end="")
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+    print(f"wrote {out}; a scenario beside the folder `devices` names it {out.stem}")
+
+
+traces = typer.Typer(help="Import traces of other formats, or fit a fleet to one.")
+app.add_typer(traces, name="traces")
+
+
+@traces.command("import")
+def import_trace(
+    kind: Annotated[str, typer.Argument(metavar="FORMAT", help=", ".join(_TRACE_FORMATS))],
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.parquet")],
+    up: Annotated[Path | None, typer.Option(help="mahimahi: packets of the way up.")] = None,
+    bin_s: Annotated[float | None, typer.Option(min=0.01, help="mahimahi: seconds a bin.")] = None,
+    inference_flops: Annotated[
+        float | None, typer.Option(min=1.0, help="fedscale: FLOP of what was timed.")
+    ] = None,
+) -> None:
+    """Turn a foreign trace into one of simfl's: Parquet, as docs/traces.md describes it."""
+    from simfl.interop.traces import import_trace as imported
+
+    options = {"up": up, "bin_s": bin_s, "inference_flops": inference_flops}
+    given = {name: value for name, value in options.items() if value is not None}
+    print(imported(kind, file, out, **given))
+
+
+@traces.command("fit")
+def fit_trace(
+    file: Annotated[Path, typer.Argument(metavar="TRACE.parquet")],
+) -> None:
+    """Print the options of a [[fleet.group]] that spreads as a trace does."""
+    import tomli_w
+
+    from simfl.fleet.traces import read_trace
+    from simfl.interop.fit import fit
+
+    found = fit(read_trace(file))
+    print(tomli_w.dumps({"fleet": {"group": [found.group]}}), end="")
+    for name, distance in found.distances.items():
+        print(f"# {name}: Kolmogorov-Smirnov distance {distance:g}")
 
 
 @app.command()

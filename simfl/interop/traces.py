@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ def import_trace(kind: str, source: Path, out: Path, **options: Any) -> Imported
         raise TraceError(f"{kind!r} is not a format of traces {did_you_mean(kind, FORMATS)}")
     if not source.is_file():
         raise TraceError(f"{source}: no file is there")
+    known = [
+        p.name for p in signature(FORMATS[kind]).parameters.values() if p.kind is p.KEYWORD_ONLY
+    ]
+    strange = [name for name in options if name not in known]
+    if strange:
+        raise TraceError(
+            f"{strange[0]} is not an option of {kind} {did_you_mean(strange[0], known)}"
+        )
     trace = FORMATS[kind](source, **options)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_trace(out, trace)

@@ -234,3 +234,8 @@ def test_published_logs_keep_their_statistics(data_dir, tmp_path, name, mu, sigm
         pytest.approx(mu, abs=2e-3),
         pytest.approx(sigma, abs=2e-3),
     )
+
+
+def test_an_option_of_another_format_is_refused(tmp_path):
+    with pytest.raises(TraceError, match="bin_s is not an option of csv"):
+        imported(tmp_path, "csv", LOG, bin_s=3.0)
