@@ -33,6 +33,7 @@ Claim = tuple[str, str, bool]
 SETTING: dict[str, Any] = {
     "learning.dataset": Digits16(),
     "learning.partition": Ring(),
+    "learning.lr": 0.05,
     "stop": {"versions": 150},
 }
 

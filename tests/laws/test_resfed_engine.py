@@ -195,3 +195,13 @@ def test_the_bits_that_its_authors_count_stand_beside_the_bytes() -> None:
     assert first["paper_down_bits"] == first["paper_up_bits"] == full
     assert full < result.summary["paper_up_bits"] <= full + 4 * residual
     assert "paper_up_bits" not in simfl.run(table(ROUNDS, {}, 1), seed=3).summary
+
+
+@pytest.mark.parametrize(
+    ("name", "share"), [("fedavg", 1.0), ("qsgd", 0.068), ("topk", 0.038), ("resfed", 0.0117)]
+)
+def test_its_scenarios_differ_in_what_they_send(name: str, share: float) -> None:
+    """The second upload beside a whole model of 4810 parameters, framing included."""
+    tasks = simfl.run(f"resfed/{name}", **{"stop.versions": 2}).tasks
+    second = tasks.up_bytes[tasks.version == 1].max()
+    assert second / (4 * 4810 + 64) == pytest.approx(share, rel=0.05)
