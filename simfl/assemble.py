@@ -12,6 +12,7 @@ import numpy as np
 
 from simfl.clock.kernel import Limits, Plan
 from simfl.clock.workload import TimingOnly, Workload
+from simfl.errors import ScenarioError, did_you_mean
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
@@ -103,25 +104,57 @@ def problem_of(
     """Loads the data, deals it out and makes the model, all from the scenario's seed."""
     from simfl.learn.anatomy import split_of
     from simfl.learn.data import DataDir
+    from simfl.learn.drift import drifting, negative
     from simfl.learn.flat import params_of
     from simfl.learn.flops import flops_per_example
+    from simfl.learn.intertwine import intertwined
     from simfl.learn.jobs import LocalData
     from simfl.learn.models import build
 
     source = DataDir(data_dir or _data_dir(scenario, options))
     dataset = options.dataset(source, streams.generator("dataset"))
     devices = scenario.fleet.devices
+    model = build(options.model, dataset, streams.integer("model"))
+    flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
     partition, held = options.partition(dataset, devices, streams.generator("partition")), None
+    if options.intertwined is not None:
+        slow = _slow(scenario, options, streams, flops, float(partition.sizes.mean()))
+        partition = intertwined(partition, dataset, options.intertwined.label, slow)
     if options.hold_back:
         partition, held = partition.hold_back(options.hold_back, streams.generator("hold back"))
     data = LocalData(dataset, partition, held)
-    model = build(options.model, dataset, streams.integer("model"))
-    flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
+    if options.drift is not None:
+        later = negative(dataset)
+        if options.drift.dataset is not None:
+            later = options.drift.dataset(source, streams.generator("later dataset"))
+        versions = options.drift.first, options.drift.last
+        data = drifting(data, later, *versions, streams.generator("drift"))
     found = split_of(scenario.strategy.local, model, dataset.x[:1])
     if found is None:
         return Problem(data, model, initial, flops)
     _, split = found
     return Problem(data, model, initial.select(split.names), flops, split.groups)
+
+
+def _slow(
+    scenario: Scenario, options: LearningOptions, streams: Streams, flops: float, examples: float
+) -> np.ndarray:
+    """The devices that are to hold most of a class, the slowest first. Raises ScenarioError.
+
+    flops: of training on one example; examples: that a device has on average.
+    """
+    wanted, fleet = options.intertwined, fleet_of(scenario, streams)
+    assert wanted is not None
+    steps = max(1.0, examples / options.batch_size)
+    order = np.argsort(-fleet.compute.expected_s(flops * examples, steps), kind="stable")
+    if wanted.devices is not None:
+        return order[: wanted.devices]
+    if wanted.group not in fleet.device_classes:
+        hint = did_you_mean(str(wanted.group), fleet.device_classes)
+        raise ScenarioError(
+            f"learning.intertwined.group = {wanted.group!r} is not the name of a group {hint}"
+        )
+    return order[fleet.class_id[order] == fleet.device_classes.index(wanted.group)]
 
 
 def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: int) -> Workload:
@@ -133,7 +166,10 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
     assert isinstance(options, LearningOptions)
     training, device = options.training, device_of(options.device)
     local = Local(problem.model, problem.data, training, rule, streams, device)
-    choice = make(options.trainer, local, workers)
+    if options.drift is None:
+        choice = make(options.trainer, local, workers)
+    else:
+        choice = make("one-by-one", local)  # the one that asks for a version's data
     return Learning(
         problem.initial,
         choice.trainer,
@@ -171,14 +207,28 @@ def _lesson(problem: Problem, training: Any) -> Lesson:
 
 def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
     """How models are evaluated: (params, kept) -> values by name."""
-    from simfl.learn.evaluation import evaluate, with_decay
+    from simfl.learn.evaluation import accuracy_by_class, evaluate, with_decay
     from simfl.learn.personal import Personal
 
+    options = scenario.learning
+    assert isinstance(options, LearningOptions)
     if scenario.evaluate.personal or local.anatomy is not None:
         return Personal(local)
     test = problem.data.dataset.x_test, problem.data.dataset.y_test
     decay = local.options.weight_decay
-    return lambda params, kept: with_decay(evaluate(problem.model, params, *test), params, decay)
+
+    def metrics(params: Any, kept: Any) -> dict[str, float]:
+        found = with_decay(evaluate(problem.model, params, *test), params, decay)
+        if scenario.evaluate.by_class:
+            each = accuracy_by_class(problem.model, params, *test, problem.data.dataset.classes)
+            found |= {f"accuracy_class_{label}": float(a) for label, a in enumerate(each)}
+        if options.drift is not None:
+            later = problem.data.later
+            values = evaluate(problem.model, params, later.x_test, later.y_test)
+            found |= {f"{name}_later": value for name, value in values.items()}
+        return found
+
+    return metrics
 
 
 def _sized(scenario: Scenario, problem: Problem, batch_size: int) -> Workload:

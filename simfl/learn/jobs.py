@@ -88,8 +88,8 @@ class LocalData:
     partition: Partition
     held: Partition | None = None  #: what devices hold back from training
 
-    def of(self, device: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Copies of the device's inputs and labels."""
+    def of(self, device: int, version: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Copies of the device's inputs and labels, as they are at this server version."""
         return self._part(self.partition[device])
 
     def held_back(self, device: int) -> tuple[torch.Tensor, torch.Tensor]:

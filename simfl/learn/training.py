@@ -69,7 +69,7 @@ class OneByOne(Trainer):
     def _descend(self, opened: Opened) -> list[Tensor]:
         """Runs the job's steps on the loaded model; returns the per-example losses met."""
         local, job, work = self.local, opened.job, opened.work
-        x, y = (part.to(local.device) for part in local.data.of(job.device))
+        x, y = (part.to(local.device) for part in local.data.of(job.device, job.version))
         velocity = torch.zeros_like(self._model.grad) if local.options.momentum else None
         size, losses = work.batch_size, []
         for order in passes(local.streams, job.device, job.index, len(x), size, work.steps):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
-from pydantic import Discriminator, Field, Strict, StringConstraints, Tag
+from pydantic import Discriminator, Field, Strict, StringConstraints, Tag, model_validator
 
 from simfl.fleet.cells import CellOptions
 from simfl.fleet.memory import Policy
 from simfl.fleet.options import GroupOptions
 from simfl.fleet.table import Table
 from simfl.scenario import parts
-from simfl.units import Count, Duration, Fraction, NonNegative, Positive, Rate, Share
+from simfl.units import Count, Duration, Fraction, Index, NonNegative, Positive, Rate, Share
 
 if TYPE_CHECKING:
     from simfl.learn.jobs import TrainingOptions
@@ -56,6 +56,37 @@ class ServerOptions(Table):
     gflops: Rate = 100.0
 
 
+class IntertwinedOptions(Table):
+    """[learning.intertwined]: the devices that hold most of a class are the slow ones.
+
+    label: the class. They are the devices of a `group`, by its name, or so many `devices`, the
+    slowest of the fleet. The partition stays what it is; its shares change owners.
+    """
+
+    label: Index
+    group: Name | None = None
+    devices: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> IntertwinedOptions:
+        if (self.group is None) == (self.devices is None):
+            raise ValueError("give one of `group` and `devices`")
+        return self
+
+
+class DriftOptions(Table):
+    """[learning.drift]: examples give way to others of their class as versions pass.
+
+    dataset: where these come from; by default they are negatives of the data's own. Half-way
+    between the versions `first` and `last` half of each device's examples have been replaced. A
+    task learns from what is there at its version.
+    """
+
+    dataset: Annotated[Any, parts.DATASET] = None
+    first: Index = 0
+    last: Count
+
+
 class LearningOptions(Table):
     """[learning]: what is learnt, who holds which examples, and local SGD.
 
@@ -67,6 +98,8 @@ class LearningOptions(Table):
     dataset: Annotated[Any, parts.DATASET]
     data_dir: str | None = None
     partition: Annotated[Any, parts.PARTITION] = Field(default="iid", validate_default=True)
+    intertwined: IntertwinedOptions | None = None
+    drift: DriftOptions | None = None
     hold_back: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
     model: Annotated[Any, parts.MODEL]
     batch_size: Count = 10
@@ -111,13 +144,15 @@ class WireOptions(Table):
 class EvaluateOptions(Table):
     """[evaluate]: every so many virtual seconds, every so many versions, or both.
 
-    personal: adds accuracies as the devices meet them; see `simfl.learn.personal`.
+    personal: adds accuracies as the devices meet them; see `simfl.learn.personal`. by_class: adds
+    the accuracy on each class, `accuracy_class_0` and so on.
     """
 
     every_s: Duration | None = None
     every_versions: Count | None = None
     at_start: bool = True
     personal: bool = False
+    by_class: bool = False
 
 
 class CheckpointOptions(Table):

@@ -27,6 +27,10 @@ STRATEGIES = Registry(
         "pisces": "simfl.strategy.pisces:Pisces",
         "fedat": "simfl.strategy.fedat:FedAt",
         "safa": "simfl.strategy.safa:Safa",
+        "semisync": "simfl.strategy.semisync:SemiSync",
+        "twotiers": "simfl.strategy.semisync:TwoTiers",
+        "firstorder": "simfl.strategy.semisync:FirstOrder",
+        "gradientinversion": "simfl.strategy.gradientinversion:GradientInversion",
         "quafl": "simfl.strategy.quafl:Quafl",
         "signsgd": "simfl.strategy.signsgd:SignSgd",
         "spatl": "simfl.strategy.spatl.strategy:Spatl",
@@ -57,6 +61,7 @@ WEIGHTINGS = Registry(
         "constant": "simfl.strategy.weighting:Weighting",
         "hinge": "simfl.strategy.weighting:Hinge",
         "polynomial": "simfl.strategy.weighting:Polynomial",
+        "sigmoid": "simfl.strategy.weighting:Sigmoid",
     },
 )
 
@@ -66,6 +71,7 @@ SELECTIONS = Registry(
     {
         "uniform": "simfl.strategy.selection:Selection",
         "coin": "simfl.strategy.selection:Coin",
+        "cyclic": "simfl.strategy.selection:Cyclic",
         "weighted": "simfl.strategy.selection:Weighted",
         "oort": "simfl.strategy.oort:Oort",
         "tifl": "simfl.strategy.tifl:Tifl",

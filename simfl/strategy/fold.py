@@ -39,10 +39,15 @@ def mean(
     updates: Sequence[Update], weights: Weights | Callable[[Update], float] = "examples"
 ) -> Change:
     """Σ pᵢdᵢ with p proportional to the weights and Σ pᵢ = 1."""
-    of = weights if callable(weights) else _OF[weights]
+    of = weights if callable(weights) else mass(weights)
     masses = [of(update) for update in updates]
     total = sum(masses)
     return weighted(updates, [mass / total if total else 0.0 for mass in masses])
+
+
+def mass(weights: Weights) -> Callable[[Update], float]:
+    """What each update weighs before normalisation."""
+    return _OF[weights]
 
 
 def discounted(

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from simfl.messages import Update
 from simfl.strategy.base import Server
 from simfl.units import Share
@@ -64,3 +66,19 @@ class Weighted(Selection):
         mass = server.examples[devices].astype(float)
         rng = server.generator("selection")
         return rng.choice(devices, size=n, replace=False, p=mass / mass.sum()).tolist()
+
+
+@dataclass(frozen=True)
+class Cyclic(Selection):
+    """In the order of their numbers, round and round; who is busy or away is passed over."""
+
+    def init(self) -> dict[str, int]:
+        return {"next": 0}
+
+    def choose(self, memory: dict[str, int], server: Server, n: int) -> list[int]:
+        devices = server.candidates()
+        at = int(np.searchsorted(devices, memory["next"]))
+        chosen = np.roll(devices, -at)[:n].tolist()
+        if chosen:
+            memory["next"] = chosen[-1] + 1
+        return chosen

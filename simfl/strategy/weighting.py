@@ -8,6 +8,7 @@ reads them literally, 0 (the default) counts a fresh update as fresh.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import exp
 
 from simfl.units import Index, NonNegative
 
@@ -30,6 +31,23 @@ class Polynomial(Weighting):
 
     def __call__(self, staleness: int) -> float:
         return float((1.0 + staleness + self.offset) ** -self.a)
+
+
+@dataclass(frozen=True)
+class Sigmoid(Weighting):
+    """s(τ) = 1 / (1 + exp(a (τ - b))), divided by s(0): the late are all but left out.
+
+    Wang and Gao, AAAI 2025, arXiv 2309.13536, where s(0) is not divided by and is 0.92.
+    """
+
+    a: NonNegative = 0.25
+    b: NonNegative = 10.0
+
+    def __call__(self, staleness: int) -> float:
+        return self._raw(staleness) / self._raw(0)
+
+    def _raw(self, staleness: int) -> float:
+        return 1.0 / (1.0 + exp(min(700.0, self.a * (staleness - self.b))))
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,8 @@ class Lab:
     now_s: float = 0.0
     lost: list[Task] = field(default_factory=list)
     fleet: Any = None
+    lesson: Any = None
+    flops_per_s: float = inf
     flying: dict[int, Task] = field(default_factory=dict)
     open: dict[int, Update] = field(default_factory=dict)
     applied: list[tuple[Update, int, float]] = field(default_factory=list)

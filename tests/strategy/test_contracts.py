@@ -34,6 +34,7 @@ from simfl.wire.quantize import Quantize
 _ROUNDS = {"cohort": 4}
 _BUFFER = {"concurrency": 6, "buffer": 2}
 _STREAM = {"concurrency": 6}
+_DEADLINE = {"cohort": 4, "deadline_s": 1.0}
 
 #: Options that make a strategy's default fit a dozen devices.
 SMALL: dict[str, dict[str, Any]] = {
@@ -60,6 +61,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "fedat": {"tiers": 2, "cohort": 3},
     "quafl": {"cohort": 3, "every_s": 1.0},
     "safa": {"deadline_s": 3.0},
+    "semisync": _DEADLINE,
+    "twotiers": _DEADLINE,
+    "firstorder": {**_DEADLINE, "predict": True},
+    "gradientinversion": {**_DEADLINE, "iterations": 3, "warm_iterations": 2, "max_loss": 2.0},
     "simfl_relay:Relay": {},
 }
 KINDS = list(SMALL)

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simfl.strategy.weighting import Hinge, Polynomial, Weighting
+from simfl.strategy.weighting import Hinge, Polynomial, Sigmoid, Weighting
 
 some = st.one_of(
     st.just(Weighting()),
     st.builds(Polynomial, a=st.floats(0, 5)),
     st.builds(Hinge, a=st.floats(0, 20), b=st.floats(0, 20)),
+    st.builds(Sigmoid, a=st.floats(0, 0.6), b=st.floats(0, 20)),
 )
 
 

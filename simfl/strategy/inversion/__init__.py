@@ -1,0 +1,1 @@
+"""Fresh updates out of stale ones, by inverting local training (Wang and Gao, AAAI 2025)."""
