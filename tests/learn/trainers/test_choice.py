@@ -1,0 +1,241 @@
+"""Which trainer a run gets, and why."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from trainer_bench import Drift, distance, equal, jobs, problem
+
+from simfl.errors import ScenarioError, SimflError
+from simfl.learn.data import Dataset
+from simfl.learn.models import CharLstm, Cnn, Mlp
+from simfl.learn.trainers import build, choose, device_of, inductor, make
+from simfl.learn.trainers.build import CannotBuild, shared_library
+from simfl.learn.trainers.dense import dense_widths
+from simfl.learn.trainers.inductor import InductorKernel, cannot_compile_steps, seats
+from simfl.strategy.local import Proximal
+
+
+def tanh(dataset: Dataset) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 5), nn.Tanh(), nn.Linear(5, dataset.classes))
+
+
+class Counting(nn.Module):
+    """A model that keeps something from step to step."""
+
+    def __init__(self, _: Dataset) -> None:
+        super().__init__()
+        self.layer = nn.Linear(36, 4)
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen += 1
+        logits: Tensor = self.layer(x.flatten(1))
+        return logits
+
+
+class Mixing(nn.Module):
+    """A model whose examples see each other."""
+
+    def __init__(self, _: Dataset) -> None:
+        super().__init__()
+        self.layer = nn.Linear(36, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layer(x.flatten(1))
+        return logits - logits.mean(0)
+
+
+def dropping(_: Dataset) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(36, 4))
+
+
+@pytest.mark.parametrize(
+    ("factory", "rule", "kind"),
+    [
+        (None, None, "compiled"),
+        (None, Proximal(0.1), "compiled"),
+        (None, Drift(), "batched"),
+        (tanh, None, "batched"),
+        (Cnn(), None, "one-by-one"),
+        (dropping, None, "one-by-one"),
+        (Counting, None, "one-by-one"),
+        (Mixing, None, "one-by-one"),
+    ],
+)
+def test_auto_takes_what_is_fastest_for_the_model(factory: Any, rule: Any, kind: str) -> None:
+    if kind == "compiled" and shutil.which("cc") is None:
+        pytest.skip("no C compiler")
+    choice = choose("auto", problem(factory, rule))
+    assert choice.kind == kind
+    assert choice.why
+
+
+@pytest.mark.parametrize("kind", ["batched", "compiled"])
+@pytest.mark.parametrize("factory", [dropping, Counting, Mixing])
+def test_a_model_that_cannot_be_stacked_trains_one_by_one(factory: Any, kind: Any) -> None:
+    local = problem(factory)
+    choice = choose(kind, local)
+    assert choice.kind == "one-by-one"
+    assert choice.why.startswith("not ")
+    reference = choose("one-by-one", local).trainer
+    assert equal(choice.trainer.train(jobs(local)), reference.train(jobs(local)))
+
+
+def test_a_recurrent_model_trains_one_by_one() -> None:
+    rng = torch.Generator().manual_seed(1)
+    tokens = torch.randint(5, (44, 7), generator=rng)
+    dataset = Dataset("text", tokens, tokens, tokens, tokens, 5, sequence=True)
+    for kind in ("auto", "batched"):
+        assert choose(kind, problem(CharLstm(2, 3, 1), dataset=dataset)).kind == "one-by-one"
+
+
+@pytest.mark.parametrize(
+    ("model", "widths"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), (4, 2)),
+        (nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), (4, 3, 2)),
+        (nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)), None),
+        (nn.Sequential(nn.Linear(4, 3), nn.ReLU()), None),
+        (nn.Sequential(nn.ReLU(), nn.Linear(4, 3)), None),
+        (nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), None),
+        (nn.Sequential(nn.Linear(4, 3, bias=False)), None),
+        (nn.Sequential(nn.Linear(4, 3).requires_grad_(False), nn.ReLU(), nn.Linear(3, 2)), None),
+        (nn.Sequential(nn.Flatten()), None),
+        (nn.Sequential(), None),
+        (nn.Linear(4, 3), None),
+        (nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Flatten(2), nn.Linear(2, 2)), None),
+    ],
+)
+def test_a_dense_model_is_a_chain_and_nothing_else(
+    model: nn.Module, widths: tuple[int, ...] | None
+) -> None:
+    assert dense_widths(model) == widths
+
+
+def test_one_layer_used_twice_is_no_chain() -> None:
+    layer = nn.Linear(4, 4)
+    assert dense_widths(nn.Sequential(layer, nn.ReLU(), layer)) is None
+
+
+def test_a_gpu_must_be_there_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_of("auto") == device_of("cpu") == "cpu"
+    with pytest.raises(ScenarioError, match=r'learning\.device = "cuda".*use "cpu"'):
+        device_of("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device_of("auto") == device_of("cuda") == "cuda"
+    assert device_of("cpu") == "cpu"
+
+
+def test_waiting_results_are_bounded_by_the_size_of_the_model() -> None:
+    small, large = problem(), problem(Mlp((20_000,)))
+    widths = [make("batched", local).trainer.width for local in (small, large)]
+    assert widths[0] == 1000
+    assert 4 * large.initial.layout.size * widths[1] <= 256 * 2**20
+
+
+# Compilers
+
+
+def test_a_library_is_built_once_for_each_source(tmp_path: Path) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler")
+    source, cache = tmp_path / "one.c", tmp_path / "cache"
+    source.write_text("int one(void) { return 1; }\n")
+    assert shared_library(source, cache).one() == 1
+    (made,) = cache.iterdir()
+    stamp = made.stat().st_mtime_ns
+    shared_library.cache_clear()
+    assert shared_library(source, cache).one() == 1
+    assert made.stat().st_mtime_ns == stamp
+    shared_library.cache_clear()
+    source.write_text("int one(void) { return 11; }\n")
+    assert shared_library(source, cache).one() == 11
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_code_that_does_not_compile_is_told_with_the_compiler(tmp_path: Path) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler")
+    (tmp_path / "bad.c").write_text("int one(\n")
+    with pytest.raises(CannotBuild, match=r"could not build bad\.c: .*error"):
+        shared_library(tmp_path / "bad.c", tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_without_a_compiler_there_is_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    with pytest.raises(CannotBuild, match="no C compiler"):
+        shared_library(Path("dense.c"), Path("nowhere"))
+
+
+# torch.compile
+
+
+def test_seats_are_few_and_enough() -> None:
+    assert [seats(k) for k in (1, 4, 5, 8, 9, 32)] == [4, 4, 8, 8, 16, 32]
+
+
+def test_empty_seats_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step itself is left uncompiled here."""
+    monkeypatch.setattr(inductor.torch, "compile", lambda step, **options: step)
+    local = problem(tanh, momentum=0.9)
+    choice = choose("compiled", local)
+    if choice.kind != "compiled":
+        pytest.skip(choice.why)
+    batched = choose("batched", local).trainer
+    assert equal(choice.trainer.train(jobs(local)), batched.train(jobs(local)))
+
+
+@pytest.mark.filterwarnings("default")  # torch warns of itself
+@pytest.mark.parametrize(
+    "backend",
+    ["aot_eager", pytest.param("inductor", marks=pytest.mark.study)],  # minutes on a busy machine
+)
+def test_compiled_steps_agree_with_the_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(inductor.torch, "compile", partial(torch.compile, backend=backend))
+    local = problem(tanh)
+    choice = choose("compiled", local)
+    if choice.kind != "compiled":
+        pytest.skip(choice.why)
+    work = jobs(local)[:2]
+    once = choice.trainer.train(work)
+    assert distance(once, choose("one-by-one", local).trainer.train(work)) < 1e-5
+    assert equal(choice.trainer.train(work[::-1])[::-1], once)
+
+
+def test_without_a_compiler_steps_are_batched_and_the_reason_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inductor.shutil, "which", lambda name: None)
+    choice = choose("compiled", problem(tanh))
+    assert choice.kind == "batched"
+    assert choice.why == "not compiled: no C++ compiler was found (CXX, c++, g++ or clang++)"
+    assert cannot_compile_steps("cpu") is not None
+
+
+def test_a_step_that_torch_cannot_compile_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(step: Any, **options: Any) -> Any:
+        def fail(*tensors: Tensor) -> Tensor:
+            raise RuntimeError("no such instruction\nand more")
+
+        return fail
+
+    monkeypatch.setattr(inductor.torch, "compile", broken)
+    local = problem(tanh)
+    trainer = choose("batched", local).trainer
+    trainer._kernel = InductorKernel(trainer._kernel)
+    with pytest.raises(
+        SimflError, match=r'no such instruction\); set learning.trainer = "batched"'
+    ):
+        trainer.train(jobs(local))
