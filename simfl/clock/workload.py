@@ -102,7 +102,7 @@ class TimingOnly:
         self.examples = examples
         self.totals: dict[str, float] = {}
         self.notes: Mapping[str, str] = {}
-        self.lesson = Lesson(flops, batch_size)
+        self.lesson: Lesson | None = Lesson(flops, batch_size)
         self.batch_size = batch_size
         self.flops = flops
         self.down_bytes = down_bytes

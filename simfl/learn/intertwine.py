@@ -32,5 +32,5 @@ def intertwined(partition: Partition, dataset: Dataset, label: int, slow: np.nda
     share_of[slow] = order[: len(slow)]
     share_of[np.setdiff1d(np.arange(len(partition)), slow)] = np.sort(order[len(slow) :])
     return Partition.from_sizes(
-        np.concatenate([partition[share] for share in share_of]), partition.sizes[share_of]
+        np.concatenate([partition[share] for share in share_of.tolist()]), partition.sizes[share_of]
     )

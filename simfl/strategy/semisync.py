@@ -125,7 +125,7 @@ class TwoTiers(SemiSync):
         tiers = [[u for u in updates if bool(u.staleness) == tier] for tier in (False, True)]
         members = [len(late) - sum(late), sum(late)]
         whole_mass = sum(n for n, tier in zip(members, tiers, strict=True) if tier)
-        weights = {}
+        weights: dict[int, float] = {}
         for n, tier in zip(members, tiers, strict=True):
             tier_mass = sum(map(of, tier))
             weights |= {u.task: n / whole_mass * of(u) / tier_mass for u in tier}
