@@ -232,6 +232,10 @@ class Learning:
             return inf, 0.0
         return far / length, moved.dot(update.delta) / (far * length)
 
+    def finite(self, params: Params) -> bool:
+        """False if any element is NaN or infinite."""
+        return bool(params.flat.sum().isfinite()) or bool(params.flat.isfinite().all())
+
     def _size(self, task: Task, n: int) -> None:
         size_up(task, n, self._batch_size, self._flops, self._rule.passes())
         trials = self._rule.trials(self.kept(task.device))
