@@ -83,8 +83,15 @@ def run(
     _single(whole)
     folder = _run_folder(whole, out, timing)
     watch = console.progress(quiet or as_json)
-    options = {"timing": timing, "workers": workers, "resume": resume, "data_dir": data_dir}
-    result = play(whole, folder, **options, progress=watch)
+    result = play(
+        whole,
+        folder,
+        timing=timing,
+        workers=workers,
+        resume=resume,
+        data_dir=data_dir,
+        progress=watch,
+    )
     if as_json:
         print(json.dumps(result.summary, indent=2))
     elif not quiet:

@@ -14,7 +14,8 @@ import simfl
 # fmt: off
 NOUNS = [
     "Change", "Codec", "Fleet", "InputError", "LocalRule", "Params", "Report", "Result",
-    "Scenario", "Server", "SimflError", "Strategy", "Study", "Task", "Update", "Wait", "Wire", "Work",
+    "Scenario", "Server", "SimflError", "Strategy", "Study", "Task", "Update", "Wait", "Wire",
+    "Work",
 ]
 # fmt: on
 VERBS = ["load", "open", "plot", "run", "study"]
