@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from math import inf, nan
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from simfl.learn.models import Mlp, build
 from simfl.learn.partition import Iid
 from simfl.learn.training import OneByOne
 from simfl.messages import Update
+from simfl.strategy import gradientinversion
 from simfl.strategy.base import Lesson, LocalRule
 from simfl.strategy.gradientinversion import GradientInversion
 from simfl.strategy.inversion.direction import distance, is_unique, sketched, unit, usual
@@ -328,6 +330,24 @@ def test_overlapped_searches_leave_the_rounds_alone_and_enter_when_they_are_done
     assert len(late)
 
 
+def test_after_the_switch_both_enter_in_the_window_s_shares_and_then_the_late_alone(monkeypatch):
+    known, strategy = lesson(batch_size=1000), GradientInversion()
+    server = SimpleNamespace(version=105, lesson=known, params=moved(known))
+    server.charge, server.generator = lambda flops: None, lambda purpose: None
+    late = sent(known, server=server)
+    guess = torch.full_like(late.delta.trained, 1e-3)
+    monkeypatch.setattr(gradientinversion, "search", lambda *a: {"z": guess, "loss": 0.1})
+    monkeypatch.setattr(gradientinversion, "estimate", lambda *a: guess)
+    used = {}
+    for at in (None, 100, 95):
+        state = strategy.init(server.params)
+        state["switch"]["at"] = at
+        (used[at],) = strategy.freshen(state, server, [late])
+    assert used[None].delta.trained.equal(guess)
+    torch.testing.assert_close(used[100].delta.trained, 0.5 * guess + 0.5 * late.delta.trained)
+    assert used[95] is late
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ScenarioError, match="Proximal"):
         GradientInversion(local=Proximal())
@@ -339,7 +359,7 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_tokens_cannot_be_recovered():
-    server = type("Stub", (), {"lesson": Lesson(1.0, 10, model=object(), bounds=None)})()
+    server = SimpleNamespace(lesson=Lesson(1.0, 10, model=object(), bounds=None))
     strategy = GradientInversion()
     with pytest.raises(ScenarioError, match="tokens"):
         strategy.step(strategy.init(0.0), server, [])
