@@ -65,7 +65,8 @@ def read(path: Path, children: tuple[Path, ...] = ()) -> Table:
 def merged(below: Table, above: Table) -> Table:
     """Tables merge key by key; every other value, lists included, replaces what was there.
 
-    So does a table of another `kind`: the options of one part mean nothing to another.
+    So does a table of another `kind`, and of learning a table with a data set where there was
+    none: the options of one part mean nothing to another.
     """
     result = dict(below)
     for key, value in above.items():
@@ -77,6 +78,8 @@ def merged(below: Table, above: Table) -> Table:
 
 
 def _same_kind(below: Table, above: Table) -> bool:
+    if "dataset" in above and "none" in (above["dataset"], below.get("dataset")):
+        return bool(above["dataset"] == below.get("dataset"))
     return "kind" not in above or above["kind"] == below.get("kind")
 
 
