@@ -6,11 +6,12 @@ and what else the kind needs; `source` says where it is from. Kinds and their co
 | kind | columns | also in the metadata |
 |---|---|---|
 | capacity | any of train_gflops, down_mbps, up_mbps: one row for each device | |
-| presence | device, start_s, end_s: when each is there; perhaps period_s | devices |
+| presence | device, start_s, end_s: when each is there; perhaps period_s | devices; period_s |
 | bandwidth | trace, t_s, down_mbps, up_mbps (or one of these): the mean rate up to t_s | |
 
-Rows ascend by device or trace, and within it by time. Presence repeats after period_s, the same
-in all rows of a device; without that column, never. A recording repeats after its last row.
+Rows ascend by device or trace, and within it by time. Presence repeats after period_s, a number
+for all or a column that is the same in all rows of a device; without either, never. A recording
+repeats after its last row.
 
 A scenario names a trace: `night` is the file `traces/night.parquet` beside it.
 """
@@ -66,10 +67,16 @@ class Trace:
         """The presence of a presence trace's devices."""
         device, n = self.columns["device"], self.about["devices"]
         offsets = np.concatenate([[0], np.cumsum(np.bincount(device, minlength=n))])
-        periods_s = np.full(n, inf)
+        starts, ends = self.columns["start_s"], self.columns["end_s"]
+        return Intervals(offsets, starts, ends, self.periods_s())
+
+    def periods_s(self) -> np.ndarray:
+        """(devices,) seconds after which each one's presence repeats; inf: never."""
+        common = self.about.get("period_s")
+        periods_s = np.full(self.about["devices"], inf if common is None else float(common))
         if "period_s" in self.columns:
-            periods_s[device] = self.columns["period_s"]
-        return Intervals(offsets, self.columns["start_s"], self.columns["end_s"], periods_s)
+            periods_s[self.columns["device"]] = self.columns["period_s"]
+        return periods_s
 
     def series(self, column: str) -> Series:
         """One direction of a bandwidth trace, in Mbit/s: a row for each recording."""
@@ -188,7 +195,9 @@ def _check_presence(trace: Trace) -> None:
         raise TraceError(f"metadata: devices = {n!r}, expected how many there are")
     if (np.diff(device) < 0).any() or device[0] < 0 or device[-1] >= n:
         raise TraceError(f"column device should ascend from 0 to at most {n - 1}")
-    period_s = trace.columns.get("period_s")
+    common, period_s = trace.about.get("period_s"), trace.columns.get("period_s")
+    if not (common is None or (isinstance(common, int | float) and common > 0.0)):
+        raise TraceError(f"metadata: period_s = {common!r}, expected seconds above 0, or null")
     if period_s is not None and (np.diff(period_s)[np.diff(device) == 0] != 0.0).any():
         raise TraceError("column period_s should be the same in all rows of a device")
     trace.intervals()

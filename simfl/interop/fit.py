@@ -78,7 +78,7 @@ def _network(rates: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[str,
 
 def _presence(trace: Trace) -> tuple[dict[str, Any], dict[str, float]]:
     """Daily windows where the hours of the day differ, else spells by chance."""
-    if "period_s" not in trace.columns:
+    if np.isinf(trace.periods_s()[trace.columns["device"]]).any():
         raise TraceError("a presence trace without period_s does not say how long it was watched")
     by_hour = _by_hour(trace)
     swing = by_hour.max() / max(by_hour.min(), 1e-9)
@@ -92,8 +92,8 @@ _SWING = 1.5
 
 def _spells(trace: Trace) -> dict[str, Any]:
     on_s = trace.columns["end_s"] - trace.columns["start_s"]
-    _, first, spells = np.unique(trace.columns["device"], return_index=True, return_counts=True)
-    watched_s = trace.columns["period_s"][first].sum()
+    devices, spells = np.unique(trace.columns["device"], return_counts=True)
+    watched_s = trace.periods_s()[devices].sum()
     off_s = max(watched_s - on_s.sum(), 1.0)
     return {
         "kind": "onoff",
@@ -127,7 +127,7 @@ def _windows(trace: Trace) -> dict[str, Any]:
 def _whole(trace: Trace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Devices, starts and lengths of the intervals that were watched from end to end, if any."""
     start_s, end_s = trace.columns["start_s"], trace.columns["end_s"]
-    whole = (start_s > 0.0) & (end_s < trace.columns["period_s"])
+    whole = (start_s > 0.0) & (end_s < trace.periods_s()[trace.columns["device"]])
     if not whole.any():
         whole[:] = True
     return trace.columns["device"][whole], start_s[whole], (end_s - start_s)[whole]
@@ -136,7 +136,7 @@ def _whole(trace: Trace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _by_hour(trace: Trace) -> np.ndarray:
     """(24,) how many of the devices are there at each hour of the day, on average."""
     starts, ends = trace.columns["start_s"], trace.columns["end_s"]
-    days = np.maximum(1.0, np.round(trace.columns["period_s"] / DAY_S))
+    days = np.maximum(1.0, np.round(trace.periods_s()[trace.columns["device"]] / DAY_S))
     total = np.zeros(24)
     for shift in range(int((ends.max() // DAY_S) + 1)):
         for hour in range(24):

@@ -57,6 +57,14 @@ def test_presence_is_that_of_its_rows():
     assert part.share().tolist() == [0.6, 0.0, 0.5]
 
 
+def test_one_period_may_hold_for_all():
+    columns = {name: PRESENCE.columns[name] for name in ("device", "start_s", "end_s")}
+    part = Trace("presence", columns, {"devices": 3, "period_s": 100}).intervals()
+    assert part.spell(2, 202.0) == (True, 203.0)
+    with pytest.raises(TraceError, match="period_s = -1"):
+        Trace("presence", columns, {"devices": 3, "period_s": -1})
+
+
 def test_recordings_are_steps_that_end_at_their_rows():
     series = BANDWIDTH.series("down_mbps")
     assert [series.at(0, t) for t in (0.0, 0.9, 1.0, 3.0, 7.5)] == [
