@@ -65,6 +65,9 @@ def scenario(case: str, versions: int = 16) -> dict:
     }
 
 
+#: How often each run is killed.
+KILLS = 2
+
 #: A run whose steps take a while, so that there is time to kill it in.
 CHILD = """
 import sys, time, simfl
@@ -89,11 +92,11 @@ def killed_until_done(path: Path, out: Path, rng: random.Random) -> int:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
             assert child.stdout.readline() == "ready\n"
-            if kills < 4:
+            if kills < KILLS:
                 time.sleep(rng.uniform(0.2, 1.0))
                 child.kill()
             done = child.stdout.read() == "done\n"
-        assert done == (child.returncode == 0) or kills < 4
+        assert done == (child.returncode == 0) or kills < KILLS
         if done:
             return kills
         kills += 1
