@@ -22,8 +22,9 @@ from simfl.learn.local import Local
 from simfl.learn.trainers.batched import Batched
 from simfl.learn.trainers.compiled import CompiledDense, cannot_compile
 from simfl.learn.trainers.dense import dense_widths
-from simfl.learn.trainers.inductor import InductorKernel, cannot_compile_steps, seats
-from simfl.learn.trainers.kernels import DenseKernel, FunctionalKernel, Kernel, disagreement
+from simfl.learn.trainers.inductor import InductorKernel, cannot_compile_steps
+from simfl.learn.trainers.kernels import DenseKernel, FunctionalKernel, Kernel
+from simfl.learn.trainers.trial import trouble
 from simfl.learn.trainers.workers import Workers
 from simfl.learn.training import OneByOne
 
@@ -76,7 +77,7 @@ def choose(kind: Kind, local: Local) -> Choice:
 
 def most_at_once(local: Local) -> int:
     """Jobs whose results may wait in memory."""
-    return max(1, min(1000, _HELD_BYTES // (4 * _size(local))))
+    return max(1, min(1000, _HELD_BYTES // (4 * local.initial.layout.size)))
 
 
 def _fastest(local: Local) -> Choice:
@@ -104,17 +105,11 @@ def _compiled(local: Local, why: str) -> Choice:
     missing = cannot_compile_steps(local.device)
     if missing is not None:
         return _batched(local, f"not compiled: {missing}")
-    kernel, trouble = _kernel(local)
-    if trouble is not None:
-        return _one_by_one(local, f"not compiled: {trouble}")
-    return Choice(_in_stacks(local, InductorKernel(kernel), seats), "compiled", why)
+    return _stacked(local, InductorKernel(_kernel(local)), "compiled", why)
 
 
 def _batched(local: Local, why: str) -> Choice:
-    kernel, trouble = _kernel(local)
-    if trouble is not None:
-        return _one_by_one(local, f"not batched: {trouble}")
-    return Choice(_in_stacks(local, kernel, int), "batched", why)
+    return _stacked(local, _kernel(local), "batched", why)
 
 
 def _one_by_one(local: Local, why: str) -> Choice:
@@ -122,21 +117,26 @@ def _one_by_one(local: Local, why: str) -> Choice:
     return Choice(OneByOne(*parts), "one-by-one", why)
 
 
-def _kernel(local: Local) -> tuple[Kernel, str | None]:
-    """The kernel for this model, and why it cannot be used, if it cannot."""
+def _kernel(local: Local) -> Kernel:
     widths = dense_widths(local.model)
     if widths is not None:
-        return DenseKernel(local.model, widths), None
-    kernel = FunctionalKernel(local.model, local.device)
-    return kernel, disagreement(kernel, local.model, local.data, local.device)
+        return DenseKernel(local.model, widths)
+    return FunctionalKernel(local.model, local.device)
 
 
-def _in_stacks(local: Local, kernel: Kernel, places: Callable[[int], int]) -> Batched:
-    device, nbytes = local.device, 4 * _size(local)
+def _stacked(local: Local, kernel: Kernel, kind: Kind, why: str) -> Choice:
+    """Stacks of models, if a trial step allows it.
+
+    A stack shrinks as jobs end, unless its height would change the arithmetic.
+    """
+    device, nbytes = local.device, 4 * local.initial.layout.size
     chunk = max(1, min(_CHUNK_MAX[device], _CHUNK_BYTES[device] // nbytes))
-    return Batched(local, kernel, max(chunk, most_at_once(local)), chunk, places)
-
-
-def _size(local: Local) -> int:
-    """P, the number of elements of the model."""
-    return local.initial.layout.size
+    heights: list[Callable[[int], int]] = [lambda k: chunk]
+    if kind == "batched" and device == "cpu":
+        heights.insert(0, int)
+    for seats in heights:
+        found = trouble(local, kernel, seats)
+        if found is None:
+            width = max(chunk, most_at_once(local))
+            return Choice(Batched(local, kernel, width, chunk, seats), kind, why)
+    return _one_by_one(local, f"not {kind}: {found}")

@@ -2,8 +2,8 @@
 
 Jobs with more steps come first, so that those still at work are always a prefix of the stack.
 Chunks are sized to the cache. On one thread a job's result does not depend, to the last bit, on
-which jobs it shares a chunk with: products are taken model by model, everything else element by
-element or along a row.
+which jobs it shares a chunk with: products are taken model by model at addresses that are alike,
+everything else element by element or along a row. `trial` refuses models of which this is not so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from simfl.learn.jobs import Job, Trained, Trainer
 from simfl.learn.local import Local, Opened, asking, moments
-from simfl.learn.trainers.kernels import Kernel
+from simfl.learn.trainers.kernels import Kernel, aligned
 from simfl.learn.trainers.plan import Plan, chunks, plan
 from simfl.strategy.base import Context
 
@@ -66,14 +66,14 @@ class Batched(Trainer):
         """The results in the order of the jobs."""
         opened = [self.local.open(job) for job in jobs]
         trained: dict[int, Trained] = {}
-        for together in chunks(opened, self._chunk):
+        for together in chunks(opened, self._chunk, self._kernel.grain):
             trained |= zip(together, self._together([opened[at] for at in together]), strict=True)
         return [trained[at] for at in range(len(jobs))]
 
     @torch.no_grad()
     def _together(self, opened: list[Opened]) -> list[Trained]:
         seats = self._seats(len(opened))
-        batches = plan(self.local, opened, seats)
+        batches = plan(self.local, opened, seats, self._kernel.grain)
         stack = self._stacked(opened, seats)
         losses = self._descend(stack, batches).cpu()
         real = batches.shares.cpu() > 0
@@ -87,11 +87,11 @@ class Batched(Trainer):
     def _stacked(self, opened: list[Opened], seats: int) -> Stack:
         start = opened[0].start
         trainable = self.local.initial.layout.trainable
-        values = _rows(start, seats, len(start))
+        values = aligned(start, seats, len(start))
         for row, one in zip(values, opened, strict=False):
             row.copy_(one.start)
-        slope = _rows(start, seats, trainable)
-        velocity = _rows(start, seats, trainable) if self.local.options.momentum else slope
+        slope = aligned(start, seats, trainable)
+        velocity = aligned(start, seats, trainable) if self.local.options.momentum else slope
         context = self._contexts(opened)
         rate = start.new_tensor([[one.work.lr] for one in opened])
         return Stack(values, slope, velocity, context, rate)
@@ -145,11 +145,6 @@ class Batched(Trainer):
         with torch.enable_grad(), asking(self.local.rule, "penalty"):
             point = y.detach().requires_grad_()
             return torch.autograd.grad(self.local.rule.penalty(point, context).sum(), point)[0]
-
-
-def _rows(like: Tensor, k: int, size: int) -> Tensor:
-    """(k, size) zeros whose rows begin at multiples of 64 bytes."""
-    return like.new_zeros(k, -(-size // 16) * 16)[:, :size]
 
 
 def _take(part: Tensor, rows: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Batched steps through torch.compile: for models without a kernel of their own.
 
-One graph is compiled for each number of seats and each shape of batch, so seats are powers of
-two; graphs are kept in the user's cache from run to run.
+A graph is compiled for each shape, so there is one number of seats and those that are empty count
+for nothing; graphs are kept in the user's cache from run to run.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class InductorKernel:
 
     def __init__(self, kernel: Kernel) -> None:
         os.environ.setdefault(_CACHE, str(cache_dir() / "torch"))
+        self.grain, self.even = kernel.grain, kernel.even
         self._kernel = kernel
         self._step = torch.compile(self._plain, dynamic=False, fullgraph=True)
 
@@ -53,8 +54,3 @@ def cannot_compile_steps(device: torch.device | str) -> str | None:
     names = (os.environ.get("CXX", ""), "c++", "g++", "clang++")
     found = any(shutil.which(name) for name in names)
     return None if found else "no C++ compiler was found (CXX, c++, g++ or clang++)"
-
-
-def seats(k: int) -> int:
-    """The least power of two that holds k jobs, and at least four."""
-    return max(4, 1 << (k - 1).bit_length())

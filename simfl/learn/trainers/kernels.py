@@ -8,6 +8,7 @@ of b and 0 where there is none.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Protocol
@@ -16,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from simfl.learn.flat import FlatModule, params_of
-from simfl.learn.jobs import LocalData
+from simfl.learn.flat import params_of
 from simfl.learn.models import example_losses
 
 relu_backward = torch.ops.aten.threshold_backward
@@ -27,16 +27,31 @@ Slope = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Kernel(Protocol):
-    """How gradients are found."""
+    """How gradients are found.
+
+    A product's last bits may change with the addresses of its matrices modulo 16 bytes, so these
+    must be the same for every model of a stack.
+    """
+
+    grain: int  #: B must be a multiple of it for this
+    even: bool  #: whether that is enough
 
     def bind(self, values: Tensor, slope: Tensor) -> Slope:
         """For these models (K, P...) and the place (K, T...) of their gradients, both views."""
 
 
+def aligned(like: Tensor, k: int, size: int) -> Tensor:
+    """(k, size) zeros whose rows begin at multiples of 64 bytes."""
+    return like.new_zeros(k, -(-size // 16) * 16)[:, :size]
+
+
 class DenseKernel:
     """The two passes through a chain of linear layers, written out as batched products."""
 
+    even = True  # gradients are written into rows that begin at like addresses
+
     def __init__(self, model: nn.Module, widths: tuple[int, ...]) -> None:
+        self.grain = 4 // math.gcd(4, *widths)
         slices = list(params_of(model).layout.slices.values())
         self._layers = list(zip(pairwise(widths), slices[::2], slices[1::2], strict=True))
 
@@ -74,9 +89,14 @@ class DenseKernel:
 class FunctionalKernel:
     """Any model without state or chance, through torch.func: vmap over models of grad."""
 
+    grain = 4
+
     def __init__(self, model: nn.Module, device: torch.device | str) -> None:
         self._module = copy.deepcopy(model).float().to(device).train()
-        self._layout = params_of(model).layout
+        layout = params_of(model).layout
+        self._parts = [(name, layout.slices[name], shape) for name, shape in layout.shapes]
+        matrices = [math.prod(shape) for _, shape in layout.shapes if len(shape) == 2]
+        self.even = all(size % self.grain == 0 for size in matrices)
         self._slopes = vmap(grad(self._loss, has_aux=True), randomness="error")
 
     def bind(self, values: Tensor, slope: Tensor) -> Slope:
@@ -101,37 +121,5 @@ class FunctionalKernel:
 
     def _views(self, flat: Tensor) -> dict[str, Tensor]:
         """By name, (K, ...) views of those parameters that the columns reach."""
-        where, k = self._layout.slices, len(flat)
-        reached = [(n, s) for n, s in self._layout.shapes if where[n].stop <= flat.shape[1]]
-        return {name: flat[:, where[name]].view(k, *shape) for name, shape in reached}
-
-
-def disagreement(kernel: Kernel, model: nn.Module, data: LocalData, device: str) -> str | None:
-    """Why this kernel cannot train this model; None if a trial step gives the right gradients.
-
-    Models that keep state, draw random numbers or mix the examples of a batch are found out, for
-    the trial has two batches of unlike sizes in one call.
-    """
-    if next(model.buffers(), None) is not None:
-        return "the model keeps state from step to step"
-    few = min(3, len(data.dataset))
-    x, y = (part[:few].to(device) for part in (data.dataset.x, data.dataset.y))
-    reference = FlatModule(model, device)
-    values = reference.flat.repeat(2, 1)
-    slopes = values.new_zeros(2, reference.layout.trainable)
-    weights = values.new_tensor([[1.0 / few] * few, [1.0] + [0.0] * (few - 1)])
-    try:
-        step = kernel.bind(values, slopes)
-        step(torch.stack([x, x]), torch.stack([y, y]), weights)
-    except Exception as error:  # whatever a model does that cannot be batched
-        return f"the model cannot be batched ({type(error).__name__})"
-    for slope, n in zip(slopes, (few, 1), strict=True):
-        reference.grad.zero_()
-        example_losses(reference.module(x[:n]), y[:n]).mean().backward()
-        if not torch.allclose(slope, reference.grad, rtol=1e-3, atol=1e-4 * _scale(reference.grad)):
-            return "a batched trial step gave other gradients"
-    return None
-
-
-def _scale(x: Tensor) -> float:
-    return float(x.abs().max())
+        reached = [part for part in self._parts if part[1].stop <= flat.shape[1]]
+        return {name: flat[:, where].view(len(flat), *shape) for name, where, shape in reached}

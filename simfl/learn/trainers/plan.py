@@ -25,7 +25,7 @@ class Plan:
     active: list[int]  #: how many jobs take part in each step
 
 
-def chunks(opened: Sequence[Opened], size: int) -> Iterator[list[int]]:
+def chunks(opened: Sequence[Opened], size: int, grain: int) -> Iterator[list[int]]:
     """Positions of jobs that train together, at most `size`, the longest first.
 
     What a job is padded to depends on the job alone, and so do its results.
@@ -33,7 +33,7 @@ def chunks(opened: Sequence[Opened], size: int) -> Iterator[list[int]]:
 
     def like(at: int) -> tuple[int, list[str]]:
         one = opened[at]
-        return breadth(one.work.examples, one.work.batch_size), sorted(one.context)
+        return breadth(one.work.examples, one.work.batch_size, grain), sorted(one.context)
 
     def order(at: int) -> tuple[tuple[int, list[str]], int, int]:
         return like(at), -opened[at].work.steps, at
@@ -43,16 +43,16 @@ def chunks(opened: Sequence[Opened], size: int) -> Iterator[list[int]]:
         yield from (together[at : at + size] for at in range(0, len(together), size))
 
 
-def breadth(n: int, batch_size: int) -> int:
-    """B: places for the examples of a batch, for a job on n of them."""
+def breadth(n: int, batch_size: int, grain: int) -> int:
+    """B: places for the examples of a batch, for a job on n of them; a multiple of `grain`."""
     power = 1 << (n - 1).bit_length()
-    return min(batch_size, max(_SMALL_BATCH, power))
+    return -(-min(batch_size, max(_SMALL_BATCH, power)) // grain) * grain
 
 
-def plan(local: Local, opened: Sequence[Opened], seats: int) -> Plan:
+def plan(local: Local, opened: Sequence[Opened], seats: int, grain: int) -> Plan:
     """The mini-batches of these jobs, in `seats` columns of which the last may be empty."""
     steps = [one.work.steps for one in opened]
-    width = breadth(opened[0].work.examples, opened[0].work.batch_size)
+    width = breadth(opened[0].work.examples, opened[0].work.batch_size, grain)
     rows = np.zeros((steps[0], seats, width), np.int64)
     shares = np.zeros((steps[0], seats, width), np.float32)
     for at, one in enumerate(opened):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from trainer_bench import SIZES, Drift, Pull, distance, equal, images, jobs, noise, problem
 
+from simfl.learn.data import Dataset
 from simfl.learn.models import Cnn, Lenet, Mlp, Softmax
 from simfl.learn.resnet import Resnet20
 from simfl.learn.trainers import choose
@@ -124,7 +125,9 @@ def test_other_models_agree_with_the_reference(factory: Callable[..., nn.Module]
     choice = choose("batched", local)
     assert choice.kind == "batched", choice.why
     reference = choose("one-by-one", local).trainer.train(work)
-    assert distance(choice.trainer.train(work), reference) < 1e-5
+    together = choice.trainer.train(work)
+    assert distance(together, reference) < 1e-5
+    assert equal([choice.trainer.train([job])[0] for job in work[::-1]][::-1], together)
 
 
 @pytest.mark.parametrize("kernel", [DenseKernel, FunctionalKernel])
@@ -138,6 +141,25 @@ def test_a_result_does_not_depend_on_company(kernel: type, options: dict[str, An
     for chunk in (1, 2, 5):
         assert equal(stacked(local, chunk, kernel).train(work), together)
     assert equal([stacked(local, 8, kernel).train([job])[0] for job in work], together)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 10, 16])
+@pytest.mark.parametrize(("hidden", "classes"), [(9, 7), (31, 3), (2, 5)])
+def test_nor_do_odd_shapes(hidden: int, classes: int, batch_size: int) -> None:
+    """Matrices of odd sizes would lie at unlike addresses, and products tell these apart."""
+    dataset = images((1, 5, 7), classes)
+
+    def tanh(_: Dataset) -> nn.Module:
+        layers = nn.Linear(35, hidden), nn.Tanh(), nn.Linear(hidden, classes)
+        return nn.Sequential(nn.Flatten(), *layers)
+
+    for factory in (Mlp((hidden,)), tanh):
+        local = problem(factory, dataset=dataset, batch_size=batch_size)
+        work, choice = jobs(local), choose("batched", local)
+        if factory is not tanh:
+            assert choice.kind == "batched", choice.why
+        together = choice.trainer.train(work)
+        assert equal([choice.trainer.train([job])[0] for job in work], together)
 
 
 def test_machine_code_repeats_itself_whatever_was_trained_before() -> None:

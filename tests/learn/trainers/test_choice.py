@@ -18,7 +18,7 @@ from simfl.learn.models import CharLstm, Cnn, Mlp
 from simfl.learn.trainers import build, choose, device_of, inductor, make
 from simfl.learn.trainers.build import CannotBuild, shared_library
 from simfl.learn.trainers.dense import dense_widths
-from simfl.learn.trainers.inductor import InductorKernel, cannot_compile_steps, seats
+from simfl.learn.trainers.inductor import InductorKernel, cannot_compile_steps
 from simfl.strategy.local import Proximal
 
 
@@ -50,6 +50,11 @@ class Mixing(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.layer(x.flatten(1))
         return logits - logits.mean(0)
+
+
+def crooked(_: Dataset) -> nn.Module:
+    """With a matrix of 63 numbers, so that a stack has no two of them at like addresses."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 9), nn.Tanh(), nn.Linear(9, 7))
 
 
 def dropping(_: Dataset) -> nn.Module:
@@ -177,10 +182,6 @@ def test_without_a_compiler_there_is_no_library(monkeypatch: pytest.MonkeyPatch)
 
 
 # torch.compile
-
-
-def test_seats_are_few_and_enough() -> None:
-    assert [seats(k) for k in (1, 4, 5, 8, 9, 32)] == [4, 4, 8, 8, 16, 32]
 
 
 def test_empty_seats_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
