@@ -31,7 +31,9 @@ class Crowd:
         """(n,) seconds over the median device's."""
         recorded = self._recorded("train_gflops")
         if recorded is None:
-            return spread(self.plan.law.spread_sigma, self.z[:, 2])
+            r = self.plan.options.correlation
+            z = (1.0 - r * r) ** 0.5 * self.z[:, 2] - r * self.z[:, 0]
+            return spread(self.plan.law.spread_sigma, z)
         assert isinstance(self.plan.law, FlopRate)  # a recorded rate makes it one
         return np.asarray(self.plan.law.gflops / recorded)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from annotated_types import Interval
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from simfl.fleet.diurnal import DiurnalOptions
@@ -50,7 +51,8 @@ class GroupOptions(Table):
     device: a device class; compute overrides its speed, power its watts. network: without one,
     that of the device class; without either, or "none", transfers take no time. cell: the
     `network.cell` that the devices are behind. capacity: a trace from which each device takes its
-    own speeds, in place of the medians and spreads. name: what the column `device_class` calls the
+    own speeds, in place of the medians and spreads. correlation: of the logarithms of training
+    speed and download rate over the devices. name: what the column `device_class` calls the
     group; by default the device class, the trace or the kind of its law.
     """
 
@@ -60,6 +62,7 @@ class GroupOptions(Table):
     cell: Name | None = None
     compute: ComputeOptions | None = None
     capacity: TraceName | None = None
+    correlation: Annotated[float, Interval(ge=-1.0, le=1.0)] = 0.0
     presence: PresenceOptions = AlwaysOptions()
     faults: FaultOptions = FaultOptions()
     power: PowerOptions | None = None

@@ -16,7 +16,6 @@ _FAULTS = {
     "drop_probability": ("drop-out", "dropped out"),
     "suspend_probability": ("suspended", "was suspended"),
     "hazard_per_hour": ("hazard", "was lost to its hazard"),
-    "battery_j": ("battery", "emptied a battery"),
 }
 
 

@@ -93,6 +93,13 @@ def test_devices_of_a_class_spread_as_the_class_says():
     assert np.corrcoef(down, columns["train_gflops"])[0, 1] == pytest.approx(0.0, abs=0.02)
 
 
+def test_fast_devices_may_have_fast_links():
+    columns = fleet_of({**PHONES, "count": 50_000, "correlation": 0.3}).columns()
+    gflops, down = np.log(columns["train_gflops"]), np.log(columns["down_bytes_per_s"])
+    assert np.corrcoef(gflops, down)[0, 1] == pytest.approx(0.3, abs=0.02)
+    assert gflops.std() == pytest.approx(0.35, rel=0.02)
+
+
 def test_the_network_is_the_groups_or_the_classs_or_none():
     by_default = {"device": "phone-mid", "count": 1}
     assert fleet_of(by_default)[0]["network"] == "lte"
