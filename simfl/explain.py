@@ -9,7 +9,9 @@ import numpy as np
 
 from simfl.assemble import fleet_of, workload_of
 from simfl.clock.workload import TimingOnly
+from simfl.fleet.cells import CellOptions
 from simfl.fleet.columns import Fleet
+from simfl.fleet.unused import unused
 from simfl.messages import FRAME_BYTES, examples_seen, local_steps
 from simfl.results import say
 from simfl.scenario import Scenario, TimingOptions
@@ -54,6 +56,7 @@ def explain(scenario: Scenario, data_dir: Path | None = None) -> Explanation:
         "evaluated": _evaluated(scenario),
         "ends": _ends(scenario),
         "memory": _memory(scenario, bare),
+        **_beyond(scenario, fleet),
     }
     return Explanation(title, _classes(fleet, load, steps, flops), facts)
 
@@ -151,7 +154,27 @@ def _server(scenario: Scenario) -> str:
         return "every transfer has its device's own rate"
     caps = [(way, getattr(server, f"{way}_mbps")) for way in ("down", "up")]
     said = [f"{way} {mbps:g} Mbit/s" for way, mbps in caps if mbps is not None]
-    return f"transfers share {' and '.join(said) or 'no cap'} by max-min fairness"
+    what = " and ".join(said) or ("their cells" if scenario.network.cell else "no cap")
+    return f"transfers share {what} by max-min fairness"
+
+
+def _beyond(scenario: Scenario, fleet: Fleet) -> dict[str, str]:
+    """What not every scenario has: cells, and settings that never make a difference."""
+    cells = scenario.network.cell
+    idle = unused(scenario.fleet.group, cells, fleet)
+    said = {"cells": "; ".join(map(_cell, cells)), "without effect": "; ".join(idle)}
+    return {subject: text for subject, text in said.items() if text}
+
+
+def _cell(cell: CellOptions) -> str:
+    said = [
+        f"{way} {mbps:g} Mbit/s" for way in ("down", "up") if (mbps := getattr(cell, f"{way}_mbps"))
+    ]
+    said += [f"as the trace {cell.trace} moves"] if cell.trace else []
+    if cell.outages:
+        up, down = (say.seconds(s) for s in (cell.outages.mean_up_s, cell.outages.mean_down_s))
+        said.append(f"down for {down} after {up} on average")
+    return f"{cell.count} x {cell.name}" + (f" ({', '.join(said)})" if said else "")
 
 
 def _faults(scenario: Scenario) -> str:

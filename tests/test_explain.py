@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from simfl.explain import Explanation, explain
-from simfl.scenario import parse
+from simfl.scenario import load, parse
 
 GROUPS = [
     {
@@ -100,3 +100,10 @@ def test_a_scenario_that_learns_tells_its_data_and_the_models_it_holds() -> None
     assert facts["at once"] == "cohort = 2 of 5 devices"
     assert facts["ends"] == "after 9 updates, or at accuracy 0.9, or after 5 min of computing"
     assert facts["memory"] == "at most 3 versions of the model, 2.6 kB each"
+
+
+def test_cells_and_idle_settings_are_told() -> None:
+    facts = explain(load("fleets/iot-gateways", {"fleet.group.1.faults.retry.times": 2})).facts
+    assert facts["server"] == "transfers share their cells by max-min fairness"
+    assert facts["cells"].startswith("20 x gateway (down 10 Mbit/s, up 2 Mbit/s, down for 15 min")
+    assert facts["without effect"].startswith("fleet.group.1.faults.retry")
