@@ -99,6 +99,18 @@ def test_devices_of_a_cell_share_it_and_others_do_not():
     assert took.upload_s.tolist() == pytest.approx([1.0] * 4, rel=1e-3)
 
 
+def test_lost_packets_take_a_cells_capacity_too():
+    """Half of what two devices send is lost: each gets a quarter of 8 Mbit/s, and pays for it."""
+    lossy = {"network": {"down_mbps": 8.0, "up_mbps": 8.0, "loss": 0.5}, "cell": "town"}
+    cells = [{"name": "town", "down_mbps": 8.0}]
+    whole = scene([{"count": 2, **lossy}], cells, server={"sharing": "max-min"})
+    whole["strategy"]["cohort"] = 2
+    tasks = simfl.run(whole).tasks
+    assert tasks.download_s.tolist() == pytest.approx([4.0, 4.0], rel=1e-3)
+    assert tasks.upload_s.tolist() == pytest.approx([2.0, 2.0], rel=1e-3)
+    assert set(tasks.down_bytes) == {1_000_000}
+
+
 @pytest.mark.parametrize("sharing", ["none", "max-min"])
 def test_an_outage_loses_all_tasks_of_its_cell_at_once(sharing):
     outages = {"mean_up_s": 30.0, "mean_down_s": 30.0}
