@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simfl.errors import TraceError
+from simfl.errors import ScenarioError, TraceError
 from simfl.fleet.catalogue import DeviceClass, load_device, load_network
 from simfl.fleet.columns import Group
 from simfl.fleet.energy import PowerOptions
@@ -100,12 +100,13 @@ def _law(
     """How the group trains; of a capacity trace, the median device."""
     law = options.compute or (entry.compute() if entry else None)
     if capacity is not None and "train_gflops" in capacity.columns:
+        if not isinstance(law, FlopRate | None):
+            raise ScenarioError(
+                f"the trace {options.capacity!r} has train_gflops, so `compute` cannot be a law in "
+                "seconds; leave one of them out"
+            )
         median = {"gflops": _median(capacity, "train_gflops"), "spread_sigma": 0.0}
-        return (
-            law.model_copy(update=median)
-            if isinstance(law, FlopRate)
-            else FlopRate.model_validate(median)
-        )
+        return law.model_copy(update=median) if law else FlopRate.model_validate(median)
     if law is None:
         raise TraceError(
             f"the trace {options.capacity!r} has no train_gflops, so the group needs a `device` "
