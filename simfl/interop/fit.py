@@ -1,7 +1,7 @@
 """Synthetic fleets from traces: the options of a group that spreads as a trace does.
 
-Speeds and bandwidths are fitted log-normally, presence by spells or by daily windows. Every fit
-comes with its largest distance to what was recorded (Kolmogorov-Smirnov), so that a bad one shows.
+Presence is fitted by spells or by daily windows, speeds and bandwidths log-normally, with the
+largest distance to what was recorded (Kolmogorov-Smirnov), so that a bad fit shows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from simfl.units import DAY_S, HOUR_S
 
 @dataclass(frozen=True)
 class Fit:
-    """group: options for a scenario's [[fleet.group]]. distances: of each fit, 0 to 1."""
+    """group: options for a scenario's [[fleet.group]]. distances: of each log-normal, 0 to 1."""
 
     group: Mapping[str, Any]
     distances: Mapping[str, float]
