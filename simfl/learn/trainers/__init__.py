@@ -26,7 +26,7 @@ from simfl.learn.trainers.inductor import InductorKernel, cannot_compile_steps
 from simfl.learn.trainers.kernels import DenseKernel, FunctionalKernel, Kernel
 from simfl.learn.trainers.trial import trouble
 from simfl.learn.trainers.workers import Workers
-from simfl.learn.training import OneByOne
+from simfl.learn.training import OneByOne, single_thread
 
 Kind = Literal["auto", "one-by-one", "batched", "compiled"]
 Device = Literal["cpu", "cuda", "auto"]
@@ -66,8 +66,12 @@ def device_of(name: Device) -> str:
     return "cuda" if found and name != "cpu" else "cpu"
 
 
+@single_thread()
 def choose(kind: Kind, local: Local) -> Choice:
-    """The trainer asked for; where it cannot work, the next simpler one, and the reason."""
+    """The trainer asked for; where it cannot work, the next simpler one, and the reason.
+
+    A model is tried as it will be trained, on one thread: several add up in another order.
+    """
     if kind == "auto":
         return _fastest(local)
     if kind == "compiled":

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from trainer_bench import Drift, distance, equal, jobs, problem
+from trainer_bench import Drift, distance, equal, images, jobs, problem
 
 from simfl.errors import ScenarioError, SimflError
 from simfl.learn.data import Dataset
@@ -91,6 +91,15 @@ def test_a_model_that_cannot_be_stacked_trains_one_by_one(factory: Any, kind: An
     assert choice.why.startswith("not ")
     reference = choose("one-by-one", local).trainer
     assert equal(choice.trainer.train(jobs(local)), reference.train(jobs(local)))
+
+
+def test_a_choice_does_not_depend_on_the_number_of_threads() -> None:
+    """Two would find that sums depend on the height of a stack, and keep it."""
+    local = problem(Mlp((128,)), dataset=images((1, 8, 8)), batch_size=10)
+    torch.set_num_threads(2)
+    trainer = choose("batched", local).trainer
+    assert torch.get_num_threads() == 2
+    assert trainer._seats(3) == 3
 
 
 def test_a_recurrent_model_trains_one_by_one() -> None:
