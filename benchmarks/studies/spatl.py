@@ -1,6 +1,6 @@
 """SPATL (Yu et al., SC 2022): accuracy as devices meet it, bytes, the agent and its controls.
 
-    python benchmarks/studies/spatl.py [--seeds 3] [--only digits|ablations|fashion|sizes]
+    python benchmarks/studies/spatl.py [--seeds 3] [--only digits|fashion|sizes]
 
 Writes docs/results/spatl.md and spatl.png. Fashion-MNIST needs SIMFL_DATA_DIR.
 """
@@ -53,9 +53,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "SPATL, random": spatl("random"),
     "SPATL, uniform": spatl("uniform"),
     "SPATL, random, zero_fill": spatl("random", "zero_fill"),
-    "SPATL, random, derived": spatl("random", cv_uplink="derived"),
 }
 ABLATIONS: dict[str, dict[str, Any]] = {
+    "random, derived": spatl("random", cv_uplink="derived"),
     "private heads only": spatl("all", control="none"),
     "post step, κ = 1": spatl("all", control="post_step"),
     "post step, κ = 0.01": spatl("all", control="post_step", kappa=0.01),
@@ -130,7 +130,7 @@ def costs(study: Study, target: float) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
 
 
-def acceptance(study: Study, iid: Study) -> str:
+def acceptance(study: Study, iid: Study, other: Study) -> str:
     """What a correct implementation should show, with the numbers found."""
     local, balanced = finals(study), finals(study, "accuracy")
 
@@ -141,19 +141,18 @@ def acceptance(study: Study, iid: Study) -> str:
     bar = float(local.loc["FedAvg"].median())
     passed = study.to_target(pers_local=bar / 100.0)
     when = passed[passed.variant == "SPATL, agent"].versions.median()
-    up = study.table.set_index(["variant", "seed"]).up_bytes
-    spent = study.to_target(pers_local=0.8).set_index(["variant", "seed"])
-    both = spent.up_bytes + spent.down_bytes
+    up = pd.concat([one.table for one in (study, other)]).set_index(["variant", "seed"]).up_bytes
     full, fill = "SPATL, no selection", "SPATL, random, zero_fill"
     early = [100.0 * (at_round(one, "SPATL, random") - at_round(one, fill)) for one in (study, iid)]
     said = {
         "a": f"SPATL passes FedAvg's final `pers_local` ({bar:.1f}) after {when:.0f} of 25 rounds "
         f"and ends {gap(local, 'agent', 'FedAvg'):+.1f} points from it",
         "b": f"uplink over SCAFFOLD's: {over(up, 'SPATL, agent', 'SCAFFOLD'):.2f} explicit, "
-        f"{over(up, 'SPATL, random, derived', 'SCAFFOLD'):.2f} derived; explicit over FedAvg's: "
+        f"{over(up, 'random, derived', 'SCAFFOLD'):.2f} derived; explicit over FedAvg's: "
         f"{over(up, 'SPATL, agent', 'FedAvg'):.2f}",
-        "c": "bytes both ways to `pers_local` 0.8: FedAvg's are "
-        f"{over(both, 'FedAvg', 'SPATL, agent'):.1f} times SPATL's",
+        "c": "bytes both ways that FedAvg needs over SPATL's: "
+        f"{bytes_over(study, 0.6):.1f} to `pers_local` 0.6; to 0.8 at least "
+        f"{bytes_over(study, 0.8):.1f}, since FedAvg does not get there",
         "d": f"selection changes the end by {gap(local, 'agent', full):+.1f} points (random "
         f"{gap(local, 'random', full):+.1f}, uniform {gap(local, 'uniform', full):+.1f})",
         "e": f"index_mean over zero_fill at round 5: {early[0]:+.1f} points under skew, "
@@ -167,6 +166,12 @@ def acceptance(study: Study, iid: Study) -> str:
 def over(values: pd.Series, name: str, other: str) -> float:
     """Median over seeds of a ratio."""
     return float((values.loc[name] / values.loc[other]).median())
+
+
+def bytes_over(study: Study, target: float) -> float:
+    """FedAvg's bytes to a target over SPATL's; runs that never meet it count as far as they got."""
+    spent = study.to_target(pers_local=target).set_index(["variant", "seed"])
+    return over(spent.up_bytes + spent.down_bytes, "FedAvg", "SPATL, agent")
 
 
 def at_round(study: Study, variant: str, version: int = 5) -> float:
@@ -271,32 +276,30 @@ def picture(study: Study) -> None:
     plt.close(figure)
 
 
+PIXELS = {"learning.dataset": UnitDigits()}
+
+
 def digits(seeds: range) -> None:
-    """The main tables: strong skew, and the same network on IID data."""
-    pixels = {"learning.dataset": UnitDigits()}
-    found = played("digits", "spatl/digits", METHODS, seeds, **pixels)
-    even = {**pixels, "learning.partition": "iid", "learning.lr": 0.05}
+    """The main tables: strong skew, the same network on IID data, and variants of the parts."""
+    found = played("digits", "spatl/digits", METHODS, seeds, **PIXELS)
+    even = {**PIXELS, "learning.partition": "iid", "learning.lr": 0.05}
     iid = played("iid", "spatl/digits", {name: METHODS[name] for name in IID}, range(1), **even)
+    other = played("ablations", "spatl/digits", ABLATIONS | STANDARDISED, range(1), **PIXELS)
     put_block(PAGE, "digits", markdown(table_of(found, (5, 10, 20, 25))))
-    put_block(PAGE, "costs", markdown(costs(found, 0.8)))
-    put_block(PAGE, "acceptance", acceptance(found, iid))
+    put_block(PAGE, "costs to 60 %", markdown(costs(found, 0.6)))
+    put_block(PAGE, "costs to 80 %", markdown(costs(found, 0.8)))
+    put_block(PAGE, "acceptance", acceptance(found, iid, other))
     put_block(PAGE, "agents", markdown(agents(found)))
     put_block(PAGE, "iid", markdown(table_of(iid, (5, 10, 25))))
+    put_block(PAGE, "ablations", markdown(table_of(other, (5, 10, 25))))
     picture(found)
-
-
-def ablations() -> None:
-    """Variants of the parts, one seed."""
-    pixels = {"learning.dataset": UnitDigits()}
-    found = played("ablations", "spatl/digits", ABLATIONS | STANDARDISED, range(1), **pixels)
-    put_block(PAGE, "ablations", markdown(table_of(found, (5, 10, 25))))
 
 
 def fashion() -> None:
     """Part of the devices in each round, and lost tasks, one seed."""
     names = ["FedAvg", *(n for n in METHODS if n.startswith("SPATL"))]
     some = {"cohort": 8, "epochs": 2.0}
-    methods = {n: {**METHODS[n], **some} for n in names if "zero" not in n and "derived" not in n}
+    methods = {n: {**METHODS[n], **some} for n in names if "zero" not in n}
     subset = {"learning.dataset": FashionSubset(3000, 1000)}
     found = played("fashion", "spatl/fashion", methods, range(1), **subset)
     put_block(PAGE, "fashion", markdown(table_of(found, (5, 10, 15))))
@@ -311,11 +314,10 @@ def sizes() -> None:
 def main() -> None:
     given = argparse.ArgumentParser(description=__doc__)
     given.add_argument("--seeds", type=int, default=3)
-    given.add_argument("--only", choices=("digits", "ablations", "fashion", "sizes"))
+    given.add_argument("--only", choices=("digits", "fashion", "sizes"))
     asked = given.parse_args()
     parts = {
         "digits": lambda: digits(range(asked.seeds)),
-        "ablations": ablations,
         "fashion": fashion,
         "sizes": sizes,
     }
