@@ -12,9 +12,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from parts.asyncfeded import ablation, acceptance, best, maxima, mechanism, times, updates
 
 import simfl
 from simfl.console import Cells, err
@@ -83,103 +83,6 @@ def played(name: str, scenario: str, methods: dict, seeds: range, epochs: float)
     )
 
 
-def best(evaluations: pd.DataFrame) -> pd.Series:
-    """Highest accuracy of each run, by strategy, suspension and seed."""
-    highest: pd.Series = evaluations.groupby(
-        ["strategy", "group", "seed"], sort=False
-    ).accuracy.max()
-    return highest
-
-
-def to_share(evaluations: pd.DataFrame, share: float) -> pd.Series:
-    """Seconds of each run to this share of the best method's maximum of its seed; inf if never."""
-    goal = share * best(evaluations).groupby(["group", "seed"]).max()
-    rows = evaluations.join(goal.rename("goal"), on=["group", "seed"])
-    keys = ["strategy", "group", "seed"]
-    met = rows[rows.accuracy >= rows.goal].groupby(keys).time_s.min()
-    everything = pd.MultiIndex.from_frame(rows[keys].drop_duplicates())
-    times: pd.Series = met.reindex(everything, fill_value=np.inf)
-    return times
-
-
-def in_words(values: pd.Series) -> str:
-    """Mean and standard deviation of accuracies, in per cent."""
-    return f"{100 * values.mean():.1f} ± {100 * values.std(ddof=0):.1f}"
-
-
-def median_time(times: pd.Series) -> str:
-    """Median seconds, and how many runs got there where not all did."""
-    met = int(np.isfinite(times).sum())
-    middle = float(np.median(times))
-    shown = f"{middle:.0f}" if np.isfinite(middle) else "–"
-    return shown if met == len(times) else f"{shown} ({met}/{len(times)})"
-
-
-def maxima(study: Study, methods: dict[str, Any]) -> pd.DataFrame:
-    """Maximum accuracy by method and suspension."""
-    highest = best(study.evaluations).groupby(["strategy", "group"]).agg(in_words)
-    return _by_suspension(highest, methods)
-
-
-def times(study: Study, methods: dict[str, Any], share: float) -> pd.DataFrame:
-    """Seconds to a share of the best maximum, by method and suspension."""
-    found = to_share(study.evaluations, share).groupby(["strategy", "group"]).agg(median_time)
-    return _by_suspension(found, methods)
-
-
-def _by_suspension(values: pd.Series, methods: dict[str, Any]) -> pd.DataFrame:
-    table = values.unstack("group").loc[list(methods)]
-    table.columns = [f"P = {share:g}" for share in table.columns]
-    return table.rename_axis("method")
-
-
-def updates(study: Study, methods: dict[str, Any]) -> pd.DataFrame:
-    """Median updates that entered the model; in rounds, those of all devices."""
-    applied = study.table.groupby(["strategy", "group"]).applied.median()
-    return _by_suspension(applied.map("{:.0f}".format), methods)
-
-
-def ablation(main: Study, parts: Study) -> pd.DataFrame:
-    """What each part of AsyncFedED contributes, at P = 0.1."""
-    whole = main.evaluations
-    whole = whole[(whole.strategy == "AsyncFedED") & (whole.group == 0.1)]
-    seen, rows = pd.concat([whole, parts.evaluations]), {}
-    for name, runs in seen.groupby("strategy", sort=False):
-        by_seed = runs.groupby("seed").accuracy
-        last = runs[runs.time_s > 200].groupby("seed").accuracy.mean()
-        early = runs[runs.time_s <= 60].groupby("seed").accuracy.last()
-        rows[name] = {
-            "maximum": in_words(by_seed.max()),
-            "mean after 200 s": in_words(last),
-            "at 60 s": in_words(early),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
-
-
-def mechanism(study: Study, variant: str) -> pd.DataFrame:
-    """By device over all seeds, P = 0.1: round time, staleness, step and local epochs."""
-    tasks = study.frame("tasks", ["device", "outcome", "train_s", "drift", "weight", "epochs"])
-    tasks = tasks[(tasks.strategy == variant) & (tasks.group == 0.1)]
-    used = tasks[tasks.outcome == "applied"]
-    by = used.groupby("device")
-    return pd.DataFrame(
-        {
-            "updates": by.size(),
-            "median train time, s": by.train_s.median().round(3),
-            "median γ": by.drift.median().round(2),
-            "γ, 95 %": by.drift.quantile(0.95).round(1),
-            "median step": by.weight.median().round(2),
-            "largest step": by.weight.max().round(3),
-            "median K": by.epochs.median(),
-            "K, 5 to 95 %": [f"{a:g} to {b:g}" for a, b in _ends(by.epochs)],
-        }
-    )
-
-
-def _ends(groups: Any) -> list[tuple[float, float]]:
-    return list(zip(groups.quantile(0.05), groups.quantile(0.95), strict=True))
-
-
 def picture(main: Study, parts: Study, path: Path) -> None:
     """Progress, robustness, staleness by device, and local work over time."""
     figure, axes = plt.subplots(2, 2, figsize=(12, 8), layout="constrained")
@@ -231,6 +134,7 @@ def write_main(seeds: range) -> None:
     put_block(PAGE, "time-90", markdown(times(main, METHODS, 0.9)))
     put_block(PAGE, "time-95", markdown(times(main, METHODS, 0.95)))
     put_block(PAGE, "updates", markdown(updates(main, METHODS)))
+    put_block(PAGE, "acceptance", markdown(acceptance(main, parts)))
     put_block(PAGE, "parts", markdown(ablation(main, parts)))
     put_block(PAGE, "fixed", markdown(mechanism(parts, "kappa = 0")))
     put_block(PAGE, "adaptive", markdown(mechanism(main, "AsyncFedED")))

@@ -15,23 +15,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib import pyplot as plt
-from scipy.optimize import minimize
+from parts.feddyn import acceptance, gap_table, gaps, in_rounds
 
 import simfl
-from simfl.assemble import problem_of
 from simfl.console import Cells, err
 from simfl.learn.data import DATA_DIR
 from simfl.results.pages import markdown, put_block
 from simfl.results.stats import target_table
 from simfl.results.study import Study
-from simfl.run import resolve
-from simfl.streams import Streams
 
 PAGE = Path(__file__).parents[2] / "docs" / "results" / "feddyn.md"
 RUNS = Path("runs") / "studies" / "feddyn"
-GAPS = (0.1, 0.05, 0.02)
 
 #: What sets the users apart, and SCAFFOLD's steps: ten epochs of a device of mean size.
 SETTINGS: dict[str, tuple[dict[str, Any], int]] = {
@@ -77,65 +72,6 @@ def played(name: str, scenario: str, methods: dict[str, Any], seeds: range, **mo
 # A: gaps to the minimum of a convex loss.
 
 
-def minimum(scenario: str, dataset: dict[str, Any], seed: int) -> float:
-    """The least loss with its L2 term over all training data, by L-BFGS in double precision."""
-    whole = resolve(scenario, {"learning.dataset": dataset}, seed)
-    data = problem_of(whole, whole.learning, Streams(seed), None).data.dataset
-    x = torch.cat([data.x, torch.ones(len(data), 1)], 1).double()
-    shape = (x.shape[1], data.classes)
-
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        w = torch.tensor(flat.reshape(shape), requires_grad=True)
-        value = torch.nn.functional.cross_entropy(x @ w, data.y)
-        value = value + 0.5 * whole.learning.weight_decay * w.square().sum()
-        value.backward()
-        return value.item(), w.grad.numpy().ravel()
-
-    options = {"maxiter": 10_000, "maxfun": 20_000, "ftol": 1e-14, "gtol": 1e-9}
-    start = np.zeros(shape[0] * shape[1])
-    return float(minimize(loss, start, jac=True, method="L-BFGS-B", options=options).fun)
-
-
-def gaps(study: Study, scenario: str, dataset: dict[str, Any]) -> pd.DataFrame:
-    """Evaluations with the columns `gap` and, for FedDyn, `gap_all`."""
-    seen = study.evaluations.copy()
-    least = {seed: minimum(scenario, dataset, int(seed)) for seed in seen.seed.unique()}
-    floor = seen.seed.map(least)
-    seen["gap"] = seen.regularised_loss - floor
-    if "regularised_loss_all" in seen:
-        seen["gap_all"] = seen.regularised_loss_all - floor
-    return seen
-
-
-def in_rounds(runs: list[pd.DataFrame], column: str, goals: tuple[float, ...]) -> str:
-    """ "31/47/75, ...": rounds to each goal, seed by seed; – where it was not met."""
-    found = []
-    for run in runs:
-        met = [run.version[run[column] <= goal] for goal in goals]
-        found.append("/".join(str(first.iloc[0]) if len(first) else "–" for first in met))
-    return ", ".join(found)
-
-
-def ends(runs: list[pd.DataFrame], column: str) -> str:
-    """Mean of the last ten rounds, seed by seed."""
-    if column not in runs[0] or runs[0][column].isna().any():
-        return ""
-    return ", ".join(f"{run[column].tail(10).mean():.1e}" for run in runs)
-
-
-def gap_table(seen: pd.DataFrame) -> pd.DataFrame:
-    """One row per method: rounds to the goals and the gap at the end."""
-    rows = {}
-    for name, part in seen.groupby("variant", sort=False):
-        runs = [run for _, run in part.groupby("seed")]
-        rows[name] = {
-            "rounds to gap " + "/".join(map(str, GAPS)): in_rounds(runs, "gap", GAPS),
-            "gap, last ten rounds": ends(runs, "gap"),
-            'the same for "all"': ends(runs, "gap_all"),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
-
-
 def write_gaps(seeds: range) -> dict[str, pd.DataFrame]:
     """Four settings, the alphas, and full participation; returns what the picture shows."""
     base, kind = "feddyn/synthetic", {"kind": "synthetic-types"}
@@ -147,6 +83,7 @@ def write_gaps(seeds: range) -> dict[str, pd.DataFrame]:
         study = played(folder, base, methods, seeds, **{"learning.dataset": dataset})
         seen[name] = gaps(study, base, dataset)
         put_block(PAGE, f"A {name}", markdown(gap_table(seen[name])))
+    put_block(PAGE, "A acceptance", markdown(acceptance(seen)))
     methods = rounds(10, 200, (0.001, 0.1, 1.0), **coins(20, 0.1))
     alphas = {name: method for name, method in methods.items() if "FedDyn" in name}
     found = gaps(played("alphas", base, alphas, seeds), base, kind)

@@ -10,6 +10,7 @@ again:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,15 @@ def markdown(table: pd.DataFrame) -> str:
     rows = [[_cell(v) for v in (i, *row)] for i, row in zip(table.index, table.values, strict=True)]
     rule = [":--", *("--:" if _numeric(table[column]) else ":--" for column in table)]
     return "\n".join("| " + " | ".join(row) + " |" for row in [names, rule, *rows])
+
+
+def verdicts(found: Mapping[str, tuple[str, bool]]) -> pd.DataFrame:
+    """One row for each claim: what was found, and whether the claim is met."""
+    rows = {
+        claim: {"found": said, "met": "yes" if met else "no"}
+        for claim, (said, met) in found.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim")
 
 
 def put_block(page: Path, name: str, text: str) -> None:

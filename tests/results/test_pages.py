@@ -3,7 +3,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from simfl.results.pages import markdown, put_block
+from simfl.results.pages import markdown, put_block, verdicts
 
 
 def test_a_frame_becomes_a_markdown_table() -> None:
@@ -13,6 +13,11 @@ def test_a_frame_becomes_a_markdown_table() -> None:
         "| :-- | :-- | --: |",
         r"| x | a\|b | 0.1235 |",
     ]
+
+
+def test_claims_become_rows() -> None:
+    table = verdicts({"a": ("3 of 3", True), "b": ("none", False)})
+    assert markdown(table).splitlines()[2:] == ["| a | 3 of 3 | yes |", "| b | none | no |"]
 
 
 def test_what_stands_around_a_block_stays(tmp_path) -> None:
