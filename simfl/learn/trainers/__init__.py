@@ -109,7 +109,10 @@ def _compiled(local: Local, why: str) -> Choice:
     missing = cannot_compile_steps(local.device)
     if missing is not None:
         return _batched(local, f"not compiled: {missing}")
-    return _stacked(local, InductorKernel(_kernel(local)), "compiled", why)
+    # torch.compile does not take the dense kernel, which writes into views.
+    kernel = InductorKernel(FunctionalKernel(local.model, local.device))
+    choice = _stacked(local, kernel, "compiled", why)
+    return choice if choice.kind == "compiled" else _batched(local, choice.why)
 
 
 def _batched(local: Local, why: str) -> Choice:

@@ -34,7 +34,7 @@ def trouble(local: Local, kernel: Kernel, seats: Callable[[int], int]) -> str | 
         short = _slopes(local, kernel, seats(1), x, y, _FEW)
     except Exception as error:  # whatever a model does that cannot be batched
         said = str(error).partition("\n")[0]
-        return f"the model cannot be batched ({type(error).__name__}: {said})"
+        return f"a trial step failed ({type(error).__name__}: {said})"
     if not (_near(alone[0], local, x, y) and _near(short[0], local, x[:_FEW], y[:_FEW])):
         return "a batched trial step gave other gradients"
     if not all(torch.equal(slope, alone[0]) for slope in together):

@@ -224,6 +224,28 @@ def test_compiled_steps_agree_with_the_reference(
     assert equal(choice.trainer.train(work[::-1])[::-1], once)
 
 
+def test_a_dense_model_in_whose_steps_a_rule_takes_part_is_compiled_by_torch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As torch.compile takes it: eagerly here, for it is fast, and traced all the same."""
+    monkeypatch.setattr(inductor.torch, "compile", partial(torch.compile, backend="eager"))
+    if cannot_compile_steps("cpu") is not None:
+        pytest.skip("no C++ compiler")
+    assert choose("compiled", problem(rule=Drift())).kind == "compiled"
+
+
+def test_what_torch_cannot_compile_is_batched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*tensors: Tensor) -> Tensor:
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr(inductor.torch, "compile", lambda step, **options: broken)
+    if cannot_compile_steps("cpu") is not None:
+        pytest.skip("no C++ compiler")
+    choice = choose("compiled", problem(tanh))
+    assert choice.kind == "batched"
+    assert "not today" in choice.why
+
+
 def test_without_a_compiler_steps_are_batched_and_the_reason_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
