@@ -48,6 +48,8 @@ METHODS: dict[str, dict[str, Any]] = {
 
 #: What its parts do: the set-point, no control of K, and neither K nor distances.
 PARTS: dict[str, dict[str, Any]] = {
+    "nearest": {**_OURS, "rounding": "nearest"},
+    "set-point 1.9": {**_OURS, "gamma_bar": 1.9},
     "set-point 3": {**_OURS, "gamma_bar": 3.0},
     "set-point 3, nearest": {**_OURS, "gamma_bar": 3.0, "rounding": "nearest"},
     "kappa = 0": {**_OURS, "kappa": 0.0},
@@ -138,6 +140,7 @@ def write_main(seeds: range) -> None:
     put_block(PAGE, "parts", markdown(ablation(main, parts)))
     put_block(PAGE, "fixed", markdown(mechanism(parts, "kappa = 0")))
     put_block(PAGE, "adaptive", markdown(mechanism(main, "AsyncFedED")))
+    put_block(PAGE, "nearest", markdown(mechanism(parts, "nearest")))
     picture(main, parts, PAGE.with_suffix(".png"))
 
 

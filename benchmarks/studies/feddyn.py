@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from parts.feddyn import acceptance, gap_table, gaps, in_rounds
+from parts.spatl import UnitDigits
 
 import simfl
 from simfl.console import Cells, err
@@ -123,6 +124,9 @@ def write_accuracies(seeds: range, long: bool) -> None:
     methods = rounds(5, 40, (0.1, 0.01), **coins(20, 0.2))
     digits = played("digits", "feddyn/digits", methods, seeds)
     put_block(PAGE, "B", markdown(accuracy_table(digits, 0.95)))
+    pixels = {"learning.dataset": UnitDigits()}
+    slow = played("pixels", "feddyn/digits", methods, seeds, **pixels)
+    put_block(PAGE, "B pixels", markdown(accuracy_table(slow, 0.95)))
     if not os.environ.get(DATA_DIR):
         return
     few = range(min(3, len(seeds)))
