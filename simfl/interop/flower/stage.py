@@ -1,0 +1,157 @@
+"""Where an app runs: the clock that it reads is virtual, and so is its sleep.
+
+Patches hold while an app is on stage, on its own thread, and only for code of the app: the kernel
+and the devices' code read the real clock meanwhile, and so does every other thread. Global random
+generators are seeded from the scenario and put back as they were.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+import timeit
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import BuiltinFunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from simfl.errors import InputError
+
+_REAL_SLEEP = time.sleep
+
+#: Where the virtual clock begins for those who ask for a date: 2025-01-01, in UTC.
+EPOCH_S = 1_735_689_600
+
+_ON: list[Stage] = []  # at most one: Flower's own globals allow no more
+_LOCK = threading.Lock()
+
+
+class Stage:
+    """now: the virtual time in seconds since the run began. sleep: lets virtual seconds pass."""
+
+    sleep: Callable[[float], None]  #: set by the grid of the app
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now = now
+        self.playing = False  #: the app itself is running, not the kernel under it
+        self.thread = threading.get_ident()
+
+    @contextmanager
+    def set(self, modules: Iterable[ModuleType], dates: Iterable[ModuleType]) -> Iterator[None]:
+        """The app is on stage. Raises InputError if another one is.
+
+        modules: where the real clock's functions are replaced, beside `time` and `timeit`.
+        dates: modules whose `now()` is the date of a message, virtual in devices' code as well.
+        """
+        if not _LOCK.acquire(blocking=False):
+            raise InputError("another Flower app is running in this process: wait until it ends")
+        there = [(module, "now", vars(module)["now"]) for module in dates]
+        try:
+            for module, name, _ in there:
+                setattr(module, name, date_now)
+            _ON.append(self)
+            self.playing = True
+            with self.reach([time, timeit, *modules]):
+                yield
+        finally:
+            self.playing = False
+            _ON.clear()
+            for module, name, value in there:
+                setattr(module, name, value)
+            _LOCK.release()
+
+    @contextmanager
+    def reach(self, modules: Iterable[ModuleType]) -> Iterator[None]:
+        """Functions of the clock that these modules have imported by name are virtual as well."""
+        there = [entry for module in dict.fromkeys(modules) for entry in _replace(module)]
+        try:
+            yield
+        finally:
+            for module, name, value in there:
+                setattr(module, name, value)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """The kernel plays, and the clock is real."""
+        before, self.playing = self.playing, False
+        try:
+            yield
+        finally:
+            self.playing = before
+
+
+def virtual_now() -> float | None:
+    """Virtual seconds if it is the app on stage that asks, else None."""
+    if _ON and _ON[0].playing and threading.get_ident() == _ON[0].thread:
+        return _ON[0].now()
+    return None
+
+
+def date_now() -> datetime:
+    """The date of a message, virtual for whoever on the app's thread asks."""
+    if _ON and threading.get_ident() == _ON[0].thread:
+        return datetime.fromtimestamp(EPOCH_S + _ON[0].now(), UTC)
+    return datetime.now(UTC)
+
+
+def sleep(seconds: float) -> None:
+    """`time.sleep`, virtual for the app on stage."""
+    if virtual_now() is None:
+        _REAL_SLEEP(seconds)
+    else:
+        _ON[0].sleep(seconds)
+
+
+def _reader(real: Callable[[], Any], zero_s: float, in_ns: bool = False) -> Callable[[], Any]:
+    def read() -> Any:
+        now_s = virtual_now()
+        if now_s is None:
+            return real()
+        return round((zero_s + now_s) * 1e9) if in_ns else zero_s + now_s
+
+    return read
+
+
+#: What stands in for each function of the real clock. Dates begin at EPOCH_S, counters at zero.
+STAND_INS: dict[Any, Callable[..., Any]] = {
+    time.sleep: sleep,
+    time.time: _reader(time.time, EPOCH_S),
+    time.time_ns: _reader(time.time_ns, EPOCH_S, in_ns=True),
+    time.monotonic: _reader(time.monotonic, 0.0),
+    time.monotonic_ns: _reader(time.monotonic_ns, 0.0, in_ns=True),
+    time.perf_counter: _reader(time.perf_counter, 0.0),
+    time.perf_counter_ns: _reader(time.perf_counter_ns, 0.0, in_ns=True),
+}
+
+
+def _replace(module: ModuleType) -> list[tuple[ModuleType, str, Any]]:
+    """Puts the stand-ins into a module; returns what was there."""
+    there = [(n, f) for n, f in vars(module).items() if isinstance(f, BuiltinFunctionType)]
+    found = [(module, name, value) for name, value in there if value in STAND_INS]
+    for _, name, value in found:
+        setattr(module, name, STAND_INS[value])
+    return found
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Global generators start from this seed, and go on afterwards as if nothing had been drawn."""
+    torch = sys.modules.get("torch")
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002
+    tensors = None if torch is None else torch.default_generator.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    if torch is not None:
+        torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        if torch is not None:
+            torch.default_generator.set_state(tensors)
