@@ -21,7 +21,6 @@ from simfl.interop.flower.desk import Letter, examples_of
 from simfl.interop.flower.dialect import EVALUATE, NO_MODEL, RAISED, TRAIN, Dialect, Model, family
 from simfl.interop.flower.grid import FIRST_NODE
 from simfl.interop.flower.options import App
-from simfl.interop.flower.stage import seeded
 from simfl.messages import Counter, Task, Update
 from simfl.strategy.base import Lesson
 from simfl.streams import Streams
@@ -44,6 +43,7 @@ class Cargo:
 
     memory_bytes = 0
     client: Client  #: the app's code for devices, once it has been loaded
+    reseed: Callable[[int], None]  #: sets the global generators for a call of it
 
     def __init__(
         self,
@@ -133,16 +133,16 @@ class Cargo:
         """Runs the device's code; returns the seconds of this machine that it took."""
         device, dialect = task.device, self._dialect
         message, context = dialect.copy(letter.message), self._context(device)
-        with seeded(self._streams.integer("flower client", device, task.index)):
-            begun_s = time.perf_counter()
-            try:
-                reply = dialect.copy(self.client(message, context))
-            except Exception as error:
-                self.raised += 1
-                if self.raised <= LOGGED:
-                    LOG.warning("device %d: the client app raised", device, exc_info=True)
-                reply = dialect.error(letter.message, RAISED, f"{type(error).__name__}: {error}")
-            took_s = time.perf_counter() - begun_s
+        self.reseed(self._streams.integer("flower client", device, task.index))
+        begun_s = time.perf_counter()
+        try:
+            reply = dialect.copy(self.client(message, context))
+        except Exception as error:
+            self.raised += 1
+            if self.raised <= LOGGED:
+                LOG.warning("device %d: the client app raised", device, exc_info=True)
+            reply = dialect.error(letter.message, RAISED, f"{type(error).__name__}: {error}")
+        took_s = time.perf_counter() - begun_s
         dialect.stamp(reply, f"reply to {letter.name}")
         letter.answer, letter.context = reply, context
         return took_s

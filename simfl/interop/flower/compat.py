@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from io import BytesIO
 from types import ModuleType
@@ -18,7 +18,6 @@ import numpy as np
 from flwr.app import (
     Array,
     ArrayRecord,
-    ConfigRecord,
     Context,
     Error,
     Message,
@@ -65,6 +64,9 @@ CLOCKS: list[ModuleType] = [strategy_utils]
 DATES = [importlib.import_module(Message.__module__)]
 
 RUN_ID = 1
+
+#: Bytes of arrays up to which a message is really serialised in order to know its length.
+SMALL = 32_768
 _CODES = {
     GONE: ErrorCode.NODE_UNAVAILABLE,
     RAISED: ErrorCode.CLIENT_APP_RAISED_EXCEPTION,
@@ -104,24 +106,20 @@ class Flower:
         return Message(content=content, error=error, metadata=message.metadata)
 
     def nbytes(self, message: Any) -> int:
-        """Equal messages in a row, as a round's are, are serialised once."""
+        """Equal messages in a row, as a round's are, are measured once."""
         mark = _mark(message)
         if mark != self._size[0]:
-            self._size = mark, message_to_proto(message).ByteSize()
+            self._size = mark, serialised_bytes(message)
         return self._size[1]
 
     def tensor_bytes(self, message: Any) -> int:
-        if message.has_error():
-            return 0
-        records_ = message.content.array_records.values()
-        return sum(array.numpy().nbytes for record in records_ for array in record.values())
+        return sum(array.numpy().nbytes for array in _arrays(message))
 
     def model(self, message: Any) -> Model | None:
-        found = dict(message.content.array_records)
-        if not found:
-            return None
-        if len(found) == 1:
-            return model_of(next(iter(found.values())))
+        """Arrays of several records are told apart by their record's name."""
+        found = {k: r for k, r in message.content.items() if isinstance(r, ArrayRecord)}
+        if len(found) < 2:
+            return model_of(next(iter(found.values()), None))
         named = [(f"{k}.{n}", a.data) for k, r in found.items() for n, a in r.items()]
         return Model(tuple(n for n, _ in named), tuple(data for _, data in named))
 
@@ -129,9 +127,11 @@ class Flower:
         """Of metric records, and of the config records in which the classic API sends metrics."""
         if message.has_error():
             return {}
-        content = message.content
-        told = [*content.metric_records.values()]
-        told += [r for name, r in content.config_records.items() if name.endswith("res.metrics")]
+        told = [
+            record
+            for name, record in message.content.items()
+            if isinstance(record, MetricRecord) or name.endswith("res.metrics")
+        ]
         pairs = [(name, value) for record in told for name, value in record.items()]
         return {n: v for n, v in pairs if isinstance(v, int | float) and not isinstance(v, bool)}
 
@@ -160,15 +160,54 @@ class Flower:
 
 
 def _copy(content: Any) -> Any:
-    copied = RecordDict()
+    copied = content.copy()
     for name, record in content.items():
-        if isinstance(record, ArrayRecord):
-            copied[name] = ArrayRecord(dict(record.items()))
-        else:
-            kind = MetricRecord if isinstance(record, MetricRecord) else ConfigRecord
-            values = {k: list(v) if isinstance(v, list) else v for k, v in record.items()}
-            copied[name] = kind(values)
+        copied[name] = mine = record.copy()
+        for key, value in record.items():
+            if isinstance(value, list):
+                mine[key] = value.copy()
     return copied
+
+
+def _arrays(message: Any) -> list[Any]:
+    if message.has_error():
+        return []
+    found = [record for record in message.content.values() if isinstance(record, ArrayRecord)]
+    return [array for record in found for array in record.values()]
+
+
+def serialised_bytes(message: Any) -> int:
+    """Length of the message's protobuf, whose large arrays are counted rather than copied."""
+    arrays = _arrays(message)
+    if sum(len(array.data) for array in arrays) < SMALL:
+        return int(message_to_proto(message).ByteSize())
+    lengths = [len(array.data) for array in arrays]
+    blobs = [array.data for array in arrays]
+    for array in arrays:
+        array.data = b""
+    try:
+        return _full_bytes(message_to_proto(message), iter(lengths))
+    finally:
+        for array, blob in zip(arrays, blobs, strict=True):
+            array.data = blob
+
+
+def _full_bytes(proto: Any, lengths: Iterator[int]) -> int:
+    """Length of a message with its arrays' data put back, in the order in which they come."""
+    total = int(proto.ByteSize())
+    for field, value in proto.ListFields():
+        if field.message_type is not None:
+            for part in value if isinstance(value, Sequence) else (value,):
+                bare, full = int(part.ByteSize()), _full_bytes(part, lengths)
+                total += _prefixed(full) - _prefixed(bare)
+    if proto.DESCRIPTOR.name == "Array":
+        total += 1 + _prefixed(next(lengths))  # its tag; an empty field is left out
+    return total
+
+
+def _prefixed(length: int) -> int:
+    """Bytes of a part with its length before it, a varint of seven bits a byte."""
+    return length + max(1, -(-length.bit_length() // 7))
 
 
 def _mark(message: Any) -> Any:

@@ -15,7 +15,7 @@ from simfl.interop.flower.grid import VirtualGrid
 from simfl.interop.flower.watch import Watch
 
 #: The oldest release that has what the bridge needs, and the newest that it was tested with.
-OLDEST, NEWEST = (1, 21), (1, 42)
+OLDEST, NEWEST = (1, 22), (1, 42)
 
 
 class Installed(Protocol):

@@ -28,7 +28,7 @@ from simfl.interop.flower.folder import RunConfig
 from simfl.interop.flower.grid import RunOver, VirtualGrid
 from simfl.interop.flower.installed import Installed, installed
 from simfl.interop.flower.options import App
-from simfl.interop.flower.stage import Stage, seeded
+from simfl.interop.flower.stage import Generators, Stage
 from simfl.interop.flower.watch import Watch, columns
 from simfl.results.result import Result
 from simfl.results.store import Store
@@ -205,18 +205,19 @@ class AppRun:
         """The app from its first line to its last, or to the run's end."""
         stage = Stage(lambda: kernel.clock.now)
         desk: Any = kernel.strategy
+        cargo: Any = kernel.workload
         grid = VirtualGrid(kernel, desk, self.flower.dialect, stage)
         watch = Watch(grid, self.flower.model_of)
         kernel.begin()
         with (
-            seeded(Streams(self.scenario.seed).integer("flower server")),
+            Generators().seeded(Streams(self.scenario.seed).integer("flower server")),
             self.flower.quiet(self.verbose),
             stage.set(self.flower.clocks, self.flower.dates),
             self.apps as (server_app, client_app),
             self.flower.on_the_grid(grid, watch) as face,
             stage.reach(self.flower.modules_of(server_app)),
         ):
-            kernel.workload.client = client_app  # type: ignore[attr-defined]
+            cargo.client, cargo.reseed = client_app, stage.generators.lend
             context = self.flower.dialect.context(0, -1, 0, self.app.run_config)
             try:
                 server_app(face, context)

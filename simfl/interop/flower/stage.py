@@ -39,6 +39,7 @@ class Stage:
     def __init__(self, now: Callable[[], float]) -> None:
         self.now = now
         self.playing = False  #: the app itself is running, not the kernel under it
+        self.generators = Generators()  #: lent to devices' code while the kernel plays
         self.thread = threading.get_ident()
 
     @contextmanager
@@ -77,11 +78,12 @@ class Stage:
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """The kernel plays, and the clock is real."""
+        """The kernel plays: the clock is real, and the app's generators stand still."""
         before, self.playing = self.playing, False
         try:
             yield
         finally:
+            self.generators.put_back()
             self.playing = before
 
 
@@ -138,20 +140,38 @@ def _replace(module: ModuleType) -> list[tuple[ModuleType, str, Any]]:
     return found
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Global generators start from this seed, and go on afterwards as if nothing had been drawn."""
-    torch = sys.modules.get("torch")
-    before = random.getstate(), np.random.get_state()  # noqa: NPY002
-    tensors = None if torch is None else torch.default_generator.get_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    if torch is not None:
-        torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
+class Generators:
+    """The global generators of Python, numpy and, if it is there, torch: seeded and put back."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[Any, ...] | None = None
+
+    def lend(self, seed: int) -> None:
+        """They start from this seed; how they stood before is kept until `put_back`."""
+        torch = sys.modules.get("torch")
+        if self._kept is None:
+            tensors = None if torch is None else torch.default_generator.get_state()
+            self._kept = random.getstate(), np.random.get_state(), tensors  # noqa: NPY002
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
         if torch is not None:
-            torch.default_generator.set_state(tensors)
+            torch.default_generator.manual_seed(seed)
+
+    def put_back(self) -> None:
+        """They go on as if nothing had been drawn since the first `lend`."""
+        if self._kept is None:
+            return
+        (python, numpy, tensors), self._kept = self._kept, None
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        if tensors is not None:
+            sys.modules["torch"].default_generator.set_state(tensors)
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Lent for a while."""
+        self.lend(seed)
+        try:
+            yield
+        finally:
+            self.put_back()
