@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from simfl.clock.kernel import Kernel
-from simfl.errors import PluginError, SimflError, Stalled
+from simfl.errors import PluginError, Stalled
 from simfl.interop.flower.desk import Desk, Letter
 from simfl.interop.flower.dialect import Dialect, Model
 from simfl.interop.flower.stage import Stage
@@ -35,7 +35,7 @@ class VirtualGrid:
     """The messages of a server app. `timeout`, `sleep` and `now_s` are virtual seconds."""
 
     def __init__(self, kernel: Kernel, desk: Desk, dialect: Dialect, stage: Stage) -> None:
-        self.failure: SimflError | None = None  #: why the run cannot go on
+        self.failure: Exception | None = None  #: why the run cannot go on
         self.devices = kernel.server.devices
         self._kernel, self._desk, self._dialect, self._stage = kernel, desk, dialect, stage
         stage.sleep = self.sleep
@@ -195,7 +195,7 @@ class VirtualGrid:
         try:
             with self._stage.away():
                 alive = kernel.play(lambda: met() or kernel.clock.now >= until_s)
-        except SimflError as error:
+        except Exception as error:  # of the kernel: nothing that an app could mend
             self._fail(error)
         finally:
             alarm.cancel()
@@ -214,6 +214,6 @@ class VirtualGrid:
         if self.failure is not None or self._kernel.reason:
             raise RunOver
 
-    def _fail(self, error: SimflError) -> None:
+    def _fail(self, error: Exception) -> None:
         self.failure = self.failure or error
         raise RunOver from error
