@@ -290,6 +290,9 @@ class Bridge:
     def model_of(self, arrays: Any) -> Model | None:
         return model_of(arrays)
 
+    def answered(self, reply: Any) -> str | None:
+        return str(reply.metadata.reply_to_message_id) if isinstance(reply, Message) else None
+
     def on_the_grid(self, grid: VirtualGrid, watch: Watch) -> AbstractContextManager[Any]:
         return on_the_grid(grid, watch)
 
@@ -302,7 +305,7 @@ class Bridge:
     @contextmanager
     def quiet(self, verbose: bool) -> Iterator[None]:
         before = LOGGER.level
-        LOGGER.setLevel(logging.INFO if verbose else logging.WARNING)
+        LOGGER.setLevel(logging.INFO if verbose else max(before, logging.WARNING))
         try:
             yield
         finally:

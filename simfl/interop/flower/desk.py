@@ -9,7 +9,7 @@ then in it. That is exact for strategies of Flower, which say when they aggregat
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -161,13 +161,16 @@ class Desk:
         self.letters[letter.name] = letter
         self.orders.append(partial(self._send, letter))
 
-    def show(self, model: Model) -> None:
-        """The app's model is this one from the next step on."""
-        self.orders.append(partial(self._show, model))
+    def show(self, model: Model, used: Collection[str] | None = None) -> None:
+        """The app's model is this one from the next step on.
 
-    def refuse(self, cause: str) -> None:
+        used: names of the messages whose replies are in it; None: of all that it has taken.
+        """
+        self.orders.append(partial(self._show, model, used=used))
+
+    def refuse(self) -> None:
         """What the app has taken does not enter the model."""
-        self.orders.append(partial(self._refuse, cause))
+        self.orders.append(self._refuse)
 
     def here(self, names: Iterable[str]) -> list[Letter]:
         """Letters with a reply that the app has not had, in the order in which they came."""
@@ -193,7 +196,11 @@ class Desk:
 
     # Versions.
 
-    def _show(self, model: Model, server: Server) -> None:
+    def _show(self, model: Model, server: Server, used: Collection[str] | None = None) -> None:
+        if used is not None:
+            unused = [letter for letter in self._taken if letter.name not in used]
+            self._taken = [letter for letter in self._taken if letter.name in used]
+            self._discard(unused, server)
         if server.params is NO_MODEL:
             self.kernel.server.first(model)
             self._first_seen(model)
@@ -201,10 +208,13 @@ class Desk:
             server.apply(Change(model, self._weights()))
             self._taken = []
 
-    def _refuse(self, cause: str, server: Server) -> None:
-        updates = [letter.update for letter in self._taken if letter.update is not None]
-        server.discard(updates, cause)
+    def _refuse(self, server: Server) -> None:
+        self._discard(self._taken, server)
         self._taken = []
+
+    def _discard(self, letters: Iterable[Letter], server: Server) -> None:
+        updates = [letter.update for letter in letters if letter.update is not None]
+        server.discard(updates, "not aggregated")
 
     def _weights(self) -> dict[int, float]:
         """By examples, as the replies report them; equal shares if one of them does not."""

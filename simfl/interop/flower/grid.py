@@ -7,7 +7,7 @@ run's end, by a limit of the scenario, unwinds the app from inside such a call.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from math import inf
 from typing import Any
@@ -139,15 +139,15 @@ class VirtualGrid:
         finally:
             self._desk.told = before
 
-    def show(self, model: Model | None) -> None:
-        """The app's model is this one now."""
+    def show(self, model: Model | None, used: Collection[str] | None = None) -> None:
+        """The app's model is this one now, made of replies to the messages of these names."""
         if model is not None:
-            self._desk.show(model)
+            self._desk.show(model, used)
             self._order()
 
-    def refuse(self, cause: str) -> None:
+    def refuse(self) -> None:
         """The app does not use the replies that it has taken since its last model."""
-        self._desk.refuse(cause)
+        self._desk.refuse()
         self._order()
 
     def observe(self, metrics: dict[str, float]) -> None:

@@ -29,6 +29,9 @@ class Installed(Protocol):
     def model_of(self, arrays: Any) -> Model | None:
         """The model in arrays of any of Flower's forms."""
 
+    def answered(self, reply: Any) -> str | None:
+        """The name of the message that this is a reply to; None for what is no reply."""
+
     def on_the_grid(self, grid: VirtualGrid, watch: Watch) -> AbstractContextManager[Any]:
         """Flower sends through this grid meanwhile; gives the Grid that server apps know."""
 

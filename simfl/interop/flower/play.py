@@ -207,7 +207,7 @@ class AppRun:
         desk: Any = kernel.strategy
         cargo: Any = kernel.workload
         grid = VirtualGrid(kernel, desk, self.flower.dialect, stage)
-        watch = Watch(grid, self.flower.model_of)
+        watch = Watch(grid, self.flower.model_of, self.flower.answered)
         kernel.begin()
         with (
             Generators().seeded(Streams(self.scenario.seed).integer("flower server")),

@@ -33,12 +33,22 @@ def record(**metrics: float) -> None:
 
 
 class Watch:
-    """Overhears the strategies of one app. model_of: arrays of Flower's, in any of its forms."""
+    """Overhears the strategies of one app.
 
-    def __init__(self, grid: VirtualGrid, model_of: Callable[[Any], Model | None]) -> None:
+    model_of: arrays of Flower's, in any of its forms. answered: the name of the message that a
+    reply is to; None for what is no reply.
+    """
+
+    def __init__(
+        self,
+        grid: VirtualGrid,
+        model_of: Callable[[Any], Model | None],
+        answered: Callable[[Any], str | None],
+    ) -> None:
         self.grid = grid
         self.central = False  #: the app evaluates its model on the server
         self._model_of = model_of
+        self._answered = answered
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -87,12 +97,18 @@ class Watch:
         def aggregated(*args: Any, **options: Any) -> Any:
             found = aggregate(*args, **options)
             if found[0] is None:
-                self.grid.refuse("not aggregated")
+                self.grid.refuse()
             else:
-                self._show(found[0])
+                self.grid.show(self._model_of(found[0]), self._used([*args, *options.values()]))
             return found
 
         return aggregated
+
+    def _used(self, arguments: list[Any]) -> set[str] | None:
+        """The messages whose replies a strategy was given; None where it cannot be told."""
+        given = [one for one in arguments if isinstance(one, list | tuple)]
+        names = {self._answered(reply) for replies in given for reply in replies}
+        return None if None in names or not names else {str(name) for name in names}
 
     def _reported(self, aggregate: Method) -> Method:
         """aggregate_evaluate of the Message API."""

@@ -99,6 +99,9 @@ class Petal:
     def model_of(self, arrays: tuple[bytes, ...] | None) -> Model | None:
         return None if arrays is None else Model(tuple(map(str, range(len(arrays)))), arrays)
 
+    def answered(self, reply: Any) -> str | None:
+        return reply.to
+
     @contextmanager
     def on_the_grid(self, grid: Any, watch: Any) -> Iterator[Any]:
         with watch.listening():

@@ -223,6 +223,45 @@ def test_the_bytes_are_those_of_the_serialised_messages() -> None:
     assert sorted(result.tasks["up_bytes"]) == lengths
 
 
+class FirstReplies:
+    """An app's own wrapper of its grid: it returns with the first so many replies."""
+
+    def __init__(self, grid: Any, goal: int) -> None:
+        self.grid, self.goal, self.names = grid, goal, []
+
+    def get_node_ids(self) -> Any:
+        return self.grid.get_node_ids()
+
+    def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> list[Any]:
+        self.names += self.grid.push_messages(messages)
+        found: list[Any] = []
+        while self.names and len(found) < self.goal:
+            found += self.grid.pull_messages(self.names)
+        for reply in found:
+            self.names.remove(reply.metadata.reply_to_message_id)
+        return found[: self.goal]
+
+
+def test_only_what_a_strategy_was_given_is_in_its_version() -> None:
+    """The app polls without sleeping, and takes late replies without using them."""
+    _, client = message_apps(1, [])
+    server = ServerApp()
+
+    @server.main()
+    def main(grid, context):
+        strategy = FedAvg(fraction_evaluate=0.0)
+        start = ArrayRecord([np.zeros(3)])
+        strategy.start(grid=FirstReplies(grid, 3), initial_arrays=start, num_rounds=3)
+
+    compute = {"kind": "uniform", "low_s": 1.0, "high_s": 2.0}
+    result = simfl.flower.run(server, client, scene({"count": 6, **SECONDS, "compute": compute}))
+    assert result.versions["updates"].tolist() == [3, 3, 3]
+    assert result.summary["staleness_max"] <= 1
+    unused = result.tasks[result.tasks["outcome"] == "discarded"]
+    assert set(unused["cause"]) == {"not aggregated", "unused at the end"}
+    assert broken(result) == []
+
+
 # The classic API.
 
 
