@@ -20,7 +20,8 @@ from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 import simfl
-from simfl.interop.flower.compat import LOGGER, RUN_ID, FlowerGrid, Run, TaskIdentity
+from simfl.interop.flower.bridge import LOGGER, RUN_ID, FlowerGrid
+from simfl.interop.flower.compat import Run, TaskIdentity
 
 
 def apps(elements: int, rounds: int) -> tuple[ServerApp, ClientApp]:

@@ -328,12 +328,13 @@ def flower(
 ) -> None:
     """Run a Flower app, unmodified, on a scenario's fleet and the virtual clock."""
     from simfl import console
-    from simfl.interop.flower.play import of_folder, play_scenario
+    from simfl.interop.flower.play import play_folder, scenario_of
 
-    whole = of_folder(app_dir, fleet, run_config, set_ or [], seed)
+    _reach_here()
+    whole = scenario_of(fleet, app_dir, run_config, set_ or [], seed)
     folder = _run_folder(whole, out, timing=False, kind=app_dir.resolve().name)
     watch = console.progress(quiet or as_json)
-    _tell(play_scenario(whole, folder, data_dir, verbose, watch), folder, as_json, quiet)
+    _tell(play_folder(whole, folder, data_dir, verbose, watch), folder, as_json, quiet)
 
 
 @app.command()

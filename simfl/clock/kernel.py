@@ -11,7 +11,6 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from math import inf, isfinite, nan
 from typing import Any
 
@@ -19,6 +18,8 @@ from simfl.clock.carry import Carrier
 from simfl.clock.events import Alarm, Clock, Kind
 from simfl.clock.journey import Journeys
 from simfl.clock.ledger import Append, Ledger
+from simfl.clock.plan import Plan as Plan
+from simfl.clock.plan import Status as Status
 from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
 from simfl.clock.transfers import SharedLink
@@ -27,38 +28,6 @@ from simfl.errors import PluginError, SimflError, Stalled
 from simfl.messages import Task, Update
 from simfl.strategy.base import Strategy, Wait
 from simfl.streams import Streams
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a run is played, beside who takes part. Rates in bytes per second and FLOP per second."""
-
-    limits: Limits = field(default_factory=Limits)
-    shared_links: bool = False
-    down_rate: float = inf
-    up_rate: float = inf
-    server_flops: float = 1e11
-    evaluate_every_s: float = inf
-    evaluate_every_versions: int | None = None
-    evaluate_at_start: bool = True
-    save_every_s: float = inf  #: checkpoints: virtual seconds, and seconds of the host
-    save_wall_s: float = inf
-
-
-@dataclass(frozen=True)
-class Status:
-    """A glance at a living run, for progress displays."""
-
-    time_s: float
-    versions: int
-    tasks: int
-    in_flight: int
-    staleness_p50: float
-    staleness_p95: float
-    down_bytes: int
-    up_bytes: int
-    accuracy: float
-    stop_fraction: float
 
 
 class Kernel:

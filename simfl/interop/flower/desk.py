@@ -15,6 +15,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
+from simfl.clock.events import Kind
 from simfl.clock.kernel import Kernel
 from simfl.interop.flower.dialect import (
     EXPIRED,
@@ -133,7 +134,7 @@ class Desk:
         self._next(letter.device)
         if self._notice_s:
             due_s = self.kernel.clock.now + self._notice_s
-            self.kernel.clock.at(due_s, 0, task.serial, self._noticed, (letter, task.cause))
+            self.kernel.clock.at(due_s, Kind.TASK, task.serial, self._noticed, (letter, task.cause))
         else:
             self.fail(letter, GONE, task.cause)
 
@@ -218,13 +219,12 @@ class Desk:
 
     def _weights(self) -> dict[int, float]:
         """By examples, as the replies report them; equal shares if one of them does not."""
-        letters = sorted(self._taken, key=lambda letter: letter.device)
-        told = [examples_of(self._dialect.metrics(letter.reply)) for letter in letters]
-        counts = [1.0 if n is None else n for n in told]
-        if None in told or not sum(counts):
-            counts = [1.0] * len(told)
-        tasks = [letter.update.task for letter in letters if letter.update is not None]
-        return {task: n / sum(counts) for task, n in zip(tasks, counts, strict=True)}
+        pairs = [(letter.update, letter.reply) for letter in self._taken]
+        told = {u.task: examples_of(self._dialect.metrics(r)) for u, r in pairs if u is not None}
+        if None in told.values() or not any(told.values()):
+            told = dict.fromkeys(told, 1.0)
+        total = sum(n for n in told.values() if n)
+        return {task: (n or 0.0) / total for task, n in sorted(told.items())}
 
     def _first_seen(self, model: Model) -> None:
         if self.kernel.plan.evaluate_at_start:

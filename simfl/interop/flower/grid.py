@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from simfl.clock.events import Kind
 from simfl.clock.kernel import Kernel
 from simfl.errors import PluginError, Stalled
 from simfl.interop.flower.desk import Desk, Letter
@@ -42,7 +43,7 @@ class VirtualGrid:
         self._thread = threading.get_ident()
         self._sent = 0
         self._naps = 0
-        self._looked = (-1.0, -1)  # when a pull last found nothing, and how many had been sent
+        self._looked: tuple[float, int] | None = None  # of a pull in vain: when, how many were sent
         self._everybody = [FIRST_NODE + device for device in range(self.devices)]
 
     @property
@@ -85,12 +86,11 @@ class VirtualGrid:
         wanted = list(names)
         self._check()
         found = self._take(wanted)
-        looked = (self.now_s, self._sent)
-        if not found and wanted and looked == self._looked:
+        if not found and wanted and self._looked == (self.now_s, self._sent):
             news, first_s = self._desk.news, self._expiry(wanted)
             self._play(lambda: self._desk.news > news, first_s)
             found = self._take(wanted)
-        self._looked = (-1.0, -1) if found else (self.now_s, self._sent)
+        self._looked = None if found else (self.now_s, self._sent)
         return found
 
     def send_and_receive(self, messages: Iterable[Any], timeout: float | None = None) -> list[Any]:
@@ -152,7 +152,8 @@ class VirtualGrid:
 
     def observe(self, metrics: dict[str, float]) -> None:
         """The app has found this out about its model."""
-        self._kernel.observe(metrics, self.version)
+        with self._stage.away():
+            self._kernel.observe(metrics, self.version)
 
     # Inside.
 
@@ -189,7 +190,7 @@ class VirtualGrid:
         self._check()
         kernel, desk = self._kernel, self._desk
         desk.until_s = until_s
-        alarm = kernel.clock.at(until_s, 1, 0, kernel.ask)
+        alarm = kernel.clock.at(until_s, Kind.DEADLINE, 0, kernel.ask)
         if at_once:
             kernel.ask()
         try:

@@ -65,8 +65,7 @@ def run(
     itself needs none. verbose: shows Flower's log from INFO on. overrides: as for `simfl.run`, the
     options of `App` among them: `**{"strategy.epochs": 5}`. The rest is as for `simfl.run`.
     """
-    config = folders.told(run_config)
-    whole = scenario_of(scenario, {"run_config": config}, overrides, seed)
+    whole = scenario_of(scenario, None, run_config, overrides, seed)
     apps = nullcontext((server_app, client_app))
     return AppRun(whole, apps, installed(), evaluate, verbose)(out, data_dir, progress)
 
@@ -84,45 +83,33 @@ def run_folder(
     **overrides: Any,
 ) -> Result:
     """The app of a folder with its pyproject.toml, as `flwr run` takes it; else as `run`."""
-    whole = of_folder(app_dir, scenario, run_config, overrides, seed)
-    return play_scenario(whole, out, data_dir, verbose, progress)
+    whole = scenario_of(scenario, app_dir, run_config, overrides, seed)
+    return play_folder(whole, out, data_dir, verbose, progress)
 
 
-def of_folder(
-    app_dir: str | Path,
-    scenario: AnyScenario,
-    run_config: RunConfig = None,
-    overrides: Overrides = (),
-    seed: int | None = None,
-) -> Scenario:
-    """The scenario that plays the app of a folder. Raises InputError."""
-    folder = folders.read(app_dir)
-    config = folders.configured(folder.config, folders.told(run_config))
-    told = {"folder": str(app_dir), "run_config": config}
-    return scenario_of(scenario, told, overrides, seed)
-
-
-def play_scenario(
+def play_folder(
     scenario: Scenario,
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
     verbose: bool = False,
     progress: Progress | None = None,
 ) -> Result:
-    """Plays what `of_folder` made, or what an earlier run folder holds as its scenario."""
+    """Plays the app whose folder the scenario names: what `scenario_of` made, or a run folder's."""
     apps = folders.loaded(folders.read(scenario.strategy.folder))
     return AppRun(scenario, apps, installed(), None, verbose)(out, data_dir, progress)
 
 
 def scenario_of(
     scenario: AnyScenario,
-    told: Mapping[str, Any],
+    app_dir: str | Path | None = None,
+    run_config: RunConfig = None,
     overrides: Overrides = (),
     seed: int | None = None,
 ) -> Scenario:
-    """The scenario with the app in the place of its strategy, if it has one. Raises ScenarioError.
+    """The scenario with an app in the place of its strategy, if it has one. Raises InputError.
 
-    Of the strategy stay `epochs` or `steps`: what it asks of a device, the app asks.
+    Of the strategy stay `epochs` or `steps`: what it asks of a device, the app asks. The scenario
+    of an earlier run keeps that run's config, except for what `run_config` changes.
     """
     table, path = _table(scenario)
     name, given = table.get("name", "scenario"), table.get("strategy", {})
@@ -135,10 +122,14 @@ def scenario_of(
         )
     options = dict(given) if isinstance(given, Mapping) else {}
     if "simfl.interop.flower" not in str(options.get("kind")):
-        options = {key: options[key] for key in ("epochs", "steps") if options.get(key)}
-        if "steps" in options:
-            options.pop("epochs", None)
-    strategy = {**options, "kind": f"{App.__module__}:{App.__qualname__}", **told}
+        kept = "steps" if options.get("steps") else "epochs"
+        options = {kept: options[kept]} if kept in options else {}
+    config = {**options.get("run_config", {}), **folders.told(run_config)}
+    if app_dir is not None:
+        config = folders.configured(folders.read(app_dir).config, config)
+        options["folder"] = str(app_dir)
+    kind = f"{App.__module__}:{App.__qualname__}"
+    strategy = {**options, "kind": kind, "run_config": config}
     return parse({**table, "strategy": strategy}, overrides, seed, where=name, path=path)
 
 
@@ -171,41 +162,46 @@ class AppRun:
     ) -> Result:
         folder = None if out is None else Path(out)
         with session.alone(folder):
+            whole, streams = self.scenario, Streams(self.scenario.seed)
+            cost: Any = workload_of(
+                whole, streams, timing=True, data_dir=None if data_dir is None else Path(data_dir)
+            )
+            fleet = fitting(fleet_of(whole, streams), cost.memory_bytes, whole.fleet.memory)
             store = Store(folder)
             told = None if progress is None else progress.update
-            kernel = self._kernel(store, None if data_dir is None else Path(data_dir), told)
+            cargo, desk = self._cargo(streams, cost), self._desk()
+            plan = replace(plan_of(whole), save_every_s=inf, save_wall_s=inf)
+            desk.kernel = Kernel(fleet, cargo, desk, streams, plan, store.append, told)
 
             def player() -> None:
-                begin(self.scenario, store, kernel.server.fleet)
-                self._play(kernel)
+                begin(whole, store, fleet)
+                self._play(desk.kernel, desk, cargo)
 
-            play(kernel, player, store, self.scenario, progress)
+            play(desk.kernel, player, store, whole, progress)
             return Result(store.folder, store if folder is None else None)
 
-    def _kernel(self, store: Store, data_dir: Path | None, told: Any) -> Kernel:
-        whole, app, dialect = self.scenario, self.app, self.flower.dialect
-        streams = Streams(whole.seed)
-        cost: Any = workload_of(whole, streams, timing=True, data_dir=data_dir)
-        fleet = fitting(fleet_of(whole, streams), cost.memory_bytes, whole.fleet.memory)
+    def _cargo(self, streams: Streams, cost: Any) -> Cargo:
         lesson = Lesson(cost.flops, cost.batch_size)
         score = None if self.evaluate is None else self._score
-        cargo = Cargo(app, dialect, streams, lesson, cost.examples, score)
-        cargo.notes = {"app": app.folder, "flower": self.flower.version, **_warning(app)}
+        cargo = Cargo(self.app, self.flower.dialect, streams, lesson, cost.examples, score)
+        cargo.notes = {"app": self.app.folder, "flower": self.flower.version}
+        if self.app.measured_gflops is not None:
+            marked = {"not_reproducible": "training times were measured on this machine"}
+            cargo.notes = {**cargo.notes, **marked}
+        return cargo
+
+    def _desk(self) -> Desk:
+        app = self.app
         work = {"epochs": app.epochs} if app.steps is None else {"steps": app.steps}
-        desk = Desk(dialect, work, app.notice_s)
-        plan = replace(plan_of(whole), save_every_s=inf, save_wall_s=inf)
-        desk.kernel = Kernel(fleet, cargo, desk, streams, plan, store.append, told)
-        return desk.kernel
+        return Desk(self.flower.dialect, work, app.notice_s)
 
     def _score(self, model: Model) -> dict[str, float]:
         assert self.evaluate is not None
         return columns(self.evaluate(self.flower.arrays(model)))
 
-    def _play(self, kernel: Kernel) -> None:
+    def _play(self, kernel: Kernel, desk: Desk, cargo: Cargo) -> None:
         """The app from its first line to its last, or to the run's end."""
         stage = Stage(lambda: kernel.clock.now)
-        desk: Any = kernel.strategy
-        cargo: Any = kernel.workload
         grid = VirtualGrid(kernel, desk, self.flower.dialect, stage)
         watch = Watch(grid, self.flower.model_of, self.flower.answered)
         kernel.begin()
@@ -231,12 +227,7 @@ class AppRun:
         if grid.failure is not None:
             raise grid.failure
         kernel.finish("app ended")
-        params, version = kernel.server.published
-        if isinstance(params, Model):
-            kernel.server.published = (self.flower.params_of(params), version)
-
-
-def _warning(app: App) -> dict[str, str]:
-    if app.measured_gflops is None:
-        return {}
-    return {"not_reproducible": "training times were measured on this machine"}
+        model, version = kernel.server.published
+        params = self.flower.params_of(model) if isinstance(model, Model) else None
+        if params is not None:
+            kernel.server.published = (params, version)

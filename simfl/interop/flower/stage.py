@@ -13,7 +13,7 @@ import threading
 import time
 import timeit
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from types import BuiltinFunctionType, ModuleType
 from typing import Any
@@ -51,30 +51,25 @@ class Stage:
         """
         if not _LOCK.acquire(blocking=False):
             raise InputError("another Flower app is running in this process: wait until it ends")
-        there = [(module, "now", vars(module)["now"]) for module in dates]
         try:
-            for module, name, _ in there:
-                setattr(module, name, date_now)
             _ON.append(self)
             self.playing = True
-            with self.reach([time, timeit, *modules]):
+            dated = [(module, "now", date_now) for module in dates]
+            with replaced(dated), self.reach([time, timeit, *modules]):
                 yield
         finally:
             self.playing = False
             _ON.clear()
-            for module, name, value in there:
-                setattr(module, name, value)
             _LOCK.release()
 
-    @contextmanager
-    def reach(self, modules: Iterable[ModuleType]) -> Iterator[None]:
+    def reach(self, modules: Iterable[ModuleType]) -> AbstractContextManager[None]:
         """Functions of the clock that these modules have imported by name are virtual as well."""
-        there = [entry for module in dict.fromkeys(modules) for entry in _replace(module)]
-        try:
-            yield
-        finally:
-            for module, name, value in there:
-                setattr(module, name, value)
+        return replaced(
+            (module, name, STAND_INS[function])
+            for module in dict.fromkeys(modules)
+            for name, function in vars(module).items()
+            if isinstance(function, BuiltinFunctionType) and function in STAND_INS
+        )
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -131,13 +126,18 @@ STAND_INS: dict[Any, Callable[..., Any]] = {
 }
 
 
-def _replace(module: ModuleType) -> list[tuple[ModuleType, str, Any]]:
-    """Puts the stand-ins into a module; returns what was there."""
-    there = [(n, f) for n, f in vars(module).items() if isinstance(f, BuiltinFunctionType)]
-    found = [(module, name, value) for name, value in there if value in STAND_INS]
-    for _, name, value in found:
-        setattr(module, name, STAND_INS[value])
-    return found
+@contextmanager
+def replaced(patches: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Attributes, as (owner, name, value), have these values for a while."""
+    wanted = list(patches)
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
+    try:
+        for owner, name, value in wanted:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)
 
 
 class Generators:

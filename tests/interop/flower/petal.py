@@ -152,7 +152,7 @@ def played(
     **overrides: Any,
 ) -> Result:
     """Plays a server app that is a function."""
-    whole = scenario_of(fleet, {}, overrides)
+    whole = scenario_of(fleet, overrides=overrides)
     return AppRun(whole, nullcontext((main, client)), Petal(), evaluate, False)(out, None, None)
 
 

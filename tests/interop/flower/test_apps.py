@@ -49,12 +49,17 @@ def test_a_shipped_app_runs_from_the_command_line_and_twice_to_the_last_bit(
 
 
 def test_a_run_folder_s_scenario_repeats_the_run(tmp_path: Path) -> None:
-    from simfl.interop.flower.play import play_scenario
-
-    first = simfl.flower.run_folder(APPS / "classic", "flower/phones", tmp_path)
-    again = play_scenario(simfl.load(tmp_path / "scenario.toml"))
-    assert again.digest == first.digest
-    assert command(["run", str(tmp_path / "scenario.toml"), "--out", str(tmp_path / "x")]) == 2
+    """Its app's own options included, unless they are changed."""
+    first, rounds = APPS / "classic", "num-server-rounds=2"
+    once = simfl.flower.run_folder(first, "flower/phones", tmp_path / "a", run_config=rounds)
+    scenario = str(tmp_path / "a" / "scenario.toml")
+    again = simfl.flower.run_folder(first, scenario)
+    assert again.digest == once.digest
+    assert (
+        simfl.flower.run_folder(first, scenario, run_config="learning-rate=0.5").digest
+        != once.digest
+    )
+    assert command(["run", scenario, "--out", str(tmp_path / "b")]) == 2
 
 
 def test_options_of_the_app_come_from_the_command_line(tmp_path: Path, capsys: Any) -> None:
