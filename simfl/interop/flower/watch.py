@@ -167,6 +167,7 @@ class Watch:
 @contextmanager
 def wrapped(target: Any, **wrappers: Callable[[Method], Method]) -> Iterator[None]:
     """Methods of one object, wrapped for a while."""
+    own = {name: vars(target)[name] for name in wrappers if name in vars(target)}
     for name, wrap in wrappers.items():
         setattr(target, name, wrap(getattr(target, name)))
     try:
@@ -174,6 +175,7 @@ def wrapped(target: Any, **wrappers: Callable[[Method], Method]) -> Iterator[Non
     finally:
         for name in wrappers:
             delattr(target, name)
+        vars(target).update(own)
 
 
 def columns(metrics: Mapping[str, Any]) -> dict[str, float]:

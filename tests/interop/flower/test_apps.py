@@ -75,11 +75,13 @@ def test_options_of_the_app_come_from_the_command_line(tmp_path: Path, capsys: A
 # The same learning in Flower and in simfl.
 
 
-def test_fedavg_is_the_same_in_flower_and_in_simfl() -> None:
+@pytest.mark.parametrize("faults", [{}, {"drop_probability": 0.2, "hazard_per_hour": 30.0}])
+def test_fedavg_is_the_same_in_flower_and_in_simfl(faults: dict[str, float]) -> None:
     """Times, bytes and parameters; a device makes three full-batch steps of softmax regression."""
+    group = {"device": "phone-mid", "network": "lte", "count": 8, "faults": faults}
     table = {
         "seed": 5,
-        "fleet": {"group": [{"device": "phone-mid", "network": "lte", "count": 8}]},
+        "fleet": {"group": [group]},
         "learning": {
             "dataset": "digits",
             "partition": {"kind": "dirichlet", "alpha": 0.5},
@@ -93,14 +95,21 @@ def test_fedavg_is_the_same_in_flower_and_in_simfl() -> None:
     ours = simfl.run(table)
     server, client = same_learning(table, rounds=4)
     theirs = simfl.flower.run(server, client, table, **{"strategy.charge": "arrays"})
-    for column in ("dispatched_s", "ended_s", "train_s", "down_bytes", "up_bytes", "examples"):
-        a, b = (r.tasks.sort_values(["version", "device"])[column] for r in (ours, theirs))
-        assert a.tolist() == b.tolist(), column
-    assert theirs.tasks["weight"].sum() == pytest.approx(ours.tasks["weight"].sum())
+    tasks = [r.tasks.sort_values(["version", "device"]) for r in (ours, theirs)]
+    for column in SAME:
+        assert tasks[0][column].tolist() == tasks[1][column].tolist(), column
+    assert bool(faults) == bool(ours.summary["lost"])
+    assert tasks[0]["weight"].tolist() == pytest.approx(tasks[1]["weight"].tolist())
     assert ours.params.flat.tolist() == pytest.approx(theirs.params.flat.tolist(), abs=1e-6)
     assert theirs.params.flat.abs().max() > 0.1
     serialised = simfl.flower.run(*same_learning(table, rounds=1), table)
     assert 0 < serialised.tasks["up_bytes"].max() - theirs.tasks["up_bytes"].max() < 1000
+
+
+SAME = (
+    *("device", "dispatched_s", "download_s", "train_s", "upload_s", "ended_s", "outcome", "cause"),
+    *("phase", "down_bytes", "up_bytes", "examples", "epochs", "staleness"),
+)
 
 
 def same_learning(table: dict[str, Any], rounds: int) -> tuple[ServerApp, ClientApp]:
