@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from inspect import signature
 from io import TextIOWrapper
 from pathlib import Path
@@ -334,7 +335,9 @@ def flower(
     whole = scenario_of(fleet, app_dir, run_config, set_ or [], seed)
     folder = _run_folder(whole, out, timing=False, kind=app_dir.resolve().name)
     watch = console.progress(quiet or as_json)
-    _tell(play_folder(whole, folder, data_dir, verbose, watch), folder, as_json, quiet)
+    with redirect_stdout(sys.stderr if as_json else sys.stdout):  # apps print
+        result = play_folder(whole, folder, data_dir, verbose, watch)
+    _tell(result, folder, as_json, quiet)
 
 
 @app.command()

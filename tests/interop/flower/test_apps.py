@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.clientapp import ClientApp  # noqa: E402
 from flwr.common import ndarrays_to_parameters  # noqa: E402
 from flwr.serverapp import ServerApp  # noqa: E402
+from flwr.serverapp import strategy as strategies  # noqa: E402
 from flwr.serverapp.strategy import FedAvg  # noqa: E402
 
 APPS = Path(__file__).parents[3] / "scenarios" / "flower"
@@ -70,6 +72,34 @@ def test_options_of_the_app_come_from_the_command_line(tmp_path: Path, capsys: A
     assert (summary["versions"], summary["seed"]) == (1, 3)
     assert command([*words, "--run-config", "num-rounds=1", *out]) == 2
     assert "did you mean 'num-server-rounds'" in capsys.readouterr().err
+
+
+def test_what_an_app_prints_stays_out_of_the_json(tmp_path: Path, capsys: Any) -> None:
+    app = shutil.copytree(APPS / "classic", tmp_path / "app")
+    with (app / "server_app.py").open("a", encoding="utf-8") as file:
+        file.write("print('hello from the app')\n")
+    words = ["flower", str(app), "--fleet", "flower/phones", "--out", str(tmp_path / "run")]
+    assert command([*words, "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["name"] == "flower-phones"
+    assert "hello from the app" in told.err
+
+
+@pytest.mark.parametrize("name", ["FedAdam", "FedMedian", "FedProx", "FedXgbCyclic", "Krum"])
+def test_strategies_of_flower_run_as_they_are(name: str) -> None:
+    _, client = message_apps(1, [])
+    server = ServerApp()
+
+    @server.main()
+    def main(grid, context):
+        options = {"FedProx": {"proximal_mu": 0.1}, "Krum": {"num_malicious_nodes": 1}}
+        strategy = getattr(strategies, name)(fraction_evaluate=0.0, **options.get(name, {}))
+        strategy.start(grid=grid, initial_arrays=ArrayRecord([np.zeros(3)]), num_rounds=2)
+
+    result = simfl.flower.run(server, client, scene({"count": 6, **SECONDS}))
+    assert result.versions["updates"].tolist() == ([1, 1] if name == "FedXgbCyclic" else [6, 6])
+    assert np.ptp(result.params.flat.numpy()) == 0.0 < float(result.params.flat[0])
+    assert broken(result) == []
 
 
 # The same learning in Flower and in simfl.
