@@ -149,18 +149,19 @@ def serialised_bytes(message: Any) -> int:
 
 
 def _mark(message: Any) -> Any:
-    """Equal for messages of equal length. Arrays are told apart by their bytes' identity."""
-    m = message.metadata
+    """Equal for messages of equal length only."""
     if message.has_error():
-        return (message.error.reason, m.message_id, m.reply_to_message_id)
+        return object()
+    m = message.metadata
     parts = [
-        (name, tuple((k, id(a.data)) for k, a in record.items()))
+        (name, [(k, a.dtype, a.shape, a.stype, len(a.data)) for k, a in record.items()])
         if isinstance(record, ArrayRecord)
         else (name, repr(dict(record)))
         for name, record in message.content.items()
     ]
-    lengths = [len(m.message_id), len(m.reply_to_message_id), m.dst_node_id.bit_length() // 7]
-    return parts, lengths, m.message_type, m.group_id, m.src_node_id.bit_length() // 7
+    varints = [(node.bit_length() + 6) // 7 for node in (m.src_node_id, m.dst_node_id)]
+    names = len(m.message_id), len(m.reply_to_message_id), m.message_type, m.group_id
+    return parts, varints, names, m.ttl > 0.0
 
 
 def model_of(arrays: Any) -> Model | None:
