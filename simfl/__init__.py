@@ -6,7 +6,7 @@ The nouns:    a *device* is one simulated client, a row of the *fleet*; a *task*
               learns, a *codec* how tensors travel; a *scenario* names all of these and a *run*
               plays it once; a *study* is many runs compared.
 The verbs:    `load` a scenario, `run` it, `study` it under many strategies and seeds, `open` the
-              folder of an earlier run, `plot` what was seen.
+              folder of an earlier run, `plot` what was seen; `flower` runs apps of Flower.
 
 Nothing heavy is imported before one of its names is used.
 """
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simfl.errors import InputError, SimflError
     from simfl.fleet.columns import Fleet
+    from simfl.interop import flower
     from simfl.messages import Task, Update
     from simfl.params import Params
     from simfl.results import Result
@@ -50,6 +51,7 @@ __all__ = [
     "Wait",
     "Wire",
     "Work",
+    "flower",
     "load",
     "open",
     "plot",
@@ -65,6 +67,7 @@ _HOMES = {
     "study": "simfl.study",
     "open": "simfl.results:open_run",
     "plot": "simfl.results.plots",
+    "flower": "simfl.interop.flower",
     "Scenario": "simfl.scenario:Scenario",
     "Result": "simfl.results:Result",
     "Study": "simfl.results.study:Study",

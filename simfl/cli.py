@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from inspect import signature
 from io import TextIOWrapper
 from pathlib import Path
@@ -22,6 +23,7 @@ from simfl.errors import InputError, InvariantError, SimflError, did_you_mean
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from simfl.results import Result
     from simfl.scenario import Scenario
 
 app = typer.Typer(
@@ -76,7 +78,6 @@ def run(
 ) -> None:
     """Run a scenario and write its run folder."""
     from simfl import console
-    from simfl.results import say
     from simfl.run import run as play
 
     whole = _load(scenario, set_, seed)
@@ -92,12 +93,24 @@ def run(
         data_dir=data_dir,
         progress=watch,
     )
+    _tell(result, folder, as_json, quiet)
+
+
+def _tell(result: Result, folder: Path, as_json: bool, quiet: bool) -> None:
+    """What a run was, in words or as JSON."""
+    from simfl import console
+    from simfl.results import say
+
+    summary = result.summary
     if as_json:
-        print(json.dumps(result.summary, indent=2))
+        print(json.dumps(summary, indent=2))
     elif not quiet:
-        told = {**say.headline(result.summary), "digest": result.digest, "folder": str(folder)}
+        told = {**say.headline(summary), "digest": result.digest, "folder": str(folder)}
         console.out().print(console.facts(told))
-        for warning in (*result.summary["unused_settings"], *result.summary["never_fired"]):
+        warnings = [*summary["unused_settings"], *summary["never_fired"]]
+        if "not_reproducible" in summary:
+            warnings.append(f"not reproducible: {summary['not_reproducible']}")
+        for warning in warnings:
             print(f"warning: {warning}", file=sys.stderr)
 
 
@@ -290,6 +303,44 @@ def study(
 
 
 @app.command()
+def flower(
+    app_dir: Annotated[
+        Path, typer.Argument(metavar="APP_DIR", help="A Flower app: a folder with pyproject.toml.")
+    ],
+    fleet: Annotated[
+        str,
+        typer.Option("--fleet", metavar="SCENARIO", help="The scenario whose fleet it runs on."),
+    ],
+    run_config: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run-config", metavar="'K=V ...'", help="The app's own options; repeatable."
+        ),
+    ] = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; by default runs/NAME-APP-seedN.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Flower's log.")] = False,
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
+) -> None:
+    """Run a Flower app, unmodified, on a scenario's fleet and the virtual clock."""
+    from simfl import console
+    from simfl.interop.flower.play import play_folder, scenario_of
+
+    _reach_here()
+    whole = scenario_of(fleet, app_dir, run_config, set_ or [], seed)
+    folder = _run_folder(whole, out, timing=False, kind=app_dir.resolve().name)
+    watch = console.progress(quiet or as_json)
+    with redirect_stdout(sys.stderr if as_json else sys.stdout):  # apps print
+        result = play_folder(whole, folder, data_dir, verbose, watch)
+    _tell(result, folder, as_json, quiet)
+
+
+@app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Run folders.")],
     target: Annotated[str | None, typer.Option(help="What to reach, as in accuracy=0.8.")] = None,
@@ -453,9 +504,10 @@ def _single(scenario: Scenario) -> None:
         )
 
 
-def _run_folder(scenario: Scenario, out: Path | None, timing: bool) -> Path:
+def _run_folder(scenario: Scenario, out: Path | None, timing: bool, kind: str = "") -> Path:
     """Where the run goes. Raises InputError rather than overwrite another scenario's run."""
-    name = f"{scenario.name}-seed{scenario.seed}{'-timing' * timing}"
+    story = f"{scenario.name}-{kind}" if kind else scenario.name
+    name = f"{story}-seed{scenario.seed}{'-timing' * timing}"
     folder = out or Path("runs") / name
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; --out takes a folder")

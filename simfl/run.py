@@ -9,7 +9,7 @@ seen until then.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,30 +74,46 @@ def run(
         kernel = Kernel(
             fleet, workload, whole.strategy, streams, plan_of(whole), store.append, told
         )
-        try:
+
+        def player() -> None:
             if saved is None:
-                _begin(whole, store, fleet)
+                begin(whole, store, fleet)
             else:
                 saving.restore(kernel, *saved)
             if folder is not None:
                 kernel.save = session.saver(kernel, store, whole, timing)
-            with session.interruptible(kernel), _quiet(timing):
-                kernel.run()
-        except BaseException as error:
-            _write_down(kernel, store, whole, ended=_name(error))
-            raise
-        finally:
-            workload.close()
-            if progress is not None:
-                progress.close()
-        if kernel.reason == "interrupted":
-            _leave(kernel, store, whole)
-            raise KeyboardInterrupt
-        _write_down(kernel, store, whole, ended=kernel.reason)
+            kernel.run()
+
+        with _quiet(timing):
+            play(kernel, player, store, whole, progress)
         return Result(store.folder, store if folder is None else None)
 
 
-def _begin(scenario: Scenario, store: Store, fleet: Fleet) -> None:
+def play(
+    kernel: Kernel,
+    player: Callable[[], Any],
+    store: Store,
+    scenario: Scenario,
+    progress: Progress | None,
+) -> None:
+    """Calls the player of a run and writes down what it saw, whatever becomes of it."""
+    try:
+        with session.interruptible(kernel):
+            player()
+    except BaseException as error:
+        _write_down(kernel, store, scenario, ended=_name(error))
+        raise
+    finally:
+        kernel.workload.close()
+        if progress is not None:
+            progress.close()
+    if kernel.reason == "interrupted":
+        _leave(kernel, store, scenario)
+        raise KeyboardInterrupt
+    _write_down(kernel, store, scenario, ended=kernel.reason)
+
+
+def begin(scenario: Scenario, store: Store, fleet: Fleet) -> None:
     """What a run folder holds from the start."""
     checkpoint.clear(store.folder)
     _write_scenario(scenario, store.folder)

@@ -23,10 +23,11 @@ from simfl.errors import InputError, PluginError
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.params import Params
 from simfl.scenario import load, parse
+from simfl.scenario.reading import shipped_names
 from simfl.strategy.base import Change, LocalRule, Wait
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = sorted((ROOT / "scenarios").rglob("*.toml"))
+SHIPPED = [ROOT / "scenarios" / f"{name}.toml" for name in shipped_names()]
 TINY = {
     "name": "tiny",
     "fleet": {"group": [{"compute": {"kind": "constant", "s": 1.0}, "count": 4}]},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -43,14 +44,32 @@ def test_the_tutorial_s_commands_work_in_its_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    text = TUTORIAL.read_text("utf-8")
-    for name, source in FILE.findall(text):
-        Path(name).write_text(source, "utf-8")
-    lines = [line for block in SHELL.findall(text) for line in block.splitlines()]
+    lines = commands_of(TUTORIAL)
     assert len(lines) > 10
     for line in lines:
         program, *words = shlex.split(line)
         assert (program, main(words)) == ("simfl", 0), line
+
+
+def test_the_commands_about_flower_work_with_a_shipped_app(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("flwr", reason="needs Flower: pip install 'simfl[flower]'")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "scenarios" / "flower" / "message", "my-app")
+    lines = [line for line in commands_of(ROOT / "docs" / "flower.md") if "pip" not in line]
+    assert lines
+    for line in lines:
+        program, *words = shlex.split(line)
+        assert (program, main(words)) == ("simfl", 0), line
+
+
+def commands_of(page: Path) -> list[str]:
+    """The lines of a page's shell blocks; its scenarios are in the current folder."""
+    text = page.read_text("utf-8")
+    for name, source in FILE.findall(text):
+        Path(name).write_text(source, "utf-8")
+    return [line for block in SHELL.findall(text) for line in block.splitlines()]
 
 
 @pytest.fixture(scope="module")

@@ -108,6 +108,12 @@ def test_a_heavy_dependency_stays_at_home(library: str) -> None:
     assert not broken, report(broken)
 
 
+def test_one_file_imports_flower() -> None:
+    """Its names move; one file has to follow."""
+    users = {i.file.name for i in imports() if i.name.split(".")[0] == "flwr"}
+    assert users == {"compat.py"}
+
+
 def test_the_walk_sees_every_kind_of_import() -> None:
     """A layering test that overlooks an import would hold nothing."""
     source = (

@@ -18,7 +18,7 @@ NOUNS = [
     "Work",
 ]
 # fmt: on
-VERBS = ["load", "open", "plot", "run", "study"]
+VERBS = ["flower", "load", "open", "plot", "run", "study"]
 
 
 def typed_names() -> set[str]:

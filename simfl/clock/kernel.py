@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from typing import Any
 
 from simfl.clock.carry import Carrier
 from simfl.clock.events import Alarm, Clock, Kind
 from simfl.clock.journey import Journeys
 from simfl.clock.ledger import Append, Ledger
+from simfl.clock.plan import Plan as Plan
+from simfl.clock.plan import Status as Status
 from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
 from simfl.clock.transfers import SharedLink
@@ -27,38 +28,6 @@ from simfl.errors import PluginError, SimflError, Stalled
 from simfl.messages import Task, Update
 from simfl.strategy.base import Strategy, Wait
 from simfl.streams import Streams
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a run is played, beside who takes part. Rates in bytes per second and FLOP per second."""
-
-    limits: Limits = field(default_factory=Limits)
-    shared_links: bool = False
-    down_rate: float = inf
-    up_rate: float = inf
-    server_flops: float = 1e11
-    evaluate_every_s: float = inf
-    evaluate_every_versions: int | None = None
-    evaluate_at_start: bool = True
-    save_every_s: float = inf  #: checkpoints: virtual seconds, and seconds of the host
-    save_wall_s: float = inf
-
-
-@dataclass(frozen=True)
-class Status:
-    """A glance at a living run, for progress displays."""
-
-    time_s: float
-    versions: int
-    tasks: int
-    in_flight: int
-    staleness_p50: float
-    staleness_p95: float
-    down_bytes: int
-    up_bytes: int
-    accuracy: float
-    stop_fraction: float
 
 
 class Kernel:
@@ -96,7 +65,7 @@ class Kernel:
         self.state: Any = None
         self.started = False
         self.reason = ""  #: why the run ended; empty while it lives
-        self.accuracy = float("nan")
+        self.accuracy = nan
         self._progress = progress
         self._wait = Wait()
         self._arrived: list[Update] = []
@@ -108,14 +77,39 @@ class Kernel:
         self._wall_end = time.monotonic() + plan.limits.wall_s
         self._next_save = time.monotonic() + plan.save_wall_s
         self._save_due = False
+        self._met: Callable[[], bool] = _never
         #: Called between two events when a checkpoint is due.
         self.save: Callable[[], None] = _nothing
 
     def run(self) -> str:
         """Plays the run; returns the limit that ended it."""
+        self.begin()
+        self._play()
+        return self.finish()
+
+    # For whoever decides outside of a strategy, and is asked between two of its steps.
+
+    def begin(self) -> None:
+        """What happens before the first event, unless it has happened."""
         if not self.started:
             self._start()
-        self._play()
+
+    def ask(self, _: object = None) -> None:
+        """The strategy is asked at this instant, whatever it waits for."""
+        self._step_soon()
+
+    def play(self, met: Callable[[], bool]) -> bool:
+        """Plays on until a step leaves `met()` true; False if the run ended before that."""
+        self._met = met
+        try:
+            self._play()
+        finally:
+            self._met = _never
+        return not self.reason
+
+    def finish(self, reason: str = "") -> str:
+        """The end: the last model is evaluated; returns why the run ended (else: reason)."""
+        self._stop(reason)
         if self._evaluated_version != self.server.published[1] and self.reason != "interrupted":
             self._evaluate()
         return self.reason
@@ -145,6 +139,8 @@ class Kernel:
         while not self.reason:
             if self._step_due and clock.due(Kind.STEP):
                 self._step()
+                if self._met():
+                    return
             elif not clock.advance():
                 raise Stalled(self._why_stalled())
             if self._save_due:
@@ -317,12 +313,17 @@ class Kernel:
         params, version = self.server.published
         metrics = self._metrics(params)
         self._evaluated_version = version
-        if not metrics:
-            return
+        if metrics:
+            self.observe(metrics, version)
+
+    def observe(self, metrics: Mapping[str, float], version: int) -> None:
+        """Writes down what is known of a version now, and stops the run if that was its target."""
+        self._evaluated_version = version
         self.ledger.evaluation(self.clock.now, version, metrics)
         self.accuracy = metrics.get("accuracy", self.accuracy)
         for name, value in self.plan.limits.target.items():
-            reached = metrics[name] <= value if name == "loss" else metrics[name] >= value
+            found = metrics.get(name, nan)
+            reached = found <= value if name == "loss" else found >= value
             if reached:
                 self._stop("target")
         self._glance()
@@ -375,6 +376,10 @@ class Kernel:
 
 def _nothing() -> None:
     pass
+
+
+def _never() -> bool:
+    return False
 
 
 @contextmanager

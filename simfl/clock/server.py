@@ -191,6 +191,20 @@ class Server:
         """A random generator for this step of the strategy and this purpose."""
         return self._streams.generator(f"step {purpose}", self.steps)
 
+    # For whoever decides outside of a strategy.
+
+    def first(self, params: Any) -> None:
+        """Version 0 is this model, which was not known when the run began."""
+        self.params, self.published = params, (params, 0)
+
+    def rebase(self, serial: int, version: int, params: Any) -> None:
+        """A task that has just been sent carries this version: its message had to wait."""
+        task = self.tasks.get(serial)
+        if task is not None and task.version != version:
+            self.versions.hold(version, params)
+            self.versions.release(task.version)
+            task.version, task.base = version, params
+
     # For the kernel.
 
     def end_step(self) -> float:

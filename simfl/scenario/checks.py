@@ -35,13 +35,16 @@ def problems(scenario: Scenario) -> Iterator[Problem]:
 def _stop(scenario: Scenario) -> Iterator[Problem]:
     stop, evaluate = scenario.stop, scenario.evaluate
     names = list(type(stop).model_fields)
-    if all(getattr(stop, name) is None for name in names):
+    endless = not getattr(scenario.strategy, "ends", False)
+    if endless and all(getattr(stop, name) is None for name in names):
         yield Problem(("stop",), f": the run would never end: give at least one of {_and(names)}")
     if stop.target is None:
         return
     where = ("stop", "target")
     if (stop.target.accuracy is None) == (stop.target.loss is None):
         yield Problem(where, ": give one of accuracy and loss, as in { accuracy = 0.9 }")
+    if not endless:
+        return  # whoever ends a run by itself evaluates by itself
     if isinstance(scenario.learning, TimingOptions):
         yield Problem(where, ': cannot be met, since dataset = "none" learns nothing')
     elif evaluate.every_s is None and evaluate.every_versions is None:

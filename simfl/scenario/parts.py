@@ -91,7 +91,7 @@ class Family:
             raise carried([Problem(path, f": {error}")]) from error
 
     def _named(self, kind: str, options: dict[str, Any], reading: Reading) -> Any:
-        if ":" in kind:
+        if ":" in kind and not kind.startswith("simfl."):
             reading.foreign.append(kind)
             if not reading.trusted:
                 return Foreign(kind, options)

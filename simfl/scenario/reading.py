@@ -23,7 +23,7 @@ def shipped_dir() -> Path:
 def shipped_names() -> list[str]:
     """Names of the shipped scenarios: "quickstart", "strategies/fedbuff"."""
     folder = shipped_dir()
-    found = sorted(folder.rglob("*.toml"))
+    found = sorted(path for path in folder.rglob("*.toml") if path.name != "pyproject.toml")
     return [path.relative_to(folder).with_suffix("").as_posix() for path in found]
 
 

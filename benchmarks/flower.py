@@ -1,0 +1,103 @@
+"""What the bridge costs: milliseconds a message beyond what Flower and the app do themselves.
+
+    python benchmarks/flower.py [--rounds 20] [--devices 100]
+
+One app is played twice: on the virtual clock, and on a grid that answers at once, in a loop that
+calls the client app and nothing else. Both serialise nothing that the app does not; the difference
+is the bridge, its event engine, its copies, its bytes and its tables. Arrays of three sizes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+from flwr.serverapp.strategy import FedAvg
+
+import simfl
+from simfl.interop.flower.bridge import LOGGER, RUN_ID, FlowerGrid
+from simfl.interop.flower.compat import Run, TaskIdentity
+
+
+def apps(elements: int, rounds: int) -> tuple[ServerApp, ClientApp]:
+    """FedAvg whose devices send their model back as it came."""
+    client, server = ClientApp(), ServerApp()
+
+    @client.train()
+    def train(message: Message, context: Context) -> Message:
+        arrays = ArrayRecord(message.content["arrays"].to_numpy_ndarrays())
+        metrics = MetricRecord({"num-examples": 1})
+        return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
+
+    @server.main()
+    def main(grid: Any, context: Context) -> None:
+        start = ArrayRecord([np.zeros(elements, np.float32)])
+        strategy = FedAvg(fraction_evaluate=0.0)
+        strategy.start(grid=grid, initial_arrays=start, num_rounds=rounds)
+
+    return server, client
+
+
+class AtOnce(FlowerGrid):
+    """A grid without time: every message is answered when it is sent."""
+
+    def __init__(self, client: ClientApp, devices: int) -> None:
+        self.client = client
+        self.contexts = {i: Context(RUN_ID, i, {}, RecordDict(), {}) for i in range(1, devices + 1)}
+        super().__init__(None, Run.create_empty(RUN_ID))  # type: ignore[arg-type]
+
+    def get_node_ids(self) -> list[int]:
+        return list(self.contexts)
+
+    def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> list[Any]:
+        return [self.client(one, self.contexts[one.metadata.dst_node_id]) for one in messages]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--rounds", type=int, default=20)
+    options.add_argument("--devices", type=int, default=100)
+    chosen = options.parse_args()
+    fleet = {
+        "fleet": {"group": [{"device": "phone-mid", "network": "lte", "count": chosen.devices}]},
+        "learning": {
+            "dataset": "none", "parameters": 1, "examples": 100, "flops_per_example": 1e6,
+        },
+    }  # fmt: skip
+    messages = chosen.rounds * chosen.devices
+    LOGGER.disabled = True
+    if TaskIdentity is not None:
+        TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = RUN_ID, 1, 1
+    simfl.flower.run(*apps(1, 1), fleet)  # imports are no part of a message
+    print(f"{messages} messages, {chosen.devices} devices")
+    for elements in (1, 1_000, 250_000):
+        server, client = apps(elements, chosen.rounds)
+        alone_s = timed(lambda s=server, c=client: s(AtOnce(c, chosen.devices), empty()))
+        clock_s = timed(lambda s=server, c=client: simfl.flower.run(s, c, fleet))
+        each_ms, own_ms = (1e3 * t / messages for t in (clock_s - alone_s, alone_s))
+        print(
+            f"{4 * elements:>9,} B arrays: app {own_ms:.3f} ms, bridge {each_ms:.3f} ms a message"
+        )
+
+
+def empty() -> Context:
+    return Context(RUN_ID, 1, {}, RecordDict(), {})
+
+
+def timed(call: Any) -> float:
+    """CPU seconds of the best of three calls: other load on the machine counts little."""
+    found = []
+    for _ in range(3):
+        begun_s = time.process_time()
+        call()
+        found.append(time.process_time() - begun_s)
+    return min(found)
+
+
+if __name__ == "__main__":
+    main()

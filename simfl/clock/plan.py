@@ -1,0 +1,40 @@
+"""How a run is played, and where it is: what goes into a kernel, and a glance at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+
+from simfl.clock.server import Limits
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is played, beside who takes part. Rates in bytes per second and FLOP per second."""
+
+    limits: Limits = field(default_factory=Limits)
+    shared_links: bool = False
+    down_rate: float = inf
+    up_rate: float = inf
+    server_flops: float = 1e11
+    evaluate_every_s: float = inf
+    evaluate_every_versions: int | None = None
+    evaluate_at_start: bool = True
+    save_every_s: float = inf  #: checkpoints: virtual seconds, and seconds of the host
+    save_wall_s: float = inf
+
+
+@dataclass(frozen=True)
+class Status:
+    """A glance at a living run, for progress displays."""
+
+    time_s: float
+    versions: int
+    tasks: int
+    in_flight: int
+    staleness_p50: float
+    staleness_p95: float
+    down_bytes: int
+    up_bytes: int
+    accuracy: float
+    stop_fraction: float

@@ -1,0 +1,220 @@
+"""Flower's Grid on the virtual clock: what the server app of a run calls, on the app's own thread.
+
+Nothing waits by polling: a call that needs the future plays the kernel until it has come. The
+run's end, by a limit of the scenario, unwinds the app from inside such a call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from simfl.clock.events import Kind
+from simfl.clock.kernel import Kernel
+from simfl.errors import PluginError, Stalled
+from simfl.interop.flower.desk import Desk, Letter
+from simfl.interop.flower.dialect import Dialect, Model
+from simfl.interop.flower.stage import Stage
+
+#: Node ids are this plus the device's number: Flower keeps small ones for itself.
+FIRST_NODE = 1_000_000
+
+#: So many naps of an app in a row, with nothing sent and nothing in flight, lead nowhere.
+HOPELESS_NAPS = 1_000_000
+
+
+class RunOver(BaseException):
+    """Unwinds an app whose run has met a limit, or failed. Not an Exception: no app catches it."""
+
+
+class VirtualGrid:
+    """The messages of a server app. `timeout`, `sleep` and `now_s` are virtual seconds."""
+
+    def __init__(self, kernel: Kernel, desk: Desk, dialect: Dialect, stage: Stage) -> None:
+        self.failure: Exception | None = None  #: why the run cannot go on
+        self.devices = kernel.server.devices
+        self._kernel, self._desk, self._dialect, self._stage = kernel, desk, dialect, stage
+        stage.sleep = self.sleep
+        self._thread = threading.get_ident()
+        self._sent = 0
+        self._naps = 0
+        self._looked: tuple[float, int] | None = None  # of a pull in vain: when, how many were sent
+        self._everybody = [FIRST_NODE + device for device in range(self.devices)]
+
+    @property
+    def now_s(self) -> float:
+        """The virtual time."""
+        return self._kernel.clock.now
+
+    @property
+    def version(self) -> int:
+        """Of the app's model, as far as the run has seen it."""
+        return self._kernel.server.version
+
+    # What Flower's Grid does.
+
+    def node_ids(self) -> list[int]:
+        """Nodes of the devices that are there now, busy ones included, in ascending order."""
+        self._check()
+        presence = self._kernel.server.presence
+        if presence.always:
+            return list(self._everybody)
+        there = np.flatnonzero(presence.mask(self.now_s))
+        return (there + FIRST_NODE).tolist()
+
+    def push(self, messages: Iterable[Any]) -> list[str]:
+        """Sends messages now; returns their names. A busy device gets its message later."""
+        letters = [self._letter(message) for message in messages]
+        self._check()
+        for letter in letters:
+            self._desk.send(letter)
+        self._order()
+        self._naps = 0
+        return [letter.name for letter in letters]
+
+    def pull(self, names: Iterable[str]) -> list[Any]:
+        """The replies to these messages that are here by now, errors among them.
+
+        A second look at the same instant, with nothing sent and nothing found, waits for news:
+        an app that polls without sleeping would see the clock stand still.
+        """
+        wanted = list(names)
+        self._check()
+        found = self._take(wanted)
+        if not found and wanted and self._looked == (self.now_s, self._sent):
+            news, first_s = self._desk.news, self._expiry(wanted)
+            self._play(lambda: self._desk.news > news, first_s)
+            found = self._take(wanted)
+        self._looked = None if found else (self.now_s, self._sent)
+        return found
+
+    def send_and_receive(self, messages: Iterable[Any], timeout: float | None = None) -> list[Any]:
+        """Sends, and waits for every reply, or until `timeout` seconds have passed.
+
+        A reply that comes at the very end of the timeout is in time. Replies are in the order in
+        which they came; what comes later is thrown away when it comes.
+        """
+        end_s = inf if timeout is None else self.now_s + timeout
+        names, desk = self.push(messages), self._desk
+        desk.awaited = {name for name in names if not desk.letters[name].arrived}
+        found: list[Any] = self._take(names)
+        while desk.awaited:
+            waiting = [name for name in names if name in desk.awaited]
+            self._play(lambda: not desk.awaited, min(end_s, self._expiry(waiting)))
+            found += self._take(names)
+            if self.now_s >= end_s:
+                break
+        desk.forget(desk.awaited)
+        desk.awaited = set()
+        return found
+
+    # Time.
+
+    def sleep(self, seconds: float) -> None:
+        """The app does nothing for so long."""
+        self._naps += 1
+        if self._naps > HOPELESS_NAPS and not self._kernel.server.in_flight:
+            self._fail(
+                Stalled(
+                    f"the app has slept {self._naps:,} times with nothing in flight, by t = "
+                    f"{self.now_s:g} s. Does it wait for more nodes than the fleet's "
+                    f"{self.devices} devices?"
+                )
+            )
+        self._play(lambda: False, self.now_s + max(0.0, seconds))
+
+    # For those who watch what the app makes of the replies.
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Meanwhile versions are made by `show` alone, not by what messages carry."""
+        before, self._desk.told = self._desk.told, True
+        try:
+            yield
+        finally:
+            self._desk.told = before
+
+    def show(self, model: Model | None, used: Collection[str] | None = None) -> None:
+        """The app's model is this one now, made of replies to the messages of these names."""
+        if model is not None:
+            self._desk.show(model, used)
+            self._order()
+
+    def refuse(self) -> None:
+        """The app does not use the replies that it has taken since its last model."""
+        self._desk.refuse()
+        self._order()
+
+    def observe(self, metrics: dict[str, float]) -> None:
+        """The app has found this out about its model."""
+        with self._stage.away():
+            self._kernel.observe(metrics, self.version)
+
+    # Inside.
+
+    def _letter(self, message: Any) -> Letter:
+        self._sent += 1
+        device = self._dialect.node(message) - FIRST_NODE
+        if not 0 <= device < self.devices:
+            raise PluginError(f"a message is for node {device + FIRST_NODE}, which is not there")
+        self._dialect.stamp(message, f"message-{self._sent}")
+        return Letter(
+            name=f"message-{self._sent}",
+            message=message,
+            device=device,
+            kind=self._dialect.kind(message),
+            version=0,
+            model=self._dialect.model(message),
+            expires_s=self.now_s + self._dialect.ttl_s(message),
+        )
+
+    def _take(self, names: list[str]) -> list[Any]:
+        """Replies that are here, in the order in which they came."""
+        return [self._desk.take(letter) for letter in self._desk.here(names)]
+
+    def _expiry(self, names: Iterable[str]) -> float:
+        letters = self._desk.letters
+        return min((letters[name].expires_s for name in names if name in letters), default=inf)
+
+    def _order(self) -> None:
+        """What the desk was told is done at this instant."""
+        self._play(lambda: not self._desk.orders, inf, at_once=True)
+
+    def _play(self, met: Callable[[], bool], until_s: float, at_once: bool = False) -> None:
+        """Plays until `met()` or `until_s`, whichever is first. Raises RunOver at the run's end."""
+        self._check()
+        kernel, desk = self._kernel, self._desk
+        desk.until_s = until_s
+        alarm = kernel.clock.at(until_s, Kind.DEADLINE, 0, kernel.ask)
+        if at_once:
+            kernel.ask()
+        try:
+            with self._stage.away():
+                alive = kernel.play(lambda: met() or kernel.clock.now >= until_s)
+        except Exception as error:  # of the kernel: nothing that an app could mend
+            self._fail(error)
+        finally:
+            alarm.cancel()
+            desk.until_s = inf
+        if not alive:
+            raise RunOver
+
+    def _check(self) -> None:
+        if threading.get_ident() != self._thread:
+            self._fail(
+                PluginError(
+                    "the app called its grid from a thread of its own; on the virtual clock it "
+                    "must do so from the one that it was started on"
+                )
+            )
+        if self.failure is not None or self._kernel.reason:
+            raise RunOver
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = self.failure or error
+        raise RunOver from error

@@ -1,0 +1,193 @@
+"""A small Flower of our own: what the bridge needs of one, so that it is tested without the other.
+
+A server app is called with the grid itself, a client app with a note and a context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from simfl.fleet.traces import Trace, write_trace
+from simfl.interop.flower.dialect import Model
+from simfl.interop.flower.grid import FIRST_NODE
+from simfl.interop.flower.play import AppRun, scenario_of
+from simfl.params import Params
+from simfl.results.result import Result
+
+
+@dataclass
+class Note:
+    """A message, or a reply if it has a `to`."""
+
+    device: int
+    kind: str = "train"
+    model: tuple[bytes, ...] | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    ttl: float = 43_200.0
+    weight: int = 1000  #: bytes
+    name: str = ""
+    to: str = ""
+    failure: str = ""
+    reason: str = ""
+
+
+@dataclass
+class Memory:
+    """A context."""
+
+    device: int
+    config: dict[str, Any]
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+class Petal:
+    """A Dialect, and all else that a run asks of Flower."""
+
+    version = "0.0"
+    clocks: tuple[Any, ...] = ()
+    dates: tuple[Any, ...] = ()
+
+    def __init__(self) -> None:
+        self.dialect = self
+
+    def stamp(self, note: Note, name: str) -> None:
+        note.name = name
+
+    def node(self, note: Note) -> int:
+        return FIRST_NODE + note.device
+
+    def kind(self, note: Note) -> str:
+        return note.kind
+
+    def ttl_s(self, note: Note) -> float:
+        return note.ttl
+
+    def copy(self, note: Note) -> Note:
+        return replace(note, metrics=dict(note.metrics))
+
+    def nbytes(self, note: Note) -> int:
+        return note.weight
+
+    def tensor_bytes(self, note: Note) -> int:
+        return sum(map(len, note.model or ()))
+
+    def model(self, note: Note) -> Model | None:
+        return self.model_of(note.model)
+
+    def metrics(self, note: Note) -> dict[str, float]:
+        return note.metrics
+
+    def is_error(self, note: Note) -> bool:
+        return bool(note.failure)
+
+    def error(self, note: Note, failure: str, reason: str) -> Note:
+        return Note(note.device, note.kind, to=note.name, failure=failure, reason=reason, weight=10)
+
+    def context(self, node: int, partition: int, partitions: int, run_config: Any) -> Memory:
+        return Memory(partition, dict(run_config))
+
+    def copy_context(self, memory: Memory) -> Memory:
+        return replace(memory, state=dict(memory.state))
+
+    def model_of(self, arrays: tuple[bytes, ...] | None) -> Model | None:
+        return None if arrays is None else Model(tuple(map(str, range(len(arrays)))), arrays)
+
+    def answered(self, reply: Any) -> str | None:
+        return reply.to
+
+    @contextmanager
+    def on_the_grid(self, grid: Any, watch: Any) -> Iterator[Any]:
+        with watch.listening():
+            yield grid
+
+    def modules_of(self, server_app: Any) -> list[Any]:
+        return []
+
+    def quiet(self, verbose: bool) -> Any:
+        return nullcontext()
+
+    def arrays(self, model: Model) -> Any:
+        return model
+
+    def params_of(self, model: Model) -> Any:
+        import torch
+
+        flat = np.frombuffer(b"".join(model.blobs), np.float32).copy()
+        return Params.from_named({"model": torch.from_numpy(flat)})
+
+
+Client = Callable[[Note, Memory], Note]
+
+
+def answer(note: Note, memory: Memory) -> Note:
+    """A client app that counts its calls and reports ten examples."""
+    memory.state["calls"] = memory.state.get("calls", 0) + 1
+    return Note(
+        note.device,
+        note.kind,
+        metrics={"num-examples": 10, "calls": memory.state["calls"]},
+        to=note.name,
+        weight=note.weight,
+    )
+
+
+def model(value: float) -> tuple[bytes, ...]:
+    """A model of one number."""
+    return (np.float32(value).tobytes(),)
+
+
+def played(
+    main: Callable[[Any, Any], None],
+    fleet: dict[str, Any] | Path,
+    client: Client = answer,
+    evaluate: Any = None,
+    out: Any = None,
+    **overrides: Any,
+) -> Result:
+    """Plays a server app that is a function."""
+    whole = scenario_of(fleet, overrides=overrides)
+    return AppRun(whole, nullcontext((main, client)), Petal(), evaluate, False)(out, None, None)
+
+
+def scene(*groups: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A scenario with groups of devices that train for a second, and send one each way."""
+    return {
+        "fleet": {"group": [{**ONE_SECOND_EACH, **group} for group in groups]},
+        "learning": {
+            "dataset": "none",
+            "parameters": 1,
+            "examples": 10,
+            "flops_per_example": 1e8,
+            "batch_size": 10,
+        },
+        **more,
+    }
+
+
+def present(folder: Path, *windows: list[tuple[float, float]]) -> Path:
+    """The file of a scene; windows: for each device, from when until when it is there."""
+    rows = [(device, *window) for device, mine in enumerate(windows) for window in mine]
+    device, starts, ends = np.array(rows).T
+    columns = {"device": device.astype(np.int64), "start_s": starts, "end_s": ends}
+    (folder / "traces").mkdir()
+    trace = Trace("presence", columns, {"devices": len(windows)})
+    write_trace(folder / "traces" / "there.parquet", trace)
+    presence = {"kind": "trace", "trace": "there"}
+    table = scene({"count": len(windows), "presence": presence})
+    (folder / "there.toml").write_text(tomli_w.dumps(table), "utf-8")
+    return folder / "there.toml"
+
+
+#: A message of 1000 - 64 bytes takes a second; ten examples at a GFLOP/s take one as well.
+ONE_SECOND_EACH = {
+    "compute": {"gflops": 1.0},
+    "network": {"down_mbps": 0.008, "up_mbps": 0.008, "latency_s": 0.0},
+}
+SECOND = 1000 - 64  #: the weight of such a message
