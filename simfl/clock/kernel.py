@@ -23,7 +23,7 @@ from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
 from simfl.clock.transfers import SharedLink
 from simfl.clock.workload import Workload
-from simfl.errors import PluginError, SimflError, Stalled
+from simfl.errors import PluginError, SimflError, Stalled, blaming
 from simfl.messages import Task, Update
 from simfl.strategy.base import Strategy, Wait
 from simfl.streams import Streams
@@ -68,6 +68,10 @@ class Kernel:
     STANDSTILL = 1_000_000
     #: So many tasks lost in a row, with no delivery between them and no end in sight, likewise.
     HOPELESS = 10_000
+    #: So many tasks lost in a row end a run that has a limit of time as well.
+    LOST = 100_000
+    #: So many steps in a row without a new version, where nothing else would end the run.
+    FRUITLESS = 100_000
     #: Task ends between two looks at the host's clock, for progress and `wall_s`.
     GLANCE = 256
 
@@ -104,6 +108,7 @@ class Kernel:
         self._step_due = False
         self._free_s = 0.0  # when the server's charged work is done
         self._lost_in_a_row = 0
+        self._fruitful = 0  # the step that made the last version
         self._evaluated_version = -1
         self._wall_end = time.monotonic() + plan.limits.wall_s
         self._next_save = time.monotonic() + plan.save_wall_s
@@ -126,7 +131,8 @@ class Kernel:
 
     def _start(self) -> None:
         self.started = True
-        self.state = self.strategy.init(self.server.params)
+        with blaming(f"{type(self.strategy).__name__}.init"):
+            self.state = self.strategy.init(self.server.params)
         if self.plan.evaluate_at_start:
             self._evaluate()
         self._evaluate_next()
@@ -224,6 +230,8 @@ class Kernel:
         server = self.server
         if self._lost_in_a_row >= self.HOPELESS:
             self._check_hope()
+        if server.steps - self._fruitful >= self.FRUITLESS:
+            self._check_fruit()
         updates, self._arrived = self._arrived, []
         if self._deadline is not None:
             self._deadline.cancel()
@@ -238,6 +246,7 @@ class Kernel:
             due_s = self._free_s + wait.within
             self._deadline = self.clock.at(due_s, Kind.DEADLINE, 0, self._step_soon)
         if server.version > version:
+            self._fruitful = server.steps
             self._after_versions(version)
         if not (server.tasks or self._deadline or server.over):
             self._never_hang()
@@ -247,12 +256,14 @@ class Kernel:
             wait = self.strategy.step(self.state, self.server, updates)
         except SimflError as error:
             raise type(error)(f"{self._where()}: {error}") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             devices = ", ".join(str(u.device) for u in updates[:5])
             given = f"{len(updates)} update(s)" + (f" from devices {devices}" if updates else "")
             raise PluginError(f"{self._where()} failed with {given}: {error!r}") from error
         if not isinstance(wait, Wait):
             raise PluginError(f"{self._where()}: must return a Wait, not {wait!r}")
+        if not all(bound is None or bound >= 0 for bound in wait):
+            raise PluginError(f"{self._where()}: nobody can wait for {wait!r}")
         return wait
 
     def _where(self) -> str:
@@ -273,13 +284,24 @@ class Kernel:
     def _check_hope(self) -> None:
         if self._lost_in_a_row < max(self.HOPELESS, 10 * self.server.devices):
             return
-        if isfinite(self.plan.limits.after_s) and self.clock.now > 0:
+        ends = isfinite(self.plan.limits.after_s) and self.clock.now > 0
+        if ends and self._lost_in_a_row < max(self.LOST, 10 * self.server.devices):
             return
         causes = ", ".join(sorted({task.cause for task in self.server.lost}))
         raise Stalled(
             f"the last {self._lost_in_a_row:,} tasks were all lost ({causes or 'cancelled'}) by "
-            f"t = {self.clock.now:g} s, and the scenario has no `stop.after_s`: no update would "
-            "ever arrive. Lower the fleet's drop-out or set a time limit."
+            f"t = {self.clock.now:g} s: no update would ever arrive. Lower the fleet's drop-out, "
+            "or stop the run earlier."
+        )
+
+    def _check_fruit(self) -> None:
+        steps = self.server.steps - self._fruitful
+        if isfinite(self.plan.limits.after_s) or steps < 10 * self.server.devices:
+            return
+        raise Stalled(
+            f"{type(self.strategy).__name__} has made no version in its last {steps:,} steps, by "
+            f"t = {self.clock.now:g} s, and the scenario has no `stop.after_s`: it would go on for "
+            "ever."
         )
 
     # Evaluation, limits, progress.
@@ -292,7 +314,7 @@ class Kernel:
             self.clock.at(self._free_s, Kind.STOP, 0, self._stop, self.server.over)
 
     def _evaluate_next(self) -> None:
-        due_s = self.clock.now + self.plan.evaluate_every_s
+        due_s = self._later(self.plan.evaluate_every_s, "evaluate.every_s")
         self.clock.at(due_s, Kind.EVALUATE, 1, self._evaluate_on_time)
 
     def _evaluate_on_time(self, _: object) -> None:
@@ -300,8 +322,17 @@ class Kernel:
         self._evaluate_next()
 
     def _save_next(self) -> None:
-        due_s = self.clock.now + self.plan.save_every_s
+        due_s = self._later(self.plan.save_every_s, "checkpoint.every_s")
         self.clock.at(due_s, Kind.SAVE, 0, self._save_on_time)
+
+    def _later(self, seconds: float, key: str) -> float:
+        due_s = self.clock.now + seconds
+        if due_s <= self.clock.now:
+            raise Stalled(
+                f"{key} = {seconds:g} is nothing beside t = {self.clock.now:g} s: time would stand "
+                "still"
+            )
+        return due_s
 
     def _save_on_time(self, _: object) -> None:
         self._save_next()
@@ -332,7 +363,8 @@ class Kernel:
         own = getattr(self.strategy, "metrics", None)
         if own is None:
             return self.workload.evaluate(params)
-        shown: dict[str, float] = own(self.state, self.server, self.workload.evaluate)
+        with blaming(f"{type(self.strategy).__name__}.metrics"):
+            shown: dict[str, float] = own(self.state, self.server, self.workload.evaluate)
         return shown
 
     def _glance(self) -> None:
