@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # killing.py
+from killing import Executioner, executioner, moments_of
+
 import simfl
 from simfl import checkpoint
 from simfl.errors import InputError
+from simfl.results.frames import TABLES
 from simfl.results.verify import verify
 from simfl.scenario import parse
 
@@ -65,51 +68,30 @@ def scenario(case: str, versions: int = 16) -> dict:
     }
 
 
-#: How often each run is killed.
-KILLS = 2
-
-#: A run whose steps take a while, so that there is time to kill it in.
-CHILD = """
-import sys, time, simfl
-from simfl.scenario import load
-from simfl.clock.kernel import Kernel
-step = Kernel._step
-def slowly(self):
-    time.sleep(0.01)
-    return step(self)
-Kernel._step = slowly
-print("ready", flush=True)
-simfl.run(load(sys.argv[1]), out=sys.argv[2], resume=True)
-print("done", flush=True)
-"""
+#: How often each run is killed, the last time while it is finished off: 32 kills in all.
+KILLS = 4
 
 
-def killed_until_done(path: Path, out: Path, rng: random.Random) -> int:
-    """Starts the run again and again, killing it at random moments; returns how often."""
-    kills = 0
-    while True:
-        command = [sys.executable, "-c", CHILD, str(path), str(out)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-            if kills < KILLS:
-                time.sleep(rng.uniform(0.2, 1.0))
-                child.kill()
-            done = child.stdout.read() == "done\n"
-        assert done == (child.returncode == 0) or kills < KILLS
-        if done:
-            return kills
-        kills += 1
+@pytest.fixture(scope="module")
+def executions() -> Iterator[Executioner]:
+    if not hasattr(os, "fork"):
+        pytest.skip("kills forks of a process, which this system does not have")
+    with executioner() as one:
+        yield one
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, case: str) -> None:
+def test_a_killed_run_ends_as_if_it_had_not_been(
+    tmp_path: Path, case: str, executions: Executioner
+) -> None:
     path = tmp_path / "killed.toml"
     path.write_text(parse(scenario(case)).to_toml(), "utf-8")
-    whole = simfl.run(path, out=tmp_path / "whole")
-    kills = killed_until_done(path, tmp_path / "run", random.Random(case))
-    assert kills >= 1
-    resumed = simfl.open(tmp_path / "run")
+    unbroken = executions.play(path, tmp_path / "whole")
+    moments = moments_of(unbroken, KILLS, random.Random(case))
+    deaths = [executions.play(path, tmp_path / "run", moment) for moment in moments]
+    assert [death.killed for death in deaths] == [True] * KILLS
+    assert not executions.play(path, tmp_path / "run").killed
+    whole, resumed = simfl.open(tmp_path / "whole"), simfl.open(tmp_path / "run")
     assert resumed.digest == whole.digest
     assert resumed.tasks.equals(whole.tasks)
     assert [check.law for check in verify(resumed) if check.wrong] == []
@@ -140,7 +122,8 @@ def test_an_interrupted_run_leaves_what_it_saw_and_a_checkpoint(tmp_path: Path) 
 
 
 def test_a_checkpoint_of_another_scenario_is_refused(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, {"scenario": "0123456789abcdef"}, {})
+    rows = dict.fromkeys(TABLES, 0)
+    checkpoint.save(tmp_path, {"scenario": "0123456789abcdef", "rows": rows}, {})
     with pytest.raises(InputError, match="is of another scenario"):
         simfl.run(scenario("buffered"), out=tmp_path, resume=True)
 

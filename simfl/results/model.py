@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simfl.errors import InputError
+from simfl.files import put
 
 if TYPE_CHECKING:
     from simfl.params import Params
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
 
 def save_model(path: Path, params: Params) -> None:
     """Writes named tensors; their order and which of them are buffers go into the metadata."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     where, trainable = params.layout.slices, params.layout.trainable
     buffers = [n for n, s in where.items() if s.start >= trainable]
     named = {name: params[name].detach().cpu().clone() for name in params}
     metadata = {"order": json.dumps(list(params)), "buffers": json.dumps(buffers)}
-    save_file(named, path, metadata=metadata)
+    put(path, save(named, metadata=metadata))
 
 
 def load_model(path: Path) -> Params:

@@ -2,7 +2,8 @@
 
 While a run lives, every table grows as a row of small complete Parquet files in a hidden folder,
 each written under another name first, so that a run killed at any moment leaves a folder that
-can be read, and a checkpoint can say how far it had come. `finish` joins them.
+can be read, and a checkpoint can say how far it had come. `join` makes one file of each table,
+and `tidy` removes its parts, once no checkpoint refers to them any more.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from simfl.errors import InputError
+from simfl.files import put, settle, settle_folder
 from simfl.results import frames
-
-SCENARIO, SUMMARY, MODEL = "scenario.toml", "summary.json", "model.safetensors"
+from simfl.results.frames import MODEL, SUMMARY
 
 #: Rows that are held in memory before they become a part.
 PART_ROWS = 50_000
@@ -39,6 +40,7 @@ class Store:
     def __init__(self, folder: Path | None, at: Mapping[str, int] | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="simfl-")) if folder is None else Path(folder)
         self._remove = _removal(self, self.folder) if folder is None else None
+        self._durable = folder is not None
         self._parts = self.folder / frames.PARTS
         self._held: dict[str, list[pa.Table]] = {table: [] for table in frames.TABLES}
         self._rows = dict.fromkeys(frames.TABLES, 0)
@@ -55,25 +57,36 @@ class Store:
 
     def put_devices(self, columns: Mapping[str, Any]) -> None:
         """Writes the fleet's columns, once."""
-        _write(self.folder / "devices.parquet", [frames.free_table(columns)])
+        _write(self.folder / "devices.parquet", [frames.free_table(columns)], self._durable)
 
     def put_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json. Numbers must be finite; None says that there is none."""
         text = json.dumps(summary, indent=2, allow_nan=False)
-        (self.folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+        put(self.folder / SUMMARY, (text + "\n").encode())
 
     def mark(self) -> dict[str, int]:
         """Makes all rows so far durable and says where they end: for `Store(folder, at=...)`."""
         for table in frames.TABLES:
             self._flush(table)
+        if self._durable:
+            settle_folder(self._parts)
         return dict(self._count)
 
     def finish(self) -> None:
-        """Joins the parts of each table into TABLE.parquet, a part at a time, and removes them."""
+        """Makes TABLE.parquet of each table, and nothing else remains of it."""
+        self.join()
+        self.tidy()
+
+    def join(self) -> None:
+        """Joins the parts of each table into TABLE.parquet, a part at a time; they stay."""
         self.mark()
         for table in frames.TABLES:
             parts = [self._part(table, i) for i in range(self._count[table])]
-            _write(self.folder / f"{table}.parquet", _stream(parts, frames.schema(table)))
+            whole = _stream(parts, frames.schema(table))
+            _write(self.folder / f"{table}.parquet", whole, self._durable)
+
+    def tidy(self) -> None:
+        """Removes the parts."""
         shutil.rmtree(self._parts)
 
     def close(self) -> None:
@@ -84,12 +97,12 @@ class Store:
     def _flush(self, table: str) -> None:
         if self._rows[table]:
             rows = frames.unite(self._held[table])
-            _write(self._part(table, self._count[table]), [rows], compression="lz4")
+            _write(self._part(table, self._count[table]), [rows], self._durable, "lz4")
             self._count[table] += 1
             self._held[table], self._rows[table] = [], 0
 
     def _part(self, table: str, index: int) -> Path:
-        return self._parts / f"{table}-{index:06d}.parquet"
+        return _part(self._parts, table, index)
 
     def _clear(self, keep: bool) -> None:
         """Removes results of an earlier run; keeps the parts that `at` counts."""
@@ -104,6 +117,23 @@ class Store:
         stale = [f"{table}.parquet" for table in frames.TABLES] + [SUMMARY, MODEL]
         for name in stale if keep else [*stale, "devices.parquet"]:
             (self.folder / name).unlink(missing_ok=True)
+
+
+def check_parts(folder: Path, at: Mapping[str, int]) -> None:
+    """Raises InputError if a part that a mark counts is missing or damaged, to the last bit."""
+    for table in frames.TABLES:
+        for i in range(at[table]):
+            path = _part(folder / frames.PARTS, table, i)
+            if not path.exists():
+                raise InputError(f"{path.name} is not there any more")
+            try:
+                pq.read_table(path, page_checksum_verification=True)
+            except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+                raise InputError(f"{path.name} is damaged ({error})") from error
+
+
+def _part(parts: Path, table: str, index: int) -> Path:
+    return parts / f"{table}-{index:06d}.parquet"
 
 
 def _removal(owner: Store, folder: Path) -> weakref.finalize[..., Store]:
@@ -125,7 +155,10 @@ def _stream(parts: Sequence[Path], plan: pa.Schema) -> Iterator[pa.Table]:
 
 
 def _write(
-    path: Path, tables: Sequence[pa.Table] | Iterator[pa.Table], compression: str = "zstd"
+    path: Path,
+    tables: Sequence[pa.Table] | Iterator[pa.Table],
+    durable: bool,
+    compression: str = "zstd",
 ) -> None:
     """Writes tables as row groups of one file, which appears under its name when complete.
 
@@ -135,9 +168,12 @@ def _write(
     writer = None
     for table in tables:
         writer = writer or pq.ParquetWriter(
-            unfinished, table.schema, compression=compression, use_dictionary=frames.words(table)
-        )
+            unfinished, table.schema, compression=compression,
+            use_dictionary=frames.words(table), write_page_checksum=True,
+        )  # fmt: skip
         writer.write_table(table)
     if writer is not None:
         writer.close()
+        if durable:
+            settle(unfinished)
         os.replace(unfinished, path)
