@@ -105,7 +105,7 @@ def read_trace(path: Path) -> Trace:
             if file.metadata.num_rows > MOST_ROWS:
                 raise TraceError(f"{path}: {file.metadata.num_rows:,} rows are too many")
             table = file.read()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise TraceError(f"{path}: this is not a readable Parquet file ({error})") from error
     kind = about.pop("trace")
     try:
