@@ -85,6 +85,7 @@ def save(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> None
         "scenario": _mark(scenario, timing),
         "now_s": kernel.clock.now,
         "rows": store.mark(),
+        "parts": store.digests(),
         "tree": tree,
     }
     checkpoint.save(store.folder, state, writer.arrays)
@@ -92,7 +93,7 @@ def save(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> None
 
 def found(folder: Path, scenario: Scenario, timing: bool) -> Saved | None:
     """The newest whole checkpoint of this scenario's run, and its rows; None if there is none."""
-    loaded = checkpoint.load(folder, check=lambda state: check_parts(folder, state["rows"]))
+    loaded = checkpoint.load(folder, check=lambda state: check_parts(folder, state["parts"]))
     if loaded is not None and loaded[0]["scenario"] != _mark(scenario, timing):
         raise InputError(
             f"{folder}: its checkpoint is of another scenario ({loaded[0]['scenario']}, not "

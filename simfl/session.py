@@ -92,7 +92,7 @@ def saver(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> Cal
     def save() -> None:
         try:
             saving.save(kernel, store, scenario, timing)
-        except PluginError as error:
+        except (PluginError, RecursionError) as error:
             kernel.save = _not_again
             warnings.warn(f"no checkpoints of {scenario.name}: {error}", stacklevel=2)
 

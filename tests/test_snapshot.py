@@ -108,6 +108,21 @@ def test_dataclasses_of_plug_ins_come_back():
         {"method": "system", "of": {"known": "os"}},
         {"method": "__class__", "of": {"id": 0, "type": "list", "is": []}},
         {"type": "list"},
+        {"id": 0, "type": "deque", "is": []},
+        {"id": 0, "type": "deque", "is": [10**30, []]},
+        {"id": 0, "type": "dict", "is": [[{"id": 1, "type": "list", "is": []}, 1]]},
+        {"id": 0, "type": "simfl.strategy.base:Wait", "is": 3},
+        {"id": 0, "type": "simfl.messages:Task", "is": {"no": 1}},
+        # A property that imports a module, and a call that would look up any code by name.
+        {
+            "method": "registry",
+            "of": {
+                "id": 0,
+                "type": "simfl.scenario.parts:Family",
+                "is": {"home": "trap:Trap", "duty": "x"},
+            },
+        },
+        {"method": "__call__", "of": {"id": 0, "type": "simfl.scenario.parts:Foreign", "is": {}}},
     ],
 )
 def test_hostile_trees_are_refused(tree):
@@ -115,3 +130,47 @@ def test_hostile_trees_are_refused(tree):
 
     with pytest.raises(InputError, match="damaged snapshot"):
         Reader({"os": os}, {}).value(tree)
+
+
+words = st.sampled_from(
+    [
+        "id",
+        "type",
+        "is",
+        "known",
+        "again",
+        "method",
+        "of",
+        "list",
+        "tuple",
+        "dict",
+        "deque",
+        "set",
+        "tensor",
+        "array",
+        "array.i",
+        "bytes",
+        "frozenset",
+        "simfl.messages:Task",
+        "0",
+        "clock",
+        "advance",
+    ]
+)
+trees = st.recursive(
+    words | st.integers(-2, 3) | st.none() | st.floats(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(words, inner, max_size=4)
+        | st.fixed_dictionaries({"id": st.integers(0, 3), "type": words, "is": inner})
+    ),
+    max_leaves=12,
+)
+
+
+@given(trees)
+def test_any_tree_is_a_value_or_damage(tree):
+    try:
+        Reader({"clock": Clock()}, {"0": np.arange(3)}).value(tree)
+    except InputError:
+        return

@@ -72,7 +72,8 @@ class Kernel:
     LOST = 100_000
     #: So many steps in a row without a new version, where nothing else would end the run.
     FRUITLESS = 100_000
-    #: Task ends between two looks at the host's clock, for progress and `wall_s`.
+    #: Task ends between two tellings of progress, and where nothing is learnt, so that a look at
+    #: the host's clock would be noticed, between two of these.
     GLANCE = 256
 
     def __init__(
@@ -215,6 +216,8 @@ class Kernel:
                 self._step_soon()
         if not self.ledger.ended % self.GLANCE:
             self._glance()
+        elif self.workload.lesson is not None:
+            self._look()
         wanted = self._wait.arrivals
         if not server.tasks or (wanted is not None and len(self._arrived) >= wanted):
             self._step_soon()
@@ -367,11 +370,15 @@ class Kernel:
             shown: dict[str, float] = own(self.state, self.server, self.workload.evaluate)
         return shown
 
-    def _glance(self) -> None:
+    def _look(self) -> None:
+        """At the host's clock, for `wall_s` of the run and of its checkpoints."""
         now = time.monotonic()
         if now > self._wall_end:
             self._stop("wall_s")
         self._save_due = self._save_due or now > self._next_save
+
+    def _glance(self) -> None:
+        self._look()
         if self._progress is not None:
             self._progress(self.status())
 
