@@ -84,8 +84,13 @@ def blaming(plugin: str) -> Iterator[None]:
     except PluginError as error:
         raise PluginError(f"{plugin}: {error}") from error
     except (Exception, SystemExit) as error:
-        said = str(error).partition("\n")[0]
-        raise PluginError(f"{plugin} failed ({type(error).__name__}: {said})") from error
+        what = f"{type(error).__name__}: {first_line(error)}"
+        raise PluginError(f"{plugin} failed ({what})") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of a library says, without the paragraphs that some add."""
+    return str(error).strip().partition("\n")[0]
 
 
 def did_you_mean(given: str, options: Iterable[str]) -> str:

@@ -28,7 +28,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import StringConstraints
 
-from simfl.errors import TraceError, did_you_mean
+from simfl.errors import TraceError, did_you_mean, first_line
 from simfl.fleet.intervals import Intervals
 from simfl.fleet.series import Series
 
@@ -106,7 +106,9 @@ def read_trace(path: Path) -> Trace:
                 raise TraceError(f"{path}: {file.metadata.num_rows:,} rows are too many")
             table = file.read()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise TraceError(f"{path}: this is not a readable Parquet file ({error})") from error
+        raise TraceError(
+            f"{path}: this is not a readable Parquet file ({first_line(error)})"
+        ) from error
     kind = about.pop("trace")
     try:
         return Trace(kind, _columns(table, *KINDS[kind]), about)

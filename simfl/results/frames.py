@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from simfl.errors import InputError, InvariantError
+from simfl.errors import InputError, InvariantError, first_line
 
 #: What may become of a task; only an applied one has entered the model.
 OUTCOMES = ("applied", "discarded", "lost", "cancelled", "in_flight")
@@ -151,7 +151,8 @@ def read(folder: Path, table: str, columns: list[str] | None = None) -> pd.DataF
         found = [pq.read_table(path, columns=columns) for path in paths]
         whole = unite(found) if found else _empty(table, columns)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise InputError(f"{folder}: cannot read its table {table!r} ({error})") from error
+        said = first_line(error)
+        raise InputError(f"{folder}: cannot read its table {table!r} ({said})") from error
     wanted = columns or [column.name for column in TABLES.get(table, ())]
     missing = [name for name in wanted if name not in whole.column_names]
     if missing:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simfl.errors import InputError
+from simfl.errors import InputError, first_line
 from simfl.files import put
 
 if TYPE_CHECKING:
@@ -36,5 +36,5 @@ def load_model(path: Path) -> Params:
             names = json.loads(metadata.get("order", json.dumps(sorted(file.keys()))))
             named = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as a model ({error})") from error
+        raise InputError(f"{path}: cannot be read as a model ({first_line(error)})") from error
     return Params.from_named(named, buffers=json.loads(metadata.get("buffers", "[]")))

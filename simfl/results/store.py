@@ -120,7 +120,7 @@ class Store:
         kept = {self._part(t, i).name for t, n in self._count.items() for i in range(n)}
         for part in self._parts.iterdir():
             if part.name not in kept:
-                part.unlink()
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
         absent = sorted(name for name in kept if not (self._parts / name).exists())
         if absent:
             raise InputError(f"{self.folder}: cannot resume, {absent[0]} is not there any more")
@@ -133,7 +133,7 @@ def check_parts(folder: Path, digests: Mapping[str, str]) -> None:
     """Raises InputError if a part that a checkpoint counts is missing or damaged."""
     for name, digest in digests.items():
         path = folder / frames.PARTS / name
-        if not path.exists():
+        if not path.is_file():
             raise InputError(f"{name} is not there any more")
         if _digest(path) != digest:
             raise InputError(f"{name} is damaged")
