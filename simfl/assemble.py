@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 
 from simfl.clock.kernel import Limits, Plan
 from simfl.clock.workload import TimingOnly, Workload
-from simfl.errors import ScenarioError, did_you_mean
+from simfl.errors import PluginError, ScenarioError, blaming, did_you_mean
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
@@ -23,6 +25,7 @@ from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
 from simfl.wire.codec import Codec, as_params
+from simfl.wire.guard import Guarded
 from simfl.wire.message import extras_nbytes
 
 if TYPE_CHECKING:
@@ -103,20 +106,26 @@ def problem_of(
 ) -> Problem:
     """Loads the data, deals it out and makes the model, all from the scenario's seed."""
     from simfl.learn.anatomy import split_of
-    from simfl.learn.data import DataDir
+    from simfl.learn.data import DataDir, Dataset
     from simfl.learn.drift import drifting, negative
     from simfl.learn.flat import params_of
     from simfl.learn.flops import flops_per_example
     from simfl.learn.intertwine import intertwined
     from simfl.learn.jobs import LocalData
-    from simfl.learn.models import build
+    from simfl.learn.models import build, check_outputs
+    from simfl.learn.partition import Partition
 
     source = DataDir(data_dir or _data_dir(scenario, options))
-    dataset = options.dataset(source, streams.generator("dataset"))
+    with _part("data set", options.dataset, Dataset) as made:
+        dataset = made(options.dataset(source, streams.generator("dataset")))
     devices = scenario.fleet.devices
-    model = build(options.model, dataset, streams.integer("model"))
-    flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
-    partition, held = options.partition(dataset, devices, streams.generator("partition")), None
+    with _part("model", options.model):
+        model = build(options.model, dataset, streams.integer("model"))
+        flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
+        check_outputs(model, dataset)
+    with _part("partition", options.partition, Partition) as made:
+        partition = made(options.partition(dataset, devices, streams.generator("partition")))
+    held = None
     if options.intertwined is not None:
         slow = _slow(scenario, options, streams, flops, float(partition.sizes.mean()))
         partition = intertwined(partition, dataset, options.intertwined.label, slow)
@@ -129,11 +138,27 @@ def problem_of(
             later = options.drift.dataset(source, streams.generator("later dataset"))
         versions = options.drift.first, options.drift.last
         data = drifting(data, later, *versions, streams.generator("drift"))
-    found = split_of(scenario.strategy.local, model, dataset.x[:1])
+    rule = scenario.strategy.local
+    with blaming(f"local rule {type(rule).__name__}.split"):
+        found = split_of(rule, model, dataset.x[:1])
     if found is None:
         return Problem(data, model, initial, flops)
     _, split = found
     return Problem(data, model, initial.select(split.names), flops, split.groups)
+
+
+@contextmanager
+def _part(noun: str, part: Any, wanted: type = object) -> Iterator[Callable[[Any], Any]]:
+    """Errors inside are told under the part's name; what it makes must be of the wanted type."""
+    name = getattr(part, "kind", None) or getattr(part, "__qualname__", type(part).__name__)
+
+    def made(value: Any) -> Any:
+        if not isinstance(value, wanted):
+            raise PluginError(f"must make a {wanted.__name__}, not {value!r}")
+        return value
+
+    with blaming(f"{noun} {name}"):
+        yield made
 
 
 def _slow(
@@ -185,8 +210,8 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         flops=problem.flops,
         rate=training.rate,
         memory_bytes=_training_bytes(scenario, problem.initial.layout.size),
-        down=chain(scenario.wire.down),
-        up=chain(scenario.wire.up),
+        down=Guarded(chain(scenario.wire.down)),
+        up=Guarded(chain(scenario.wire.up)),
     )
 
 

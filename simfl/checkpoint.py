@@ -3,7 +3,8 @@
 A checkpoint is a folder `checkpoint/NNNNNN/` of two files: `state.json` (a snapshot's tree and
 what it belongs to) and `arrays.safetensors`. It is written under another name, made durable and
 then renamed, so that a machine that dies while writing leaves the previous one; `state.json`
-holds the digest of the other file and its own, so that a damaged one is passed over.
+holds the digest of the other file and its own, so that a damaged one is passed over. So is one
+of another format: an older one of this format leads to the same results.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from simfl.errors import InputError
+from simfl.files import settle, settle_folder
 
 FORMAT = 1
 FOLDER = "checkpoint"
 KEPT = 2
+
+Loaded = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 def save(run_folder: Path, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Path:
@@ -37,35 +42,46 @@ def save(run_folder: Path, state: Mapping[str, Any], arrays: Mapping[str, np.nda
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     packed = to_bytes({name: np.ascontiguousarray(values) for name, values in arrays.items()})
-    _write(draft / "arrays.safetensors", packed)
+    (draft / "arrays.safetensors").write_bytes(packed)
     body = {"format": FORMAT, "arrays": _digest(packed), "state": state}
     text = json.dumps(body)
-    _write(
-        draft / "state.json", json.dumps({"digest": _digest(text.encode()), "body": text}).encode()
-    )
+    outer = {"digest": _digest(text.encode()), "body": text}
+    (draft / "state.json").write_text(json.dumps(outer), encoding="utf-8")
+    for path in draft.iterdir():
+        settle(path)
+    settle_folder(draft)
     os.replace(draft, target)
-    _sync(home)
+    settle_folder(home)
+    if not there:
+        settle_folder(run_folder)
     for old in there[: len(there) + 1 - KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
 
-def load(run_folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+def load(run_folder: Path, check: Callable[[dict[str, Any]], None] | None = None) -> Loaded | None:
     """The newest checkpoint that is whole: its state and arrays; None if there never was one.
 
-    Raises InputError if there are checkpoints and all of them are damaged.
+    check: raises if a state cannot be gone on from for another reason. A newer checkpoint that is
+    passed over is warned of. Raises InputError if there are checkpoints and none will do.
     """
-    found = _numbered(run_folder / FOLDER)
-    reasons = []
-    for path in reversed(found):
+    reasons: list[str] = []
+    for path in reversed(_numbered(run_folder / FOLDER)):
         try:
-            return _read(path)
+            loaded = _read(path)
+            if check is not None:
+                check(loaded[0])
         except Exception as error:  # whatever damage does to a file
             reasons.append(f"{path.name}: {error}")
+            continue
+        if reasons:
+            said = f"{run_folder}: passed over a checkpoint ({'; '.join(reasons)})"
+            warnings.warn(f"{said}; going on from {path.name}", stacklevel=2)
+        return loaded
     if reasons:
         raise InputError(
-            f"{run_folder}: no checkpoint can be read ({'; '.join(reasons)}); run without --resume "
-            "to start afresh"
+            f"{run_folder}: no checkpoint can be read ({'; '.join(reasons)}); run without "
+            "--resume to start afresh"
         )
     return None
 
@@ -76,11 +92,16 @@ def exists(run_folder: Path) -> bool:
 
 
 def clear(run_folder: Path) -> None:
-    """Removes all checkpoints of a run that has ended."""
-    shutil.rmtree(run_folder / FOLDER, ignore_errors=True)
+    """Removes all checkpoints of a run that has ended, all at one moment."""
+    home = run_folder / FOLDER
+    going = home.with_suffix(".old")
+    shutil.rmtree(going, ignore_errors=True)
+    if home.exists():
+        os.replace(home, going)
+        shutil.rmtree(going, ignore_errors=True)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _read(path: Path) -> Loaded:
     from safetensors.numpy import load as from_bytes
 
     outer = json.loads((path / "state.json").read_bytes())
@@ -88,7 +109,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise InputError("state.json is damaged")
     body = json.loads(outer["body"])
     if body["format"] != FORMAT:
-        raise InputError(f"format {body['format']}, this simfl reads format {FORMAT}")
+        later = " of a later simfl" * (body["format"] > FORMAT)
+        raise InputError(f"format {body['format']}{later}, this simfl reads format {FORMAT}")
     packed = (path / "arrays.safetensors").read_bytes()
     if _digest(packed) != body["arrays"]:
         raise InputError("arrays.safetensors is damaged")
@@ -103,23 +125,6 @@ def _numbered(home: Path) -> list[Path]:
 def _folders(home: Path) -> Iterator[Path]:
     if home.is_dir():
         yield from (path for path in home.iterdir() if path.is_dir() and path.name.isdecimal())
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Makes a rename durable, where folders can be opened (not on Windows)."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _digest(data: bytes) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from inspect import signature
 from io import TextIOWrapper
 from pathlib import Path
@@ -352,7 +352,8 @@ def compare(
     from simfl.results.compare import compare as compared
 
     wanted = None if target is None else _target(target)
-    console.out().print(as_rich(compared([open_run(run) for run in runs], wanted)))
+    with _reading(runs):
+        console.out().print(as_rich(compared([open_run(run) for run in runs], wanted)))
 
 
 @app.command()
@@ -381,11 +382,12 @@ def plot(
     if kind in STUDY_PLOTS:
         _save(STUDY_PLOTS[kind](Study(folders[0])), output or Path(folders[0]) / f"{kind}.png")
         return
-    runs = [open_run(folder) for folder in folders]
-    if len(runs) > 1 and "runs" not in signature(PLOTS[kind]).parameters:
-        raise InputError(f"plot {kind} shows one run at a time, not {len(runs)}")
-    axes = PLOTS[kind](runs if len(runs) > 1 else runs[0])
-    _save(axes, output or Path(folders[0]) / f"{kind}.png")
+    if len(folders) > 1 and "runs" not in signature(PLOTS[kind]).parameters:
+        raise InputError(f"plot {kind} shows one run at a time, not {len(folders)}")
+    with _reading(folders):
+        runs = [open_run(folder) for folder in folders]
+        axes = PLOTS[kind](runs if len(runs) > 1 else runs[0])
+        _save(axes, output or Path(folders[0]) / f"{kind}.png")
 
 
 @app.command()
@@ -404,9 +406,10 @@ def report(
     from simfl.results.study import TABLE, Study
 
     study = len(folders) == 1 and (folders[0] / TABLE).is_file()
-    seen = Study(folders[0]) if study else [open_run(folder) for folder in folders]
     wanted = None if target is None else _target(target)
-    print(write(seen, output or folders[0] / "report.html", wanted))
+    with _reading([] if study else folders):
+        seen = Study(folders[0]) if study else [open_run(folder) for folder in folders]
+        print(write(seen, output or folders[0] / "report.html", wanted))
 
 
 @app.command()
@@ -424,7 +427,28 @@ def export(
     if kind not in EXPORTS:
         raise InputError(f"{kind!r} is not a kind of export {did_you_mean(kind, EXPORTS)}")
     write, name = EXPORTS[kind]
-    print(write(open_run(run), output or run / name))
+    with _reading([run]):
+        print(write(open_run(run), output or run / name))
+
+
+@contextmanager
+def _reading(folders: Sequence[str | Path]) -> Iterator[None]:
+    """What goes wrong with a run folder that obeys its laws is a bug; with another, its damage."""
+    try:
+        yield
+    except (SimflError, OSError):
+        raise
+    except Exception as error:
+        from simfl.audit import audit
+        from simfl.results import open_run
+
+        for folder in folders:
+            broken = [check for check in audit(open_run(folder)) if check.wrong]
+            if broken:
+                raise InputError(
+                    f"{folder}: holds what no run writes: {broken[0].law} ({broken[0].wrong})"
+                ) from error
+        raise
 
 
 def _save(axes: Axes, path: Path) -> None:
@@ -435,10 +459,10 @@ def _save(axes: Axes, path: Path) -> None:
 @app.command()
 def verify(run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")]) -> None:
     """Replay a run's ledger and check every law that it must obey."""
+    from simfl.audit import audit
     from simfl.results import open_run
-    from simfl.results.verify import verify as checks_of
 
-    checks = checks_of(open_run(run_dir))
+    checks = audit(open_run(run_dir))
     for check in checks:
         print(f"{'broken' if check.wrong else 'holds ':6}  {check.law}")
     broken = [f"{check.law} ({check.wrong})" for check in checks if check.wrong]
@@ -471,6 +495,9 @@ def _complain(error: Exception) -> int:
     if isinstance(error, OSError):  # a disk that is full, a folder that may not be written to
         print(f"simfl: {error}", file=sys.stderr)
         return InputError.exit_code
+    if isinstance(error, MemoryError):
+        print(f"simfl: not enough memory: {error}", file=sys.stderr)
+        return SimflError.exit_code
     said = f"{type(error).__name__}: {error}"
     print(
         f"simfl: a bug, please report it ({said}); simfl --traceback shows where", file=sys.stderr

@@ -16,7 +16,8 @@ SimflError                    exit 3
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class SimflError(Exception):
@@ -67,6 +68,29 @@ class PluginError(SimflError):
 
 class InvariantError(SimflError):
     """A law that simfl guarantees does not hold."""
+
+
+@contextmanager
+def blaming(plugin: str) -> Iterator[None]:
+    """Whatever a plug-in raises inside becomes a PluginError that names it.
+
+    plugin: what it is and which of its methods is called. Mistakes of a user's stay what they are,
+    and so does a message that is out of step.
+    """
+    try:
+        yield
+    except (InputError, OutOfStep):
+        raise
+    except PluginError as error:
+        raise PluginError(f"{plugin}: {error}") from error
+    except (Exception, SystemExit) as error:
+        what = f"{type(error).__name__}: {first_line(error)}"
+        raise PluginError(f"{plugin} failed ({what})") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of a library says, without the paragraphs that some add."""
+    return str(error).strip().partition("\n")[0]
 
 
 def did_you_mean(given: str, options: Iterable[str]) -> str:

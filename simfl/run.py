@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,14 +18,16 @@ from simfl import checkpoint, saving, session
 from simfl.assemble import fleet_of, plan_of, workload_of
 from simfl.clock.kernel import Kernel, Status
 from simfl.errors import ScenarioError, Stalled
+from simfl.files import put
 from simfl.fleet.columns import Fleet
 from simfl.fleet.memory import fitting
 from simfl.fleet.unused import unused
 from simfl.results.digest import digest
+from simfl.results.frames import MODEL, SCENARIO
 from simfl.results.result import Result
-from simfl.results.store import MODEL, SCENARIO, Store
-from simfl.results.summary import summarise
-from simfl.scenario import Scenario, load, parse
+from simfl.results.store import Store
+from simfl.results.summary import is_end, summarise, summary_of
+from simfl.scenario import Scenario, TimingOptions, load, parse
 from simfl.streams import Streams
 from simfl.verbs import make_verb
 
@@ -55,14 +57,16 @@ def run(
     scenario: its file, the name of a shipped one, a table, or what `load` gave. out: the run
     folder; without one the results live as long as the Result. timing: the same clock without
     learning. workers: processes that train; results do not depend on it. resume: go on from the
-    newest checkpoint in `out`, if there is one, to the digest of an unbroken run. overrides:
-    options by key path, as in `**{"strategy.buffer": 20}`.
+    newest checkpoint in `out`, if there is one, to the digest of an unbroken run; a run that has
+    ended is not played again. overrides: options by key path, as in `**{"strategy.buffer": 20}`.
     """
     whole = resolve(scenario, overrides, seed)
     if whole.sweep:
         raise ScenarioError(f"{whole.name}: has a [sweep], which is a study: use simfl.study")
     folder = None if out is None else Path(out)
     with session.alone(folder):
+        if resume and folder is not None and _played(folder, whole, timing):
+            return Result(folder)
         saved = saving.found(folder, whole, timing) if resume and folder is not None else None
         streams = Streams(whole.seed)
         fleet = fleet_of(whole, streams)
@@ -77,7 +81,7 @@ def run(
 
         def player() -> None:
             if saved is None:
-                begin(whole, store, fleet)
+                begin(whole, store, fleet, workers)
             else:
                 saving.restore(kernel, *saved)
             if folder is not None:
@@ -101,7 +105,8 @@ def play(
         with session.interruptible(kernel):
             player()
     except BaseException as error:
-        _write_down(kernel, store, scenario, ended=_name(error))
+        with suppress(Exception):  # of two errors the first is the one to tell
+            _write_down(kernel, store, scenario, ended=_name(error))
         raise
     finally:
         kernel.workload.close()
@@ -113,11 +118,11 @@ def play(
     _write_down(kernel, store, scenario, ended=kernel.reason)
 
 
-def begin(scenario: Scenario, store: Store, fleet: Fleet) -> None:
+def begin(scenario: Scenario, store: Store, fleet: Fleet, workers: int = 1) -> None:
     """What a run folder holds from the start."""
     checkpoint.clear(store.folder)
     _write_scenario(scenario, store.folder)
-    session.write_environment(store.folder)
+    session.write_environment(store.folder, workers)
     store.put_devices(fleet.columns())
 
 
@@ -145,7 +150,7 @@ def resolve(
 
 def _write_scenario(scenario: Scenario, folder: Path) -> None:
     """The resolved scenario, with what lay beside it: all that repeats the run."""
-    (folder / SCENARIO).write_text(scenario.to_toml(), encoding="utf-8")
+    put(folder / SCENARIO, scenario.to_toml().encode())
     beside = {"devices": scenario.class_files(), "traces": scenario.trace_files()}
     for name, files in beside.items():
         for path in files:
@@ -154,10 +159,13 @@ def _write_scenario(scenario: Scenario, folder: Path) -> None:
 
 
 def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) -> None:
-    """Finishes the run folder: tables, final model, summary."""
+    """Finishes the run folder: tables, final model, summary.
+
+    Killed on the way, the run is resumed from its last checkpoint. So is one that failed, once the
+    disk has room or the plug-in is mended; what it had seen is written down all the same.
+    """
     kernel.close()
-    store.finish()
-    checkpoint.clear(store.folder)
+    store.join()
     params = kernel.server.published[0]
     learnt = hasattr(params, "flat")
     if learnt:
@@ -181,6 +189,17 @@ def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) ->
             "digest": digest(store.folder, params if learnt else None),
         }
     )
+    if is_end(ended) or not checkpoint.exists(store.folder):
+        checkpoint.clear(store.folder)
+        store.tidy()
+
+
+def _played(folder: Path, scenario: Scenario, timing: bool) -> bool:
+    """True if the folder holds this run, played to its end."""
+    learns = not timing and not isinstance(scenario.learning, TimingOptions)
+    summary = summary_of(folder)
+    same = summary.get("scenario") == scenario.hash and (folder / MODEL).exists() == learns
+    return same and is_end(summary.get("ended", ""))
 
 
 def _quiet(timing: bool) -> AbstractContextManager[None]:

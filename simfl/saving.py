@@ -16,7 +16,7 @@ import numpy as np
 from simfl import checkpoint
 from simfl.clock.kernel import Kernel
 from simfl.errors import InputError
-from simfl.results.store import Store
+from simfl.results.store import Store, check_parts
 from simfl.scenario import Scenario
 from simfl.snapshot import Reader, Writer
 
@@ -26,7 +26,7 @@ Saved = tuple[dict[str, Any], dict[str, np.ndarray]]
 CHANGING = {
     "kernel": (
         *("started", "state", "accuracy", "_wait", "_arrived", "_deadline", "_step_due"),
-        *("_free_s", "_lost_in_a_row", "_evaluated_version"),
+        *("_free_s", "_lost_in_a_row", "_fruitful", "_evaluated_version"),
     ),
     "server": (
         *("version", "params", "lost", "tasks", "open", "published", "steps", "over"),
@@ -85,14 +85,15 @@ def save(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> None
         "scenario": _mark(scenario, timing),
         "now_s": kernel.clock.now,
         "rows": store.mark(),
+        "parts": store.digests(),
         "tree": tree,
     }
     checkpoint.save(store.folder, state, writer.arrays)
 
 
 def found(folder: Path, scenario: Scenario, timing: bool) -> Saved | None:
-    """The newest whole checkpoint of this scenario's run; None if there is none."""
-    loaded = checkpoint.load(folder)
+    """The newest whole checkpoint of this scenario's run, and its rows; None if there is none."""
+    loaded = checkpoint.load(folder, check=lambda state: check_parts(folder, state["parts"]))
     if loaded is not None and loaded[0]["scenario"] != _mark(scenario, timing):
         raise InputError(
             f"{folder}: its checkpoint is of another scenario ({loaded[0]['scenario']}, not "
@@ -103,9 +104,20 @@ def found(folder: Path, scenario: Scenario, timing: bool) -> Saved | None:
 
 def restore(kernel: Kernel, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Puts a checkpoint into a kernel that has not started. Raises InputError."""
+    try:
+        _restore(kernel, state, arrays)
+    except InputError:
+        raise
+    except Exception as error:  # whole, and yet not what this simfl writes
+        raise InputError(f"a checkpoint that does not fit its scenario: {error!r}") from error
+
+
+def _restore(kernel: Kernel, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     parts = parts_of(kernel)
     whole = Reader(parts, arrays).value(state["tree"])
     for name, values in whole["parts"].items():
+        if not values.keys() <= set(CHANGING[name]):
+            raise InputError(f"a checkpoint that changes more of the {name} than a run does")
         for key, value in values.items():
             _put(parts[name], key, value)
     kernel.clock.restore(state["now_s"], whole["pending"])

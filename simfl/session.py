@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from simfl import saving
 from simfl.clock.kernel import Kernel
 from simfl.errors import InputError, PluginError
+from simfl.files import put
 from simfl.results.store import Store
 from simfl.scenario import Scenario
 
@@ -91,7 +92,7 @@ def saver(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> Cal
     def save() -> None:
         try:
             saving.save(kernel, store, scenario, timing)
-        except PluginError as error:
+        except (PluginError, RecursionError) as error:
             kernel.save = _not_again
             warnings.warn(f"no checkpoints of {scenario.name}: {error}", stacklevel=2)
 
@@ -102,17 +103,19 @@ def _not_again() -> None:
     """This run's state cannot be kept."""
 
 
-def write_environment(folder: Path) -> None:
-    """environment.json: what the run was computed with."""
+def write_environment(folder: Path, workers: int) -> None:
+    """environment.json: what the run was computed with. workers: processes that train."""
     found = {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
+        "threads": {"training": 1, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")},
+        "workers": workers,
         "packages": {name: _version(name) for name in _PACKAGES},
     }
     text = json.dumps(found, indent=2)
-    (folder / ENVIRONMENT).write_text(text + "\n", encoding="utf-8")
+    put(folder / ENVIRONMENT, (text + "\n").encode())
 
 
 def _version(package: str) -> str | None:

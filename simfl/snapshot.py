@@ -3,8 +3,8 @@
 A snapshot keeps plain values, containers, arrays, tensors and dataclasses, whoever refers to
 whom (shared objects stay shared, cycles are fine), and methods of objects that it knows. What
 exists anyway when a run is restored (the fleet, the clock, ...) is kept by name only. Reading a
-snapshot makes instances of dataclasses that are already imported, and calls nothing: a file can
-neither run code nor load any.
+snapshot fills instances of dataclasses that are already imported, without their constructors, and
+takes methods of simfl's clock alone: a file can neither run code nor load any.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from types import MethodType
+from inspect import getattr_static
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ from simfl.errors import InputError, PluginError
 
 Tree = Any
 Arrays = dict[str, np.ndarray]
+
+#: What reading damage raises.
+_DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 _PLAIN = (type(None), bool, int, float, str)
 
@@ -114,7 +118,7 @@ class Reader:
             if "method" in tree:
                 return self._method(self.value(tree["of"]), tree["method"])
             return self._build(tree["id"], tree["type"], tree["is"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except _DAMAGE as error:
             raise InputError(f"a damaged snapshot: {error!r}") from error
 
     def _build(self, number: int, kind: str, body: Tree) -> Any:
@@ -164,18 +168,20 @@ class Reader:
         return self._keep(number, self._arrays[body].tobytes())
 
     def _instance(self, number: int, kind: Any, body: Tree) -> Any:
-        if isinstance(body, list):
-            return self._keep(number, kind(*(self.value(item) for item in body)))
+        if issubclass(kind, tuple):
+            return self._keep(number, tuple.__new__(kind, [self.value(item) for item in body]))
         made = self._keep(number, kind.__new__(kind))
         for name, value in body.items():
             object.__setattr__(made, name, self.value(value))
         return made
 
     def _method(self, owner: Any, name: str) -> Callable[..., Any]:
-        method = getattr(owner, name)
-        if not isinstance(method, MethodType) or type(owner).__module__.split(".")[0] != "simfl":
-            raise ValueError(f"{name!r} is not a method of simfl")
-        return method
+        """Looked up without asking the owner: a property would be code that runs."""
+        kind = type(owner)
+        method = getattr_static(kind, name)
+        if not isinstance(method, FunctionType) or not kind.__module__.startswith("simfl.clock."):
+            raise ValueError(f"{name!r} is not a method of simfl's clock")
+        return MethodType(method, owner)
 
 
 _MAKERS: dict[str, Callable[[Reader, int, Tree], Any]] = {

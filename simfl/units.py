@@ -20,6 +20,7 @@ Count = Annotated[int, Ge(1)]
 Index = Annotated[int, Ge(0)]
 Seconds = Annotated[float, Ge(0.0)]
 Duration = Annotated[float, Gt(0.0)]
+Every = Annotated[float, Ge(1e-6)]  #: seconds between what is done again and again
 Rate = Annotated[float, Gt(0.0)]
 NonNegative = Annotated[float, Ge(0.0)]
 Positive = Annotated[float, Gt(0.0)]

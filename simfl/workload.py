@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from simfl.clock.workload import size_up
-from simfl.errors import OutOfStep, PluginError
+from simfl.errors import OutOfStep, PluginError, blaming
 from simfl.learn.jobs import Job, Trained, Trainer
 from simfl.messages import PHASES, Counter, Task, Update
 from simfl.params import Groups, Params, Part
@@ -237,8 +237,10 @@ class Learning:
         return bool(params.flat.sum().isfinite()) or bool(params.flat.isfinite().all())
 
     def _size(self, task: Task, n: int) -> None:
-        size_up(task, n, self._batch_size, self._flops, self._rule.passes())
-        trials = self._rule.trials(self.kept(task.device))
+        with blaming(f"local rule {type(self._rule).__name__}"):
+            passes = self._rule.passes()
+            trials = self._rule.trials(self.kept(task.device))
+        size_up(task, n, self._batch_size, self._flops, passes)
         task.flops += trials * float(self._tried_flops[task.device])
 
     # Download.
@@ -309,7 +311,8 @@ class Learning:
         if task.up_bytes not in (-1, nbytes):
             raise PluginError(
                 f"the upload of task {task.serial} has {nbytes} bytes, not the {task.up_bytes} "
-                "that were announced: LocalRule.sends must tell what LocalRule.report sends"
+                "that were announced: LocalRule.sends must tell what LocalRule.report sends, "
+                "and Codec.nbytes what Codec.encode makes"
             )
         task.up_bytes = nbytes
         return up

@@ -31,6 +31,12 @@ def _one_torch_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test pulls the plug, and a busy disk can take a second to settle one file."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture(autouse=True)
 def _close_figures() -> Iterator[None]:
     """A figure that one test leaves open is not drawn into by the next."""
     yield

@@ -1,160 +1,89 @@
-"""What nobody should do to simfl, and what it answers: one paragraph, and nothing lost."""
+"""What nobody should do to a run, and how it ends: the guilty one named, and nothing lost."""
 
 from __future__ import annotations
 
-import json
 import os
-import random
-import tomllib
+import re
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-import tomli_w
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import simfl
+from simfl import checkpoint
 from simfl.cli import main
-from simfl.errors import InputError, PluginError
-from simfl.fleet.catalogue import catalogue_dirs
+from simfl.clock.kernel import Kernel
+from simfl.errors import InputError, PluginError, SimflError, Stalled
 from simfl.params import Params
-from simfl.scenario import load, parse
-from simfl.scenario.reading import shipped_names
 from simfl.strategy.base import Change, LocalRule, Wait
+from simfl.strategy.rounds import FedAvg
+from simfl.wire.codec import Codec, Wire
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = [ROOT / "scenarios" / f"{name}.toml" for name in shipped_names()]
-TINY = {
+TINY: dict[str, Any] = {
     "name": "tiny",
     "fleet": {"group": [{"compute": {"kind": "constant", "s": 1.0}, "count": 4}]},
     "learning": {"dataset": "digits", "model": {"kind": "softmax"}},
     "strategy": {"kind": "fedavg", "cohort": 2},
-    "stop": {"versions": 3},
+    "stop": {"versions": 4},
 }
+SAVING = {**TINY, "checkpoint": {"every_s": 1.0}}
 
 
-def keys_of(table: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """The paths of all keys of a TOML table, those of data (a sweep's own keys) left out."""
-    found: list[tuple[str | int, ...]] = []
-    if isinstance(table, dict):
-        for key, value in table.items():
-            if path != ("sweep",):
-                found.append((*path, key))
-            found += keys_of(value, (*path, key))
-    if isinstance(table, list):
-        for i, value in enumerate(table):
-            found += keys_of(value, (*path, i))
-    return [key for key in found if isinstance(key[-1], str)]
-
-
-def misspelt(table: dict, path: tuple[str | int, ...], wrong: str) -> dict:
-    """A copy of the table in which one key is spelt otherwise."""
-    copy = json.loads(json.dumps(table))
-    here = copy
-    for key in path[:-1]:
-        here = here[key]
-    renamed = {(wrong if key == path[-1] else key): value for key, value in here.items()}
-    here.clear()
-    here.update(renamed)
-    return copy
-
-
-def complaint(work: Callable[[], object]) -> str:
-    """What an InputError says; nothing if there is none."""
-    try:
-        work()
-    except InputError as error:
-        return str(error)
-    return ""
-
-
-def typos(path: Path, most: int | None) -> list[tuple[str, dict]]:
-    """(what is misspelt, the scenario with one letter less in that key), for some or all keys."""
-    table = tomllib.loads(path.read_text("utf-8"))
-    if "extends" in table:
-        table["extends"] = str((path.parent / table["extends"]).resolve())
-    rng, keys = random.Random(path.stem), keys_of(table)
-    chosen = keys if most is None else rng.sample(keys, min(most, len(keys)))
-    found = []
-    for key in chosen:
-        word = str(key[-1])
-        at = rng.randrange(len(word))
-        wrong = word[:at] + word[at + 1 :] if len(word) > 3 else word + "x"
-        found.append((f"{wrong} for {'.'.join(map(str, key))}", misspelt(table, key, wrong)))
-    return found
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-@pytest.mark.parametrize("most", [2, pytest.param(None, marks=pytest.mark.study)])
-def test_a_typo_in_a_key_of_a_shipped_scenario_is_caught(
-    path: Path, most: int | None, tmp_path: Path
-) -> None:
-    """In two keys of each scenario; in every key among the studies."""
-    file = tmp_path / "typo.toml"
-    for what, table in typos(path, most):
-        file.write_text(tomli_w.dumps(table), "utf-8")
-        said = complaint(partial(load, file))
-        assert said, f"{what} was accepted"
-        assert "\n" not in said
-
-
-tomlish = st.recursive(
-    st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
-    max_leaves=8,
-)
-
-
-@given(data=st.data())
-@settings(max_examples=40)
-def test_no_value_anywhere_gives_anything_but_one_paragraph(data: st.DataObject) -> None:
-    """Any value in place of any other: accepted, or refused with an InputError."""
-    table = tomllib.loads((ROOT / "tests/scenario/night.toml").read_text("utf-8"))
-    key = data.draw(st.sampled_from(keys_of(table)))
-    here = table
-    for part in key[:-1]:
-        here = here[part]
-    here[key[-1]] = data.draw(tomlish)
-    assert "\n" not in complaint(partial(parse, table))
-
-
-@given(text=st.text(max_size=200))
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_text_as_a_scenario_gives_a_traceback(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "fuzz.toml"
-    path.write_text(text, "utf-8")
-    with pytest.raises(InputError):
-        load(path)
-
-
-def test_huge_numbers_and_many_keys_are_refused_quickly(tmp_path: Path) -> None:
-    with pytest.raises(InputError):
-        parse({**TINY, "stop": {"versions": -(10**30)}})
-    path = tmp_path / "huge.toml"
-    path.write_text("".join(f"key{i} = {i}\n" for i in range(5_000)), "utf-8")
-    with pytest.raises(InputError) as caught:
-        load(path)
-    assert len(str(caught.value)) < 2000
-
-
-def test_unicode_is_welcome_in_folders_and_refused_in_names(tmp_path: Path) -> None:
+def test_unicode_is_welcome_in_folders(tmp_path: Path) -> None:
     out = tmp_path / "Läufe ☂"
     assert simfl.run(TINY, out=out).folder == out
-    with pytest.raises(InputError, match="name"):
-        parse({**TINY, "name": "../../etc"})
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder_is_an_error_not_a_traceback(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+def test_a_read_only_folder_is_an_error_not_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Root may write anywhere but where the kernel has no files."""
     tmp_path.chmod(0o500)
-    assert main(["run", "quickstart", "--out", str(tmp_path / "run"), "--quiet"]) == 2
+    home = Path("/proc") if os.geteuid() == 0 else tmp_path
+    assert main(["run", "quickstart", "--out", str(home / "run"), "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("simfl: ")
+    assert "a bug" not in said
 
 
-def test_a_full_disk_is_an_error_not_a_traceback(tmp_path: Path, monkeypatch, capsys) -> None:
+class Filling:
+    """A progress display after whose n-th update no file can grow beyond a few bytes."""
+
+    def __init__(self, n: int) -> None:
+        self.left = n
+
+    def update(self, status: object) -> None:
+        self.left -= 1
+        if self.left == 0:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+
+    def close(self) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX limits")
+def test_a_run_whose_disk_fills_up_goes_on_when_there_is_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system refuses to write, in whatever file the run is at."""
+    table = {**SAVING, "evaluate": {"every_versions": 1}}
+    whole = simfl.run(table)
+    with pytest.raises(OSError, match="File too large"):
+        simfl.run(table, out=tmp_path, progress=Filling(3))
+    assert checkpoint.exists(tmp_path)
+    assert len(simfl.open(tmp_path).tasks) > 0
+    assert simfl.run(table, out=tmp_path, resume=True).digest == whole.digest
+
+
+def test_a_full_disk_is_an_error_not_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -163,77 +92,237 @@ def test_a_full_disk_is_an_error_not_a_traceback(tmp_path: Path, monkeypatch, ca
     assert "No space left on device" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["tasks.parquet", "summary.json", "scenario.toml"])
-@pytest.mark.parametrize("damage", ["empty", "half", "noise"])
-def test_a_damaged_run_folder_is_told_in_one_paragraph(
-    tmp_path: Path, name: str, damage: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    simfl.run(TINY, out=tmp_path / "run")
-    path = tmp_path / "run" / name
-    whole = path.read_bytes()
-    spoilt = {"empty": b"", "half": whole[: len(whole) // 2], "noise": b"\xff\x00" * 50}[damage]
-    path.write_bytes(spoilt)
-    assert main(["verify", str(tmp_path / "run")]) in (2, 3)
-    said = capsys.readouterr().err
-    assert said.startswith("simfl: ")
-    assert "a bug" not in said
-
-
-@dataclass(frozen=True)
-class Nonsense:
-    how: str
-    local: LocalRule = field(default_factory=LocalRule)
-
-    def init(self, params: Params) -> None:
-        return None
-
-    def step(self, state: None, server: simfl.Server, updates: list[simfl.Update]) -> Wait:
-        if updates:
-            delta = updates[0].delta
-            weight = -1.0 if self.how == "negative weight" else 1.0
-            if self.how == "not finite":
-                delta = delta * float("nan")
-            if self.how == "wrong shape":
-                delta = Params.from_named({"w": torch.ones(1)})
-            server.apply(Change(delta, {updates[0].task: weight}))
-        if self.how != "never dispatches":
-            server.dispatch(server.sample(1))
-        return Wait()
-
-
-@pytest.mark.parametrize(
-    "how", ["negative weight", "not finite", "wrong shape", "never dispatches"]
-)
-def test_nonsense_from_a_strategy_names_it_and_keeps_what_was_seen(
-    tmp_path: Path, how: str
-) -> None:
-    out = tmp_path / "run"
-    with pytest.raises((PluginError, simfl.SimflError), match="Nonsense"):
-        simfl.run({**TINY, "strategy": Nonsense(how)}, out=out)
-    left = simfl.open(out)
-    assert left.summary["ended"].startswith(("failed", "stalled"))
-    assert len(left.evaluations) >= 1
-
-
-def test_learning_that_diverges_is_a_result_not_an_error() -> None:
-    table = {**TINY, "learning": {**TINY["learning"], "lr": 1e30}}
-    result = simfl.run(table)
-    assert result.summary["versions"] == 3
-
-
 def test_the_clock_of_the_host_may_be_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = simfl.run(TINY).digest
     monkeypatch.setattr("time.time", lambda: 0.0)
     assert simfl.run(TINY).digest == whole
 
 
+def test_learning_that_diverges_is_a_result_not_an_error() -> None:
+    table = {**TINY, "learning": {**TINY["learning"], "lr": 1e30}}
+    assert simfl.run(table).summary["versions"] == 4
+
+
+# Plug-ins: strategies.
+
+
+@dataclass(frozen=True)
+class Nonsense:
+    """Does one thing wrong, once it has been given updates twice."""
+
+    wrong: Callable[[simfl.Server, list[simfl.Update]], Wait | None]
+    local: LocalRule = field(default_factory=LocalRule)
+
+    def init(self, params: Params) -> list[int]:
+        return []
+
+    def step(self, state: list[int], server: simfl.Server, updates: list[simfl.Update]) -> Any:
+        if len(state) >= 2:
+            return self.wrong(server, updates)
+        state += [1] * bool(updates)
+        if updates:
+            server.apply(Change(updates[0].delta, {u.task: 1.0 for u in updates}))
+        server.dispatch(server.sample(2))
+        return Wait()
+
+
+def applying(delta: Callable[[Params], Any], weight: Any = 1.0) -> Any:
+    """A step that applies something made of the first update, with this weight."""
+    return lambda server, updates: server.apply(
+        Change(delta(updates[0].delta), {updates[0].task: weight})
+    )
+
+
+NONSENSE: dict[str, Any] = {
+    "raises": lambda server, updates: 1 / 0,
+    "exits": lambda server, updates: exit(0),
+    "not finite": applying(lambda delta: delta * float("nan")),
+    "wrong shape": applying(lambda delta: Params.from_named({"w": torch.ones(1)})),
+    "negative weight": applying(lambda delta: delta, -1.0),
+    "infinite weight": applying(lambda delta: delta, float("inf")),
+    "weight of another type": applying(lambda delta: delta, "all"),
+    "no change": lambda server, updates: server.apply(updates[0].delta),
+    "unknown task": lambda server, updates: server.apply(Change(server.params * 0.0, {77: 1.0})),
+    "no wait": lambda server, updates: server.dispatch(server.sample(1)),
+    "waits backwards": lambda server, updates: Wait(within=-1.0),
+    "waits for nothing known": lambda server, updates: Wait(within=float("nan")),
+    "unknown device": lambda server, updates: server.dispatch([99]),
+    "busy device": lambda server, updates: server.dispatch([1, 1]),
+    "no work": lambda server, updates: server.dispatch([1], steps=0),
+    "less than no work": lambda server, updates: server.dispatch([1], epochs=-1.0),
+    "work that is no number": lambda server, updates: server.dispatch([1], epochs=float("nan")),
+    "negative charge": lambda server, updates: server.charge(seconds=-1.0),
+    "never dispatches": lambda server, updates: Wait(),
+    "waits and waits": lambda server, updates: Wait(within=1.0),
+}
+
+
+@pytest.mark.parametrize("how", NONSENSE)
+def test_nonsense_from_a_strategy_names_it_and_keeps_what_was_seen(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Kernel, "FRUITLESS", 1000)
+    with pytest.raises((PluginError, Stalled), match="Nonsense"):
+        simfl.run({**TINY, "strategy": Nonsense(NONSENSE[how])}, out=tmp_path)
+    left = simfl.open(tmp_path)
+    assert left.summary["ended"].startswith(("failed", "stalled"))
+    assert left.summary["versions"] == 2
+    assert len(left.tasks) >= 4
+
+
+class Fragile(FedAvg):
+    """Fails in its fourth round until it is mended."""
+
+    mended = False
+
+    def step(self, state: Any, server: simfl.Server, updates: list[simfl.Update]) -> Wait:
+        if server.version == 3 and not self.mended:
+            raise RuntimeError("not yet")
+        return super().step(state, server, updates)
+
+
+def test_a_run_goes_on_once_its_plug_in_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = {**SAVING, "strategy": Fragile(cohort=2)}
+    with pytest.raises(PluginError, match=r"Fragile.step at .* RuntimeError\('not yet'\)"):
+        simfl.run(table, out=tmp_path)
+    assert simfl.open(tmp_path).summary["ended"].startswith("failed: Fragile.step")
+    monkeypatch.setattr(Fragile, "mended", True)
+    starts = []
+    monkeypatch.setattr(Kernel, "_start", lambda self: starts.append(self))
+    resumed = simfl.run(table, out=tmp_path, resume=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(Fragile, "mended", True)
+    assert starts == []
+    assert resumed.digest == simfl.run(table).digest
+    assert sorted(p.name for p in tmp_path.glob("[.c]*")) == [".lock"]
+
+
+# Plug-ins: everything else.
+
+
+def fail(*_: Any, **__: Any) -> Any:
+    raise ZeroDivisionError("oops")
+
+
+def having(base: type, **methods: Any) -> Any:
+    return dataclass(frozen=True)(type("Plug", (base,), methods))
+
+
+def under(**parts: Any) -> dict[str, Any]:
+    return {**TINY, "learning": {**TINY["learning"], **parts}}
+
+
+class Net(torch.nn.Module):
+    """A model of so many classes, which may fail when it is asked."""
+
+    def __init__(self, classes: int = 10, ask: Any = lambda x: x) -> None:
+        super().__init__()
+        self.layer, self.ask = torch.nn.Linear(64, classes), ask
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.ask(self.layer(x.flatten(1)))
+
+
+def rule(**hooks: Any) -> dict[str, Any]:
+    return {**TINY, "strategy": FedAvg(cohort=2, local=having(LocalRule, **hooks)())}
+
+
+def deciding(**methods: Any) -> dict[str, Any]:
+    return {**TINY, "strategy": having(FedAvg, **methods)(cohort=2)}
+
+
+def coded(way: str, **methods: Any) -> dict[str, Any]:
+    return {**TINY, "wire": {way: [having(Codec, **methods)()]}}
+
+
+HOOKS = ("prepare", "penalty", "correct", "report", "split", "passes", "trials", "drift")
+GUILTY: dict[str, tuple[str, Any]] = {
+    "init": ("Plug.init", deciding(init=fail)),
+    "metrics": ("Plug.metrics", deciding(metrics=fail)),
+    **{hook: (r"local rule Plug", rule(**{hook: fail})) for hook in HOOKS},
+    **{
+        name: (rf"codec Plug\.{name}", coded("up", **{name: fail}))
+        for name in ("encode", "decode", "nbytes", "begin")
+    },
+    "encodes nothing": (r"codec Plug\.encode", coded("up", encode=lambda *_: None)),
+    "encodes too little": (r"codec Plug\.decode", coded("down", encode=lambda *_: Wire(b"xx"))),
+    "data set": ("data set fail", under(dataset=fail)),
+    "no data set": ("data set .*must make a Dataset", under(dataset=lambda *_: None)),
+    "model": ("model fail", under(model=fail)),
+    "no model": ("model .*must make a torch Module", under(model=lambda *_: None)),
+    "forward": ("model .*oops", under(model=lambda *_: Net(ask=fail))),
+    "few classes": ("model .*a last dimension of 10", under(model=lambda *_: Net(3))),
+    "partition": ("partition fail", under(partition=fail)),
+    "no partition": ("partition .*must make a Partition", under(partition=lambda *_: None)),
+}
+
+
+@pytest.mark.parametrize("which", GUILTY)
+def test_a_plug_in_that_fails_is_named(which: str) -> None:
+    named, table = GUILTY[which]
+    with pytest.raises(PluginError, match=named) as caught:
+        simfl.run(table)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_nan_is_a_result() -> None:
+    assert simfl.run(under(model=lambda *_: Net(ask=lambda x: x * torch.nan))).summary["versions"]
+
+
+# Limits of what is worth waiting for.
+
+
+def test_a_task_that_would_pause_for_ever_is_refused() -> None:
+    group = {
+        "compute": {"kind": "constant", "s": 1e12},
+        "presence": {"kind": "onoff", "mean_on_s": 60.0, "mean_off_s": 20.0},
+        "faults": {"on_offline": "pause"},
+        "count": 4,
+    }
+    table = {**TINY, "fleet": {"group": [group]}, "stop": {"after_s": 1000.0}}
+    with pytest.raises(InputError, match="would pause 100,000 times"):
+        simfl.run(table, timing=True)
+
+
+def test_losses_without_end_end_a_run_that_has_a_limit_of_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Kernel, "LOST", 500)
+    monkeypatch.setattr(Kernel, "HOPELESS", 100)
+    group = {**TINY["fleet"]["group"][0], "faults": {"hazard_per_hour": 1e12}}
+    table = {**TINY, "fleet": {"group": [group]}, "stop": {"after_s": 1000.0}}
+    with pytest.raises(Stalled, match=r"were all lost \(hazard\)"):
+        simfl.run(table, timing=True)
+
+
+# What code a file can bring along: none.
+
+
 def test_no_data_file_is_read_by_pickle() -> None:
     """One reader refuses all but plain containers and numbers; the other reads its own workers."""
-    allowed = {"plain_pickle.py", "mail.py"}
-    users = [
-        path.name
-        for path in (ROOT / "simfl").rglob("*.py")
-        if "import pickle" in path.read_text("utf-8") or "torch.load" in path.read_text("utf-8")
-    ]
-    assert set(users) <= allowed
-    assert catalogue_dirs(None)
+    code = re.compile(r"import pickle|torch\.load|allow_pickle=True|(?<![.\w])(?:eval|exec)\(")
+    files = (ROOT / "simfl").rglob("*.py")
+    users = {path.name for path in files if code.search(path.read_text("utf-8"))}
+    assert users == {"plain_pickle.py", "mail.py"}
+
+
+def test_validate_says_which_code_a_run_would_import_and_imports_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("trap.py").write_text('open("sprung", "w").close()\nclass Trap: ...\n', "utf-8")
+    Path("trapped.toml").write_text(
+        (ROOT / "scenarios/quickstart.toml")
+        .read_text("utf-8")
+        .replace('kind = "fedbuff"', 'kind = "trap:Trap"'),
+        "utf-8",
+    )
+    assert main(["validate", "trapped.toml"]) == 0
+    assert "would import trap:Trap" in capsys.readouterr().out
+    assert not Path("sprung").exists()
+    assert main(["run", "trapped.toml", "--out", "run"]) == 2
+    assert Path("sprung").exists()
+    with pytest.raises(SimflError):
+        simfl.load("trapped.toml", {"strategy.kind": "trap:Nothing"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -52,14 +53,44 @@ def test_any_damage_to_the_newest_gives_the_older(tmp_path: Path, name: str, dat
     (newest / name).write_bytes(
         whole[:at] + (flipped + whole[at + 1 :] if damage == "flip" else b"")
     )
-    assert checkpoint.load(tmp_path)[0]["step"] == step - 1
+    with pytest.warns(UserWarning, match=f"passed over a checkpoint.*{newest.name}"):
+        assert checkpoint.load(tmp_path)[0]["step"] == step - 1
 
 
-def test_all_damaged_is_an_error_that_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("nonsense", ["nonsense", "[]", "{}", "[" * 100_000, "1" * 5_000])
+def test_all_damaged_is_an_error_that_says_so(tmp_path: Path, nonsense: str) -> None:
     saved(tmp_path, 2)
     for path in (tmp_path / "checkpoint").iterdir():
-        (path / "state.json").write_text("nonsense")
+        (path / "state.json").write_text(nonsense)
     with pytest.raises(InputError, match="no checkpoint can be read"):
+        checkpoint.load(tmp_path)
+
+
+def test_a_checkpoint_is_settled_on_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files, then the folder that names them, then its own name."""
+    told, replace = [], os.replace
+
+    def fsync(handle: int) -> None:
+        told.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+
+    def renamed(old: Path, new: Path) -> None:
+        told.append(f"-> {new.name}")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", renamed)
+    saved(tmp_path, 1)
+    assert sorted(told[:2]) == ["arrays.safetensors", "state.json"]
+    assert told[2:5] == ["000000.tmp", "-> 000000", "checkpoint"]
+
+
+def test_a_later_format_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    saved(tmp_path, 1)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="format 2 of a later simfl, this simfl reads format 1"):
         checkpoint.load(tmp_path)
 
 

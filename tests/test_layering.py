@@ -14,7 +14,17 @@ import pytest
 import simfl
 
 ROOT = Path(simfl.__file__).parent
-LEAVES = ("errors", "units", "streams", "params", "anatomy", "messages", "registry")
+LEAVES = (
+    "errors",
+    "units",
+    "streams",
+    "params",
+    "anatomy",
+    "messages",
+    "registry",
+    "toml",
+    "files",
+)
 
 # What each part may know of simfl, besides itself and the leaves. Parts that are not named here
 # assemble the others and may know all of them.

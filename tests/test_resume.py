@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import random
-import subprocess
+import signal
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # killing.py
+from killing import Executioner, Moment, executioner, moments_of
+from spoiling import spoil
+
 import simfl
 from simfl import checkpoint
 from simfl.errors import InputError
+from simfl.results.frames import TABLES
 from simfl.results.verify import verify
 from simfl.scenario import parse
 
@@ -65,57 +72,39 @@ def scenario(case: str, versions: int = 16) -> dict:
     }
 
 
-#: How often each run is killed.
-KILLS = 2
-
-#: A run whose steps take a while, so that there is time to kill it in.
-CHILD = """
-import sys, time, simfl
-from simfl.scenario import load
-from simfl.clock.kernel import Kernel
-step = Kernel._step
-def slowly(self):
-    time.sleep(0.01)
-    return step(self)
-Kernel._step = slowly
-print("ready", flush=True)
-simfl.run(load(sys.argv[1]), out=sys.argv[2], resume=True)
-print("done", flush=True)
-"""
+#: How often each run is killed, the last time while it is finished off: 32 kills in all.
+KILLS = 4
 
 
-def killed_until_done(path: Path, out: Path, rng: random.Random) -> int:
-    """Starts the run again and again, killing it at random moments; returns how often."""
-    kills = 0
-    while True:
-        command = [sys.executable, "-c", CHILD, str(path), str(out)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-            if kills < KILLS:
-                time.sleep(rng.uniform(0.2, 1.0))
-                child.kill()
-            done = child.stdout.read() == "done\n"
-        assert done == (child.returncode == 0) or kills < KILLS
-        if done:
-            return kills
-        kills += 1
+@pytest.fixture(scope="module")
+def executions() -> Iterator[Executioner]:
+    if not hasattr(os, "fork"):
+        pytest.skip("kills forks of a process, which this system does not have")
+    with executioner() as one:
+        yield one
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, case: str) -> None:
+def test_a_killed_run_ends_as_if_it_had_not_been(
+    tmp_path: Path, case: str, executions: Executioner
+) -> None:
     path = tmp_path / "killed.toml"
     path.write_text(parse(scenario(case)).to_toml(), "utf-8")
-    whole = simfl.run(path, out=tmp_path / "whole")
-    kills = killed_until_done(path, tmp_path / "run", random.Random(case))
-    assert kills >= 1
-    resumed = simfl.open(tmp_path / "run")
+    unbroken = executions.play(path, tmp_path / "whole")
+    moments = moments_of(unbroken, KILLS, random.Random(case))
+    deaths = [executions.play(path, tmp_path / "run", moment) for moment in moments]
+    assert [death.killed for death in deaths] == [True] * KILLS
+    assert not executions.play(path, tmp_path / "run").killed
+    whole, resumed = simfl.open(tmp_path / "whole"), simfl.open(tmp_path / "run")
     assert resumed.digest == whole.digest
     assert resumed.tasks.equals(whole.tasks)
     assert [check.law for check in verify(resumed) if check.wrong] == []
 
 
-def test_an_interrupted_run_leaves_what_it_saw_and_a_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_what_it_saw_and_a_checkpoint(
+    tmp_path: Path, by: signal.Signals
+) -> None:
     out = tmp_path / "run"
 
     class Impatient:
@@ -124,7 +113,7 @@ def test_an_interrupted_run_leaves_what_it_saw_and_a_checkpoint(tmp_path: Path) 
         def update(self, status: object) -> None:
             Impatient.seen += 1
             if Impatient.seen == 3:
-                os.kill(os.getpid(), 2)
+                os.kill(os.getpid(), by)
 
         def close(self) -> None: ...
 
@@ -139,8 +128,80 @@ def test_an_interrupted_run_leaves_what_it_saw_and_a_checkpoint(tmp_path: Path) 
     assert not checkpoint.exists(out)
 
 
+@pytest.mark.parametrize(
+    ("options", "least", "most"),
+    [({"every_s": 5.0}, 3, 12), ({"wall_s": 1e-9}, 30, 200), ({"wall_s": 1e9}, 0, 0), ({}, 0, 0)],
+)
+def test_checkpoints_come_by_either_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, least: int, most: int
+) -> None:
+    """`wall_s` is looked at after every task that learns, not once in a while."""
+    saved = []
+    monkeypatch.setattr(checkpoint, "save", lambda *given: saved.append(given))
+    simfl.run({**scenario("buffered"), "checkpoint": options}, out=tmp_path)
+    assert least <= len(saved) <= most
+
+
+def spoil_newest(out: Path, what: str) -> None:
+    """Damages the newest checkpoint, or a table part that only it counts."""
+    older, newest = sorted(p for p in (out / "checkpoint").iterdir() if p.name.isdecimal())[-2:]
+    state = newest / "state.json"
+    body = json.loads(json.loads(state.read_text("utf-8"))["body"])
+    if what == "version":
+        text = json.dumps({**body, "format": 99})
+        digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        state.write_text(json.dumps({"digest": digest, "body": text}), "utf-8")
+    elif what == "part":
+        before = json.loads(json.loads((older / "state.json").read_text("utf-8"))["body"])
+        (name, *_) = sorted(body["state"]["parts"].keys() - before["state"]["parts"].keys())
+        spoil(out / ".parts" / name, "flip", random.Random(4))
+    else:
+        name, how = what.split()
+        spoil(newest / name, how, random.Random(4))
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["state.json cut", "state.json flip", "arrays.safetensors cut", "arrays.safetensors flip",
+     "arrays.safetensors gone", "version", "part"],
+)  # fmt: skip
+def test_a_run_goes_on_from_the_older_checkpoint_if_the_newest_is_damaged(
+    tmp_path: Path, what: str, executions: Executioner
+) -> None:
+    path, out = tmp_path / "killed.toml", tmp_path / "run"
+    seldom = {**scenario("rounds"), "checkpoint": {"every_s": 50.0}}
+    path.write_text(parse(seldom).to_toml(), "utf-8")
+    whole = executions.play(path, tmp_path / "whole")
+    assert executions.play(path, out, Moment(tick=whole.ticks * 2 // 3)).killed
+    spoil_newest(out, what)
+    with pytest.warns(UserWarning, match="passed over a checkpoint .*; going on from"):
+        resumed = simfl.run(path, out=out, resume=True)
+    assert resumed.digest == simfl.open(tmp_path / "whole").digest
+
+
+def test_a_run_that_has_ended_is_not_played_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = simfl.run(scenario("rounds", versions=2), out=tmp_path)
+    monkeypatch.setattr("simfl.run.Kernel", None)
+    again = simfl.run(scenario("rounds", versions=2), out=tmp_path, resume=True)
+    assert again.digest == first.digest
+    with pytest.raises(TypeError):
+        simfl.run(scenario("rounds", versions=3), out=tmp_path, resume=True)
+
+
+def test_a_whole_checkpoint_of_nonsense_is_one_paragraph(tmp_path: Path) -> None:
+    table, rows = scenario("rounds"), dict.fromkeys(TABLES, 0)
+    state = {"scenario": parse(table).hash, "rows": rows, "parts": {}, "now_s": 0.0}
+    for tree in ({}, [], {"id": 0, "type": "dict", "is": []}, "x" * 100):
+        checkpoint.save(tmp_path, {**state, "tree": tree}, {})
+        with pytest.raises(InputError):
+            simfl.run(table, out=tmp_path, resume=True)
+
+
 def test_a_checkpoint_of_another_scenario_is_refused(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, {"scenario": "0123456789abcdef"}, {})
+    rows = dict.fromkeys(TABLES, 0)
+    checkpoint.save(tmp_path, {"scenario": "0123456789abcdef", "rows": rows, "parts": {}}, {})
     with pytest.raises(InputError, match="is of another scenario"):
         simfl.run(scenario("buffered"), out=tmp_path, resume=True)
 

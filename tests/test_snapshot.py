@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simfl.clock.events import Clock
 from simfl.errors import InputError, PluginError
 from simfl.messages import Task
 from simfl.params import Params
@@ -73,9 +74,8 @@ def test_what_is_shared_stays_shared_and_cycles_close():
 
 
 def test_known_objects_and_their_methods_are_kept_by_name():
-    task = Task(0, 1, 0, 0, None, 0.0)
-    writer = Writer({})  # a method of a known simfl object
-    assert back({"call": writer.tree}, it=writer)["call"] == writer.tree
+    task, clock = Task(0, 1, 0, 0, None, 0.0), Clock()
+    assert back({"call": clock.advance}, it=clock)["call"] == clock.advance
     assert back([task], it=task)[0] is task
 
 
@@ -108,6 +108,21 @@ def test_dataclasses_of_plug_ins_come_back():
         {"method": "system", "of": {"known": "os"}},
         {"method": "__class__", "of": {"id": 0, "type": "list", "is": []}},
         {"type": "list"},
+        {"id": 0, "type": "deque", "is": []},
+        {"id": 0, "type": "deque", "is": [10**30, []]},
+        {"id": 0, "type": "dict", "is": [[{"id": 1, "type": "list", "is": []}, 1]]},
+        {"id": 0, "type": "simfl.strategy.base:Wait", "is": 3},
+        {"id": 0, "type": "simfl.messages:Task", "is": {"no": 1}},
+        # A property that imports a module, and a call that would look up any code by name.
+        {
+            "method": "registry",
+            "of": {
+                "id": 0,
+                "type": "simfl.scenario.parts:Family",
+                "is": {"home": "trap:Trap", "duty": "x"},
+            },
+        },
+        {"method": "__call__", "of": {"id": 0, "type": "simfl.scenario.parts:Foreign", "is": {}}},
     ],
 )
 def test_hostile_trees_are_refused(tree):
@@ -115,3 +130,47 @@ def test_hostile_trees_are_refused(tree):
 
     with pytest.raises(InputError, match="damaged snapshot"):
         Reader({"os": os}, {}).value(tree)
+
+
+words = st.sampled_from(
+    [
+        "id",
+        "type",
+        "is",
+        "known",
+        "again",
+        "method",
+        "of",
+        "list",
+        "tuple",
+        "dict",
+        "deque",
+        "set",
+        "tensor",
+        "array",
+        "array.i",
+        "bytes",
+        "frozenset",
+        "simfl.messages:Task",
+        "0",
+        "clock",
+        "advance",
+    ]
+)
+trees = st.recursive(
+    words | st.integers(-2, 3) | st.none() | st.floats(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(words, inner, max_size=4)
+        | st.fixed_dictionaries({"id": st.integers(0, 3), "type": words, "is": inner})
+    ),
+    max_leaves=12,
+)
+
+
+@given(trees)
+def test_any_tree_is_a_value_or_damage(tree):
+    try:
+        Reader({"clock": Clock()}, {"0": np.arange(3)}).value(tree)
+    except InputError:
+        return

@@ -5,6 +5,11 @@ from __future__ import annotations
 from math import inf
 from typing import Protocol
 
+from simfl.errors import InputError
+
+#: Times that one task may pause.
+MOST_PAUSES = 100_000
+
 
 class Presence(Protocol):
     """The part of the fleet that pausing needs."""
@@ -15,14 +20,21 @@ class Presence(Protocol):
 
 
 def done_at(presence: Presence, device: int, start_s: float, work_s: float) -> float:
-    """When work of so many seconds, begun at start_s, is done; inf if never."""
-    while True:
+    """When work of so many seconds, begun at start_s, is done; inf if never.
+
+    Raises InputError where it would take longer than anybody can mean.
+    """
+    for _ in range(MOST_PAUSES):
         start_s = presence.on_after(device, start_s)
         off_s = presence.off_after(device, start_s) if start_s < inf else inf
         if start_s + work_s <= off_s:
             return start_s + work_s
         work_s -= off_s - start_s
         start_s = off_s
+    raise InputError(
+        f"a task of device {device} would pause {MOST_PAUSES:,} times and still have {work_s:g} s "
+        'of work to do: give it less to do, or another `on_offline` than "pause"'
+    )
 
 
 def worked_s(presence: Presence, device: int, start_s: float, end_s: float) -> float:

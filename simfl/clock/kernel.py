@@ -24,7 +24,7 @@ from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
 from simfl.clock.transfers import SharedLink
 from simfl.clock.workload import Workload
-from simfl.errors import PluginError, SimflError, Stalled
+from simfl.errors import PluginError, SimflError, Stalled, blaming
 from simfl.messages import Task, Update
 from simfl.strategy.base import Strategy, Wait
 from simfl.streams import Streams
@@ -37,7 +37,12 @@ class Kernel:
     STANDSTILL = 1_000_000
     #: So many tasks lost in a row, with no delivery between them and no end in sight, likewise.
     HOPELESS = 10_000
-    #: Task ends between two looks at the host's clock, for progress and `wall_s`.
+    #: So many tasks lost in a row end a run that has a limit of time as well.
+    LOST = 100_000
+    #: So many steps in a row without a new version, where nothing else would end the run.
+    FRUITLESS = 100_000
+    #: Task ends between two tellings of progress, and where nothing is learnt, so that a look at
+    #: the host's clock would be noticed, between two of these.
     GLANCE = 256
 
     def __init__(
@@ -73,6 +78,7 @@ class Kernel:
         self._step_due = False
         self._free_s = 0.0  # when the server's charged work is done
         self._lost_in_a_row = 0
+        self._fruitful = 0  # the step that made the last version
         self._evaluated_version = -1
         self._wall_end = time.monotonic() + plan.limits.wall_s
         self._next_save = time.monotonic() + plan.save_wall_s
@@ -120,7 +126,8 @@ class Kernel:
 
     def _start(self) -> None:
         self.started = True
-        self.state = self.strategy.init(self.server.params)
+        with blaming(f"{type(self.strategy).__name__}.init"):
+            self.state = self.strategy.init(self.server.params)
         if self.plan.evaluate_at_start:
             self._evaluate()
         self._evaluate_next()
@@ -205,6 +212,8 @@ class Kernel:
                 self._step_soon()
         if not self.ledger.ended % self.GLANCE:
             self._glance()
+        elif self.workload.lesson is not None:
+            self._look()
         wanted = self._wait.arrivals
         if not server.tasks or (wanted is not None and len(self._arrived) >= wanted):
             self._step_soon()
@@ -220,6 +229,8 @@ class Kernel:
         server = self.server
         if self._lost_in_a_row >= self.HOPELESS:
             self._check_hope()
+        if server.steps - self._fruitful >= self.FRUITLESS:
+            self._check_fruit()
         updates, self._arrived = self._arrived, []
         if self._deadline is not None:
             self._deadline.cancel()
@@ -234,6 +245,7 @@ class Kernel:
             due_s = self._free_s + wait.within
             self._deadline = self.clock.at(due_s, Kind.DEADLINE, 0, self._step_soon)
         if server.version > version:
+            self._fruitful = server.steps
             self._after_versions(version)
         if not (server.tasks or self._deadline or server.over):
             self._never_hang()
@@ -243,12 +255,14 @@ class Kernel:
             wait = self.strategy.step(self.state, self.server, updates)
         except SimflError as error:
             raise type(error)(f"{self._where()}: {error}") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             devices = ", ".join(str(u.device) for u in updates[:5])
             given = f"{len(updates)} update(s)" + (f" from devices {devices}" if updates else "")
             raise PluginError(f"{self._where()} failed with {given}: {error!r}") from error
         if not isinstance(wait, Wait):
             raise PluginError(f"{self._where()}: must return a Wait, not {wait!r}")
+        if not all(bound is None or bound >= 0 for bound in wait):
+            raise PluginError(f"{self._where()}: nobody can wait for {wait!r}")
         return wait
 
     def _where(self) -> str:
@@ -269,13 +283,24 @@ class Kernel:
     def _check_hope(self) -> None:
         if self._lost_in_a_row < max(self.HOPELESS, 10 * self.server.devices):
             return
-        if isfinite(self.plan.limits.after_s) and self.clock.now > 0:
+        ends = isfinite(self.plan.limits.after_s) and self.clock.now > 0
+        if ends and self._lost_in_a_row < max(self.LOST, 10 * self.server.devices):
             return
         causes = ", ".join(sorted({task.cause for task in self.server.lost}))
         raise Stalled(
             f"the last {self._lost_in_a_row:,} tasks were all lost ({causes or 'cancelled'}) by "
-            f"t = {self.clock.now:g} s, and the scenario has no `stop.after_s`: no update would "
-            "ever arrive. Lower the fleet's drop-out or set a time limit."
+            f"t = {self.clock.now:g} s: no update would ever arrive. Lower the fleet's drop-out, "
+            "or stop the run earlier."
+        )
+
+    def _check_fruit(self) -> None:
+        steps = self.server.steps - self._fruitful
+        if isfinite(self.plan.limits.after_s) or steps < 10 * self.server.devices:
+            return
+        raise Stalled(
+            f"{type(self.strategy).__name__} has made no version in its last {steps:,} steps, by "
+            f"t = {self.clock.now:g} s, and the scenario has no `stop.after_s`: it would go on for "
+            "ever."
         )
 
     # Evaluation, limits, progress.
@@ -288,7 +313,7 @@ class Kernel:
             self.clock.at(self._free_s, Kind.STOP, 0, self._stop, self.server.over)
 
     def _evaluate_next(self) -> None:
-        due_s = self.clock.now + self.plan.evaluate_every_s
+        due_s = self._later(self.plan.evaluate_every_s, "evaluate.every_s")
         self.clock.at(due_s, Kind.EVALUATE, 1, self._evaluate_on_time)
 
     def _evaluate_on_time(self, _: object) -> None:
@@ -296,8 +321,17 @@ class Kernel:
         self._evaluate_next()
 
     def _save_next(self) -> None:
-        due_s = self.clock.now + self.plan.save_every_s
+        due_s = self._later(self.plan.save_every_s, "checkpoint.every_s")
         self.clock.at(due_s, Kind.SAVE, 0, self._save_on_time)
+
+    def _later(self, seconds: float, key: str) -> float:
+        due_s = self.clock.now + seconds
+        if due_s <= self.clock.now:
+            raise Stalled(
+                f"{key} = {seconds:g} is nothing beside t = {self.clock.now:g} s: time would stand "
+                "still"
+            )
+        return due_s
 
     def _save_on_time(self, _: object) -> None:
         self._save_next()
@@ -333,14 +367,19 @@ class Kernel:
         own = getattr(self.strategy, "metrics", None)
         if own is None:
             return self.workload.evaluate(params)
-        shown: dict[str, float] = own(self.state, self.server, self.workload.evaluate)
+        with blaming(f"{type(self.strategy).__name__}.metrics"):
+            shown: dict[str, float] = own(self.state, self.server, self.workload.evaluate)
         return shown
 
-    def _glance(self) -> None:
+    def _look(self) -> None:
+        """At the host's clock, for `wall_s` of the run and of its checkpoints."""
         now = time.monotonic()
         if now > self._wall_end:
             self._stop("wall_s")
         self._save_due = self._save_due or now > self._next_save
+
+    def _glance(self) -> None:
+        self._look()
         if self._progress is not None:
             self._progress(self.status())
 

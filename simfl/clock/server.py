@@ -110,9 +110,8 @@ class Server:
         if self.over:  # nothing leaves any more; the serials refer to tasks that never were
             return list(range(first, first + len(chosen)))
         n, extras = len(chosen), extras or {}
-        for device, its_epochs, its_steps in zip(
-            chosen, _each(epochs, n), _each(steps, n), strict=True
-        ):
+        each = zip(chosen, _each(epochs, n, 0.0), _each(steps, n, 1), strict=True)
+        for device, its_epochs, its_steps in each:
             task = self._open_task(int(device), its_epochs, its_steps, extras)
             if self._charged_s:
                 due_s = self._clock.now + self._charged_s
@@ -134,7 +133,7 @@ class Server:
         used_s, ages, updates = self._clock.now + self._charged_s, [], []
         for serial, weight in change.weights.items():
             task, update = self._close(serial, "applied")
-            if not weight >= 0.0:
+            if not 0.0 <= weight < inf:
                 raise PluginError(f"the update of task {serial} was given the weight {weight}")
             updates.append(update)
             drift, cosine = self._workload.measure(update, params)
@@ -185,6 +184,8 @@ class Server:
 
     def charge(self, flops: float = 0.0, seconds: float = 0.0) -> None:
         """Server work: what this step applies and dispatches takes effect when it is done."""
+        if not (0.0 <= flops < inf and 0.0 <= seconds < inf):
+            raise PluginError(f"server.charge was given {flops} FLOP and {seconds} s")
         self._charged_s += seconds + flops / self.flops_per_s
 
     def generator(self, purpose: str) -> np.random.Generator:
@@ -257,13 +258,16 @@ class Server:
 _NUMBERS = (int, float, np.number)  # a union made anew at each call takes 0.2 microseconds
 
 
-def _each(values: Any, n: int) -> Iterable[Any]:
+def _each(values: Any, n: int, least: float) -> Iterable[Any]:
     """One value for each of n devices: a scalar is repeated, a sequence is taken as it is."""
-    if values is None or isinstance(values, _NUMBERS):
-        return repeat(values, n)
-    each = np.asarray(values).tolist()
-    if len(each) != n:
+    if values is None:
+        return repeat(None, n)
+    scalar = isinstance(values, _NUMBERS)
+    each = [values] if scalar else np.asarray(values).tolist()
+    if not (scalar or len(each) == n):
         raise PluginError(
             f"dispatch of {n} devices was given {len(each)} values of epochs or steps"
         )
-    return each
+    if not all(least <= value < inf for value in each):
+        raise PluginError(f"dispatch was given {values} epochs or steps, expected some work")
+    return repeat(values, n) if scalar else each

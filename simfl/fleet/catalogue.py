@@ -5,7 +5,6 @@ A class is looked for in the folder `devices` beside the scenario, then in simfl
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from simfl.fleet.energy import PowerOptions
 from simfl.fleet.laws import FlopRate
 from simfl.fleet.link import LinkOptions
 from simfl.fleet.table import Table
+from simfl.toml import read_toml
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 
@@ -190,10 +190,7 @@ def _files(dirs: Sequence[Path]) -> dict[str, Path]:
 
 
 def _read(path: Path) -> DeviceClass | NetworkClass:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # unreadable, not UTF-8, not TOML
-        raise CatalogueError(f"{path}: {error}") from error
+    table = read_toml(path, CatalogueError)
     kind = table.get("kind")
     if kind not in ("device", "network"):
         raise CatalogueError(f'{path}: kind = {kind!r}, expected "device" or "network"')

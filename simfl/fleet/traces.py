@@ -28,7 +28,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import StringConstraints
 
-from simfl.errors import TraceError, did_you_mean
+from simfl.errors import TraceError, did_you_mean, first_line
 from simfl.fleet.intervals import Intervals
 from simfl.fleet.series import Series
 
@@ -105,8 +105,10 @@ def read_trace(path: Path) -> Trace:
             if file.metadata.num_rows > MOST_ROWS:
                 raise TraceError(f"{path}: {file.metadata.num_rows:,} rows are too many")
             table = file.read()
-    except (pa.ArrowException, OSError) as error:
-        raise TraceError(f"{path}: this is not a readable Parquet file ({error})") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise TraceError(
+            f"{path}: this is not a readable Parquet file ({first_line(error)})"
+        ) from error
     kind = about.pop("trace")
     try:
         return Trace(kind, _columns(table, *KINDS[kind]), about)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from simfl.errors import DataError
+from simfl.errors import DataError, PluginError
 from simfl.learn.data import Dataset
 from simfl.registry import Registry
 from simfl.units import Count
@@ -42,14 +42,30 @@ MODELS = Registry(
 
 
 def build(factory: Callable[[Dataset], nn.Module], dataset: Dataset, seed: int) -> nn.Module:
-    """A model whose initial values depend on the seed alone.
+    """A model whose initial values depend on the seed alone. Raises PluginError if it is none.
 
     Layers draw their initial values from torch's global generator and from no other, so that
     one is seeded, and given back as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return factory(dataset)
+        model = factory(dataset)
+    if not isinstance(model, nn.Module):
+        raise PluginError(f"must make a torch Module, not {model!r}")
+    return model
+
+
+@torch.no_grad()
+def check_outputs(model: nn.Module, dataset: Dataset) -> None:
+    """Raises PluginError unless the model has a value for each class of the data."""
+    before = model.training
+    found = tuple(model.eval()(dataset.x[:1]).shape)
+    model.train(before)
+    if len(found) < 2 or found[-1] < dataset.classes:
+        raise PluginError(
+            f"its outputs have the shape {found} for one example, expected a last dimension of "
+            f"{dataset.classes}, one for each class of {dataset.name}"
+        )
 
 
 def image_shape(dataset: Dataset) -> tuple[int, int, int]:

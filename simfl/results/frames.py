@@ -15,10 +15,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from simfl.errors import InputError, InvariantError
+from simfl.errors import InputError, InvariantError, first_line
 
 #: What may become of a task; only an applied one has entered the model.
 OUTCOMES = ("applied", "discarded", "lost", "cancelled", "in_flight")
+
+#: Files of a run folder beside its tables.
+SCENARIO, SUMMARY, MODEL = "scenario.toml", "summary.json", "model.safetensors"
 
 #: Hidden folder of a run folder in which a table grows, part by part, while the run lives.
 PARTS = ".parts"
@@ -146,9 +149,15 @@ def read(folder: Path, table: str, columns: list[str] | None = None) -> pd.DataF
         return pd.DataFrame()
     try:
         found = [pq.read_table(path, columns=columns) for path in paths]
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{folder}: cannot read its table {table!r} ({error})") from error
-    return to_pandas(unite(found) if found else _empty(table, columns), table)
+        whole = unite(found) if found else _empty(table, columns)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        said = first_line(error)
+        raise InputError(f"{folder}: cannot read its table {table!r} ({said})") from error
+    wanted = columns or [column.name for column in TABLES.get(table, ())]
+    missing = [name for name in wanted if name not in whole.column_names]
+    if missing:
+        raise InputError(f"{folder}: its table {table!r} has no column {missing[0]!r}")
+    return to_pandas(whole, table)
 
 
 def unite(tables: Sequence[pa.Table]) -> pa.Table:

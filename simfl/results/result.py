@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,12 @@ import pandas as pd
 from simfl.errors import InputError
 from simfl.results import frames
 from simfl.results.digest import digest
+from simfl.results.frames import MODEL, SCENARIO, SUMMARY
 from simfl.results.model import load_model
 from simfl.results.say import as_html, headline
-from simfl.results.store import MODEL, SCENARIO, SUMMARY, Store
+from simfl.results.store import Store
 from simfl.results.summary import summarise
+from simfl.toml import read_toml
 
 if TYPE_CHECKING:
     from simfl.params import Params
@@ -56,20 +57,21 @@ class Result:
     def scenario(self) -> dict[str, Any]:
         """The fully resolved scenario; {} if the folder holds none."""
         path = self.folder / SCENARIO
-        try:
-            return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: {error}") from error
+        return read_toml(path) if path.exists() else {}
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """What the run wrote as summary.json; computed from the tables if it did not get there."""
         path = self.folder / SUMMARY
+        if not path.exists():
+            return summarise(self.read)
         try:
-            found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: {error}") from error
-        return summarise(self.read) if found is None else found
+        if not isinstance(found, dict):
+            raise InputError(f"{path}: holds no JSON object")
+        return found
 
     @property
     def digest(self) -> str:

@@ -2,11 +2,13 @@
 
 While a run lives, every table grows as a row of small complete Parquet files in a hidden folder,
 each written under another name first, so that a run killed at any moment leaves a folder that
-can be read, and a checkpoint can say how far it had come. `finish` joins them.
+can be read, and a checkpoint can say how far it had come. `join` makes one file of each table,
+and `tidy` removes its parts, once no checkpoint refers to them any more.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -20,9 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from simfl.errors import InputError
+from simfl.files import put, settle, settle_folder
 from simfl.results import frames
-
-SCENARIO, SUMMARY, MODEL = "scenario.toml", "summary.json", "model.safetensors"
+from simfl.results.frames import MODEL, SUMMARY
 
 #: Rows that are held in memory before they become a part.
 PART_ROWS = 50_000
@@ -39,6 +41,8 @@ class Store:
     def __init__(self, folder: Path | None, at: Mapping[str, int] | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="simfl-")) if folder is None else Path(folder)
         self._remove = _removal(self, self.folder) if folder is None else None
+        self._durable = folder is not None
+        self._digests: dict[str, str] = {}
         self._parts = self.folder / frames.PARTS
         self._held: dict[str, list[pa.Table]] = {table: [] for table in frames.TABLES}
         self._rows = dict.fromkeys(frames.TABLES, 0)
@@ -55,25 +59,44 @@ class Store:
 
     def put_devices(self, columns: Mapping[str, Any]) -> None:
         """Writes the fleet's columns, once."""
-        _write(self.folder / "devices.parquet", [frames.free_table(columns)])
+        _write(self.folder / "devices.parquet", [frames.free_table(columns)], self._durable)
 
     def put_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json. Numbers must be finite; None says that there is none."""
         text = json.dumps(summary, indent=2, allow_nan=False)
-        (self.folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+        put(self.folder / SUMMARY, (text + "\n").encode())
 
     def mark(self) -> dict[str, int]:
         """Makes all rows so far durable and says where they end: for `Store(folder, at=...)`."""
         for table in frames.TABLES:
             self._flush(table)
+        if self._durable:
+            settle_folder(self._parts)
         return dict(self._count)
 
+    def digests(self) -> dict[str, str]:
+        """Of the parts so far, by name, so that it is noticed if one of them is damaged."""
+        parts = [self._part(table, i) for table, n in self._count.items() for i in range(n)]
+        for path in parts:
+            if path.name not in self._digests:
+                self._digests[path.name] = _digest(path)
+        return dict(self._digests)
+
     def finish(self) -> None:
-        """Joins the parts of each table into TABLE.parquet, a part at a time, and removes them."""
+        """Makes TABLE.parquet of each table, and nothing else remains of it."""
+        self.join()
+        self.tidy()
+
+    def join(self) -> None:
+        """Joins the parts of each table into TABLE.parquet, a part at a time; they stay."""
         self.mark()
         for table in frames.TABLES:
             parts = [self._part(table, i) for i in range(self._count[table])]
-            _write(self.folder / f"{table}.parquet", _stream(parts, frames.schema(table)))
+            whole = _stream(parts, frames.schema(table))
+            _write(self.folder / f"{table}.parquet", whole, self._durable)
+
+    def tidy(self) -> None:
+        """Removes the parts."""
         shutil.rmtree(self._parts)
 
     def close(self) -> None:
@@ -84,7 +107,7 @@ class Store:
     def _flush(self, table: str) -> None:
         if self._rows[table]:
             rows = frames.unite(self._held[table])
-            _write(self._part(table, self._count[table]), [rows], compression="lz4")
+            _write(self._part(table, self._count[table]), [rows], self._durable, "lz4")
             self._count[table] += 1
             self._held[table], self._rows[table] = [], 0
 
@@ -97,13 +120,28 @@ class Store:
         kept = {self._part(t, i).name for t, n in self._count.items() for i in range(n)}
         for part in self._parts.iterdir():
             if part.name not in kept:
-                part.unlink()
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
         absent = sorted(name for name in kept if not (self._parts / name).exists())
         if absent:
             raise InputError(f"{self.folder}: cannot resume, {absent[0]} is not there any more")
         stale = [f"{table}.parquet" for table in frames.TABLES] + [SUMMARY, MODEL]
         for name in stale if keep else [*stale, "devices.parquet"]:
             (self.folder / name).unlink(missing_ok=True)
+
+
+def check_parts(folder: Path, digests: Mapping[str, str]) -> None:
+    """Raises InputError if a part that a checkpoint counts is missing or damaged."""
+    for name, digest in digests.items():
+        path = folder / frames.PARTS / name
+        if not path.is_file():
+            raise InputError(f"{name} is not there any more")
+        if _digest(path) != digest:
+            raise InputError(f"{name} is damaged")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _removal(owner: Store, folder: Path) -> weakref.finalize[..., Store]:
@@ -125,7 +163,10 @@ def _stream(parts: Sequence[Path], plan: pa.Schema) -> Iterator[pa.Table]:
 
 
 def _write(
-    path: Path, tables: Sequence[pa.Table] | Iterator[pa.Table], compression: str = "zstd"
+    path: Path,
+    tables: Sequence[pa.Table] | Iterator[pa.Table],
+    durable: bool,
+    compression: str = "zstd",
 ) -> None:
     """Writes tables as row groups of one file, which appears under its name when complete.
 
@@ -140,4 +181,6 @@ def _write(
         writer.write_table(table)
     if writer is not None:
         writer.close()
+        if durable:
+            settle(unfinished)
         os.replace(unfinished, path)

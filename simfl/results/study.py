@@ -7,7 +7,6 @@ the run's summary.json.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,7 @@ from simfl.errors import InputError, did_you_mean
 from simfl.results import stats
 from simfl.results.result import Result, open_run
 from simfl.results.say import as_html
-from simfl.results.store import SUMMARY
+from simfl.results.summary import is_end, summary_of
 
 TABLE, CELLS = "study.parquet", "cells"
 
@@ -63,12 +62,12 @@ class Study:
     @property
     def failed(self) -> pd.DataFrame:
         """Rows of the cells that did not finish; `ended` says why."""
-        return self.table[~self.table["ended"].map(_is_end)]
+        return self.table[~self.table["ended"].map(is_end)]
 
     @cached_property
     def results(self) -> dict[str, Result]:
         """The finished runs by `cell`."""
-        done = self.table[self.table["ended"].map(_is_end)]
+        done = self.table[self.table["ended"].map(is_end)]
         return {cell: open_run(self.folder / CELLS / cell) for cell in done["cell"].unique()}
 
     def runs(self, seed: int | None = None, **where: Any) -> dict[str, Result]:
@@ -158,7 +157,7 @@ class Study:
 
 def finished(folder: Path) -> bool:
     """True if the run in this folder came to its own end, so that it need not be repeated."""
-    return _is_end(_summary(folder).get("ended", ""))
+    return is_end(summary_of(folder).get("ended", ""))
 
 
 def write_table(folder: Path, cells: Sequence[tuple[Mapping[str, Any], str, str]]) -> None:
@@ -167,7 +166,7 @@ def write_table(folder: Path, cells: Sequence[tuple[Mapping[str, Any], str, str]
     variant = variants_of(labels.drop(columns="seed"))
     rows = []
     for name, (keys, cell, failure) in zip(variant, cells, strict=True):
-        known = _summary(folder / CELLS / cell)
+        known = summary_of(folder / CELLS / cell)
         ended = f"failed: {failure}" if failure else known.get("ended", "not played")
         numbers = {key: known.get(key) for key in NUMBERS}
         rows.append({**keys, **numbers, "variant": name, "cell": cell, "ended": ended})
@@ -187,16 +186,3 @@ def variants_of(labels: pd.DataFrame) -> list[str]:
         ", ".join([str(row[first])] * named + [f"{key}={row[key]}" for key in varying])
         for row in labels.to_dict("records")
     ]
-
-
-def _is_end(ended: str) -> bool:
-    return bool(ended) and not ended.startswith(("failed", "interrupted", "not played"))
-
-
-def _summary(folder: Path) -> dict[str, Any]:
-    """The run's summary.json; {} if it is not there or was cut short."""
-    try:
-        found: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return {}
-    return found

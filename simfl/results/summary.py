@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from simfl.results.costs import PHASE_BYTES, PHASE_S, WASTED, spent, wasted_share
 from simfl.results.failures import by_cause, energy_by_phase, never_fired
-from simfl.results.frames import OUTCOMES
+from simfl.results.frames import OUTCOMES, SUMMARY
 from simfl.results.metrics import ages_in_flight, gini, jain, participation, spread, staleness_of
 
 # What is read of the tasks; the other columns stay on disk.
@@ -41,6 +43,21 @@ def summarise(
         counts = participation(tasks, devices)
         summary |= {"participation_jain": jain(counts), "participation_gini": gini(counts)}
     return {key: _plain(value) for key, value in summary.items()}
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    """The summary.json of a run folder; {} if it is not there or cannot be read."""
+    try:
+        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_end(ended: object) -> bool:
+    """True if a run came to its own end, so that it need not be repeated."""
+    broken = ("failed", "interrupted", "not played")
+    return isinstance(ended, str) and bool(ended) and not ended.startswith(broken)
 
 
 def _extent(

@@ -6,7 +6,7 @@ They read what was written and know nothing of the engine that wrote it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +35,20 @@ def verify(run: Result) -> list[Check]:
     """Every law, checked on a run. Raises InputError if its tables cannot be read."""
     kind = str(run.scenario.get("strategy", {}).get("kind"))
     queues = kind.startswith("simfl.interop.flower")
-    tables = Tables(run.tasks, run.versions, run.evaluations, _waiting(run), queues)
-    found = [Check(law, wrong(tables)) for law, wrong in LAWS.items()]
+    frames = (run.tasks, run.versions, run.evaluations, run.devices)
+    tables = Tables(*frames, _waiting(run), queues)
+    found = [checked(law, wrong, tables) for law, wrong in LAWS.items()]
     if run.finished:
-        found += [Check(law, wrong) for law, wrong in _against_summary(run)]
+        found += [checked(law, wrong, run) for law, wrong in SUMMARY_LAWS.items()]
     return found
+
+
+def checked(law: str, wrong: Callable[[Any], str | None], subject: Any) -> Check:
+    """A law that cannot even be asked, for what it reads makes no sense, is broken."""
+    try:
+        return Check(law, wrong(subject))
+    except Exception as error:
+        return Check(law, f"cannot be checked: {type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class Tables:
     tasks: pd.DataFrame
     versions: pd.DataFrame
     evaluations: pd.DataFrame
+    devices: pd.DataFrame
     waiting: Sequence[int] = ()
     queues: bool = False
 
@@ -61,12 +71,14 @@ class Tables:
 
 
 def _waiting(run: Result) -> Sequence[int]:
-    groups = run.scenario.get("fleet", {}).get("group", [])
-    if not groups:
-        raise InputError(f"{run.folder}: its scenario.toml does not say who took part")
-    faults = [group.get("faults", {}) for group in groups]
-    waits = [f.get("on_offline") == "pause" or bool(f.get("retry")) for f in faults]
-    found: list[int] = np.flatnonzero(np.array(waits)[run.devices["group"]]).tolist()
+    try:
+        faults = [group.get("faults", {}) for group in run.scenario["fleet"]["group"]]
+        waits = [f.get("on_offline") == "pause" or bool(f.get("retry")) for f in faults]
+        found: list[int] = np.flatnonzero(np.array(waits)[run.devices["group"]]).tolist()
+    except (LookupError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{run.folder}: its scenario.toml and devices.parquet do not say who took part"
+        ) from error
     return found
 
 
@@ -151,6 +163,36 @@ def _conservation(t: Tables) -> str | None:
     return None
 
 
+def _moved(t: Tables) -> str | None:
+    """Running totals are those of the tasks that had ended, whatever became of them.
+
+    What ends at the very instant may be on either side of it.
+    """
+    order = np.argsort(t.tasks["ended_s"].to_numpy(), kind="stable")
+    ended_s = t.tasks["ended_s"].to_numpy()[order]
+    moments = {
+        "versions": (t.versions, t.versions["time_s"] - t.versions["step_s"]),
+        "evaluations": (t.evaluations, t.evaluations["time_s"]),
+    }
+    for column in ("down_bytes", "up_bytes"):
+        totals = np.concatenate(([0], np.cumsum(t.tasks[column].to_numpy()[order])))
+        for name, (frame, now_s) in moments.items():
+            now, told = now_s.to_numpy(), frame[column].to_numpy()
+            least = totals[np.searchsorted(ended_s, now - SLACK_S, "left")]
+            most = totals[np.searchsorted(ended_s, now + SLACK_S, "right")]
+            if ((told < least) | (told > most)).any():
+                return f"{column} of the {name} are not those of the tasks that had ended"
+    return None
+
+
+def _devices(t: Tables) -> str | None:
+    classes = t.devices["device_class"].astype(str).to_numpy()
+    device, told = t.tasks["device"].to_numpy(), t.tasks["device_class"].astype(str).to_numpy()
+    if len(device) and not 0 <= device.min() <= device.max() < len(classes):
+        return f"a task has a device that the fleet of {len(classes)} has not"
+    return _first(t.tasks, classes[device] != told, "a device is of another class")
+
+
 LAWS: dict[str, Callable[[Tables], str | None]] = {
     "every task has one row": _serials,
     "phases follow each other to the task's end": _time_order,
@@ -161,22 +203,28 @@ LAWS: dict[str, Callable[[Tables], str | None]] = {
     "versions count the updates that entered them": _contributions,
     "bytes move in their phase": _bytes,
     "staleness is conserved": _conservation,
+    "waste and use add up to what was moved": _moved,
+    "tasks belong to devices of the fleet": _devices,
 }
 
 
-def _against_summary(run: Result) -> Iterator[tuple[str, str | None]]:
-    """The summary says what the tables say."""
+def _summary(run: Result) -> str | None:
     known: dict[str, Any] = run.summary
     again = summarise(run.read, devices=len(run.devices))
     differ = sorted(name for name, value in again.items() if known.get(name, value) != value)
-    yield (
-        "the summary is that of the tables",
-        f"it differs in {', '.join(differ)}" if differ else None,
-    )
-    told = known.get("digest")
-    found = digest(run.folder, run.params)
-    wrong = None if told == found else f"the summary says {told}, the folder has {found}"
-    yield "the digest is that of the tables and the model", wrong
+    return f"it differs in {', '.join(differ)}" if differ else None
+
+
+def _digest(run: Result) -> str | None:
+    told, found = run.summary.get("digest"), digest(run.folder, run.params)
+    return None if told == found else f"the summary says {told}, the folder has {found}"
+
+
+#: What the summary says, against what the tables say.
+SUMMARY_LAWS: dict[str, Callable[[Result], str | None]] = {
+    "the summary is that of the tables": _summary,
+    "the digest is that of the tables and the model": _digest,
+}
 
 
 def _first(frame: pd.DataFrame, wrong: Any, what: str) -> str | None:

@@ -166,6 +166,9 @@ def parse(
     whole = dict(table)
     for key, value in changes.items():
         whole = reading.override(whole, key, value)
+    large = list(checks.oversized(whole))
+    if large:
+        raise _told(large, where, changes)
     context = parts.Reading(trusted)
     try:
         scenario = Scenario.model_validate(whole, context=context)

@@ -21,8 +21,25 @@ if TYPE_CHECKING:
 _AT_ONCE = ("cohort", "concurrency")
 
 
+#: Devices that a fleet may have; some thirty gigabytes of columns.
+MOST_DEVICES = 100_000_000
+
+
+def oversized(value: Any, path: KeyPath = ()) -> Iterator[Problem]:
+    """Whole numbers of more than 64 bits, which nothing here computes with."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        yield Problem(path, f" has {value.bit_length()} bits, expected a number of at most 64 bits")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from oversized(inner, (*path, key))
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from oversized(inner, (*path, i))
+
+
 def problems(scenario: Scenario) -> Iterator[Problem]:
     """Everything that is wrong between the sections."""
+    yield from _fleet(scenario)
     yield from _stop(scenario)
     yield from _timing(scenario)
     yield from _strategy(scenario)
@@ -30,6 +47,12 @@ def problems(scenario: Scenario) -> Iterator[Problem]:
     yield from _cells(scenario)
     yield from _traces(scenario)
     yield from _classes(scenario)
+
+
+def _fleet(scenario: Scenario) -> Iterator[Problem]:
+    if scenario.fleet.devices > MOST_DEVICES:
+        text = f" has {scenario.fleet.devices:,} devices, expected at most {MOST_DEVICES:,}"
+        yield Problem(("fleet",), text)
 
 
 def _stop(scenario: Scenario) -> Iterator[Problem]:

@@ -18,25 +18,31 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake. `text` goes on where the key path ends; `error` is what it is raised as."""
+    """One mistake. `text` goes on where the key path ends; `error` is what it is raised as.
+
+    given, options: a word, and those that would do; the nearest is looked for when it is told.
+    """
 
     path: KeyPath
     text: str
     error: type[InputError] = ScenarioError
+    given: str = ""
+    options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{dotted(self.path)}{self.text}"
+        hint = f" {did_you_mean(self.given, self.options)}" if self.options else ""
+        return f"{dotted(self.path)}{self.text}{hint}"
 
     def below(self, *outer: str | int) -> Problem:
         """The same mistake, seen from further out."""
         return replace(self, path=(*outer, *self.path))
 
 
-_WORD = re.compile(r"[\w-]+")
+_WORD = re.compile(r"[\w-]{1,60}")
 
 
 def dotted(path: KeyPath) -> str:
-    """A key path as `--set` takes it: `fleet.group.0.count`; keys that are no words in quotes."""
+    """A key path as `--set` takes it: `fleet.group.0.count`; other than short words in quotes."""
     return ".".join(str(key) if _WORD.fullmatch(str(key)) else shown(str(key)) for key in path)
 
 
@@ -48,8 +54,9 @@ def shown(value: Any) -> str:
 
 def unknown(path: KeyPath, owner: str, options: Iterable[str]) -> Problem:
     """A key that nobody reads."""
-    hint = did_you_mean(str(path[-1]), options)
-    return Problem(path, f" is not an option of {owner} {hint}")
+    return Problem(
+        path, f" is not an option of {owner}", given=str(path[-1]), options=tuple(options)
+    )
 
 
 def carried(problems: Sequence[Problem]) -> PydanticCustomError:
@@ -62,13 +69,15 @@ def problems_of(
 ) -> list[Problem]:
     """What pydantic found, one problem for each key path; unknown keys, often the cause, first.
 
-    owner: what the outermost table is called; by default a section is called by its name.
+    owner: the part whose options the outermost table holds, beside its `kind`; a section, by
+    default, is called by its name.
     """
     found: dict[KeyPath, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         missing = detail["type"] == "missing"
         found.setdefault(_path_in(data, detail["loc"], missing), []).append(detail)
-    deepest = [p for p in found if not any(q[: len(p)] == p and q != p for q in found)]
+    above = {path[:depth] for path in found for depth in range(len(path))}
+    deepest = [path for path in found if path not in above]
     deepest.sort(key=lambda path: found[path][0]["type"] != "extra_forbidden")
     return [one for path in deepest for one in _told(path, found[path], model, owner)]
 
@@ -81,10 +90,11 @@ def _told(
     if kind == "problems":
         return [problem.below(*path) for problem in context["problems"]]
     if kind == "extra_forbidden":
-        whose = owner if owner and len(path) == 1 else _section(path[:-1])
+        part = owner if len(path) == 1 else ""
         tables = _tables_at(model, path[:-1])
         meant = [table for table in tables if {table.__name__, _kind(table)} & set(first["loc"])]
-        return [unknown(path, whose, _keys(meant or tables))]
+        options = _keys(meant or tables) + ["kind"] * bool(part)
+        return [unknown(path, part or _section(path[:-1]), options)]
     if kind == "missing":
         return [Problem(path, " is missing")]
     if kind == "value_error":

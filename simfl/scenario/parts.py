@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from datetime import date, time
+from difflib import get_close_matches
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -22,7 +23,7 @@ from pydantic_core import core_schema
 
 from simfl.errors import InputError, ScenarioError
 from simfl.registry import Registry
-from simfl.scenario.complain import Problem, carried, problems_of, shown
+from simfl.scenario.complain import Problem, carried, problems_of, shown, unknown
 from simfl.strategy.base import LocalRule
 from simfl.strategy.optimiser import ServerOptimiser
 from simfl.strategy.selection import Selection
@@ -83,7 +84,7 @@ class Family:
         table = {"kind": given} if isinstance(given, str) else given
         kind, options = table.get("kind"), {k: v for k, v in table.items() if k != "kind"}
         if not isinstance(kind, str):
-            raise carried([Problem(("kind",), f" is missing: expected {self._wanted()}")])
+            raise carried([self._kindless(table)])
         try:
             return self._named(kind, options, reading)
         except InputError as error:
@@ -102,6 +103,15 @@ class Family:
         if not hasattr(made, self.duty):
             raise ScenarioError(f"{kind!r} is no {self.registry.noun}: it has no `{self.duty}`")
         return made
+
+    def _kindless(self, table: Mapping[str, Any]) -> Problem:
+        """What is wrong with a table that names no part: a misspelt key, if one is near."""
+        if "kind" in table:
+            return Problem(("kind",), f" = {shown(table['kind'])}, expected {self._wanted()}")
+        near = get_close_matches("kind", table, n=1)
+        if near:
+            return unknown((near[0],), f"a {self.registry.noun}", ["kind"])
+        return Problem(("kind",), f" is missing: expected {self._wanted()}")
 
     def _wanted(self) -> str:
         names = ", ".join(self.registry.names())

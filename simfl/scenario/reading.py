@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from simfl.errors import ScenarioError, did_you_mean
 from simfl.scenario.complain import KeyPath, dotted, shown
+from simfl.toml import parse_toml, read_toml
 
 Table = dict[str, Any]
 
@@ -47,7 +47,7 @@ def read(path: Path, children: tuple[Path, ...] = ()) -> Table:
     if path in children:
         circle = " -> ".join(p.name for p in (*children[children.index(path) :], path))
         raise ScenarioError(f"{children[0]}: extends itself ({circle})")
-    table = _parsed(path)
+    table = read_toml(path, ScenarioError)
     learning = table.get("learning")
     if isinstance(learning, dict) and isinstance(learning.get("data_dir"), str):
         learning["data_dir"] = str(path.parent / learning["data_dir"])
@@ -125,22 +125,11 @@ def _split(text: str) -> tuple[str, Any]:
 def _value(text: str) -> Any:
     """The text as a TOML value if it is one, else as it stands."""
     try:
-        table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+        table = parse_toml(f"value = {text}")
+    except ValueError:
         return text
     return table["value"] if set(table) == {"value"} else text
 
 
 def _key(word: str) -> str | int:
     return int(word) if word.isdecimal() else word
-
-
-def _parsed(path: Path) -> Table:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ScenarioError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise ScenarioError(f"{path}: not UTF-8 (byte {error.start})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"{path}: not valid TOML: {error}") from error

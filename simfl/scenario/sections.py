@@ -12,7 +12,7 @@ from simfl.fleet.memory import Policy
 from simfl.fleet.options import GroupOptions
 from simfl.fleet.table import Table
 from simfl.scenario import parts
-from simfl.units import Count, Duration, Fraction, Index, NonNegative, Positive, Rate, Share
+from simfl.units import Count, Duration, Every, Fraction, Index, NonNegative, Positive, Rate, Share
 
 if TYPE_CHECKING:
     from simfl.learn.jobs import TrainingOptions
@@ -148,7 +148,7 @@ class EvaluateOptions(Table):
     the accuracy on each class, `accuracy_class_0` and so on.
     """
 
-    every_s: Duration | None = None
+    every_s: Every | None = None
     every_versions: Count | None = None
     at_start: bool = True
     personal: bool = False
@@ -158,7 +158,7 @@ class EvaluateOptions(Table):
 class CheckpointOptions(Table):
     """[checkpoint]: every so many virtual seconds, and every so many of the simulating machine."""
 
-    every_s: Duration | None = None
+    every_s: Every | None = None
     wall_s: Duration = 600.0
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from simfl.errors import InputError
-from simfl.results.store import SUMMARY
+from simfl.results.frames import SUMMARY
 from simfl.study.play import Ended, Job, play
 
 #: How often a cell may lose its node before it counts as failed.

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from simfl.results import Result, frames
-from simfl.results.store import SCENARIO, Store
+from simfl.results.frames import SCENARIO
+from simfl.results.store import Store
 from simfl.results.summary import summarise
 
 PLAIN = {

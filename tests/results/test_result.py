@@ -9,8 +9,9 @@ from simfl.errors import InputError
 from simfl.params import Params
 from simfl.results import Result, open_run
 from simfl.results.digest import digest
+from simfl.results.frames import MODEL, SCENARIO, SUMMARY
 from simfl.results.model import save_model
-from simfl.results.store import MODEL, SCENARIO, SUMMARY, Store
+from simfl.results.store import Store
 from simfl.results.summary import summarise
 
 TASKS = [

@@ -123,7 +123,7 @@ def test_options_of_every_shape_are_read_nested_parts_included() -> None:
             {"size": 1, "rules": [{"kind": "proximal", "mu": "x"}, {"kind": "proximal", "nu": 1}]},
             [
                 'rules.0.mu = "x", expected a number',
-                "rules.1.nu is not an option of proximal (did you mean 'mu'? options: mu)",
+                "rules.1.nu is not an option of proximal (did you mean 'mu'? options: kind, mu)",
             ],
         ),
     ],
