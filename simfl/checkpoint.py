@@ -63,7 +63,8 @@ def load(run_folder: Path, check: Callable[[dict[str, Any]], None] | None = None
     """The newest checkpoint that is whole: its state and arrays; None if there never was one.
 
     check: raises if a state cannot be gone on from for another reason. A newer checkpoint that is
-    passed over is warned of. Raises InputError if there are checkpoints and none will do.
+    passed over is warned of. The state's "checkpoint" is its number, for `drop_newer`. Raises
+    InputError if there are checkpoints and none will do.
     """
     reasons: list[str] = []
     for path in reversed(_numbered(run_folder / FOLDER)):
@@ -77,6 +78,7 @@ def load(run_folder: Path, check: Callable[[dict[str, Any]], None] | None = None
         if reasons:
             said = f"{run_folder}: passed over a checkpoint ({'; '.join(reasons)})"
             warnings.warn(f"{said}; going on from {path.name}", stacklevel=2)
+        loaded[0]["checkpoint"] = path.name
         return loaded
     if reasons:
         raise InputError(
@@ -89,6 +91,13 @@ def load(run_folder: Path, check: Callable[[dict[str, Any]], None] | None = None
 def exists(run_folder: Path) -> bool:
     """True if there is a checkpoint, whole or damaged."""
     return bool(_numbered(run_folder / FOLDER))
+
+
+def drop_newer(run_folder: Path, number: str) -> None:
+    """Removes what was passed over: once a run has gone on from here, nothing fits it any more."""
+    for path in _numbered(run_folder / FOLDER):
+        if int(path.name) > int(number):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def clear(run_folder: Path) -> None:

@@ -22,7 +22,7 @@ def saved(folder: Path, n: int) -> None:
 def test_the_newest_comes_back_and_two_are_kept(tmp_path: Path) -> None:
     saved(tmp_path, 5)
     state, arrays = checkpoint.load(tmp_path)
-    assert state == {"step": 4, "t": 0.4}
+    assert state == {"step": 4, "t": 0.4, "checkpoint": "000004"}
     assert arrays["w"].tolist() == [4, 4, 4]
     assert [p.name for p in sorted((tmp_path / "checkpoint").iterdir())] == ["000003", "000004"]
 

@@ -179,6 +179,20 @@ def test_a_run_goes_on_from_the_older_checkpoint_if_the_newest_is_damaged(
     assert resumed.digest == simfl.open(tmp_path / "whole").digest
 
 
+def test_what_was_passed_over_is_forgotten(tmp_path: Path) -> None:
+    """Else the one good checkpoint would stand beside a bad one, and the next could be bad too."""
+    for step in range(3):
+        checkpoint.save(tmp_path, {"step": step}, {})
+    spoil(tmp_path / "checkpoint/000002/state.json", "cut", random.Random(1))
+    with pytest.warns(UserWarning, match="passed over"):
+        state, _ = checkpoint.load(tmp_path)
+    checkpoint.drop_newer(tmp_path, state["checkpoint"])
+    checkpoint.save(tmp_path, {"step": 9}, {})
+    names = sorted(path.name for path in (tmp_path / "checkpoint").iterdir())
+    assert names == ["000001", "000002"]
+    assert checkpoint.load(tmp_path)[0]["step"] == 9
+
+
 def test_a_run_that_has_ended_is_not_played_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
