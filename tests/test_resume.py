@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import random
 import signal
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -211,6 +213,16 @@ def test_a_whole_checkpoint_of_nonsense_is_one_paragraph(tmp_path: Path) -> None
         checkpoint.save(tmp_path, {**state, "tree": tree}, {})
         with pytest.raises(InputError):
             simfl.run(table, out=tmp_path, resume=True)
+
+
+def test_the_folder_says_with_what_it_was_computed(tmp_path: Path) -> None:
+    simfl.run(scenario("rounds", versions=1), out=tmp_path)
+    told = json.loads((tmp_path / "environment.json").read_text("utf-8"))
+    assert told["packages"]["torch"] == metadata.version("torch")
+    assert told["python"] == platform.python_version()
+    assert told["threads"] == {"training": 1, "OMP_NUM_THREADS": "1"}
+    assert told["workers"] == 1
+    assert told["platform"]
 
 
 def test_a_checkpoint_of_another_scenario_is_refused(tmp_path: Path) -> None:
