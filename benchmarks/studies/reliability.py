@@ -139,7 +139,7 @@ def fuzz_table(minutes: float) -> pd.DataFrame:
                 "went on": counts["taken"],
                 "refused in one paragraph": counts["refused"],
                 "traceback, hang or loss": counts["lost"],
-                "slowest, s": round(slowest_s, 1),
+                "slowest, s": f"{slowest_s:.1f}",
             }
             print(kind, rows[kind], flush=True)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("damaged")
