@@ -46,6 +46,7 @@ bench: $(READY)  ## every benchmark, one after the other
 
 studies: $(READY)  ## the long comparisons of methods; writes docs/results
 	set -e; for file in benchmarks/studies/*.py; do $(BIN)/python $$file; done
+	$(BIN)/python -m pytest -m study
 
 notebooks: $(READY)  ## play the notebooks and keep their output
 	$(BIN)/python notebooks/play.py

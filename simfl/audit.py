@@ -41,7 +41,7 @@ def sizes_of(run: Result, scenario: Scenario) -> Sizes | None:
 
     Code that the scenario names is not loaded, so nothing is known of what it sends.
     """
-    from simfl.workload import upload_nbytes
+    from simfl.post import upload_nbytes
 
     params = run.params
     if params is None or isinstance(scenario.learning, TimingOptions) or scenario.foreign:

@@ -3,7 +3,7 @@
 A checkpoint is a folder `checkpoint/NNNNNN/` of two files: `state.json` (a snapshot's tree and
 what it belongs to) and `arrays.safetensors`. It is written under another name, made durable and
 then renamed, so that a machine that dies while writing leaves the previous one; `state.json`
-holds the digest of the other file and its own, so that a damaged one is passed over. So is one
+holds the digest of the arrays and its own, so that a damaged one is passed over. So is one
 of another format: an older one of this format leads to the same results.
 """
 
@@ -23,7 +23,7 @@ import numpy as np
 from simfl.errors import InputError
 from simfl.files import settle, settle_folder
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "checkpoint"
 KEPT = 2
 
@@ -32,7 +32,7 @@ Loaded = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 def save(run_folder: Path, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Path:
     """Writes a checkpoint behind those that are there; returns its folder."""
-    from safetensors.numpy import save as to_bytes
+    from safetensors.numpy import save_file
 
     home = run_folder / FOLDER
     home.mkdir(parents=True, exist_ok=True)
@@ -41,9 +41,9 @@ def save(run_folder: Path, state: Mapping[str, Any], arrays: Mapping[str, np.nda
     draft = target.with_suffix(".tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    packed = to_bytes({name: np.ascontiguousarray(values) for name, values in arrays.items()})
-    (draft / "arrays.safetensors").write_bytes(packed)
-    body = {"format": FORMAT, "arrays": _digest(packed), "state": state}
+    packed = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
+    save_file(packed, draft / "arrays.safetensors")
+    body = {"format": FORMAT, "arrays": _digest_of(packed), "state": state}
     text = json.dumps(body)
     outer = {"digest": _digest(text.encode()), "body": text}
     (draft / "state.json").write_text(json.dumps(outer), encoding="utf-8")
@@ -63,7 +63,8 @@ def load(run_folder: Path, check: Callable[[dict[str, Any]], None] | None = None
     """The newest checkpoint that is whole: its state and arrays; None if there never was one.
 
     check: raises if a state cannot be gone on from for another reason. A newer checkpoint that is
-    passed over is warned of. Raises InputError if there are checkpoints and none will do.
+    passed over is warned of. The state's "checkpoint" is its number, for `drop_newer`. Raises
+    InputError if there are checkpoints and none will do.
     """
     reasons: list[str] = []
     for path in reversed(_numbered(run_folder / FOLDER)):
@@ -77,6 +78,7 @@ def load(run_folder: Path, check: Callable[[dict[str, Any]], None] | None = None
         if reasons:
             said = f"{run_folder}: passed over a checkpoint ({'; '.join(reasons)})"
             warnings.warn(f"{said}; going on from {path.name}", stacklevel=2)
+        loaded[0]["checkpoint"] = path.name
         return loaded
     if reasons:
         raise InputError(
@@ -91,6 +93,13 @@ def exists(run_folder: Path) -> bool:
     return bool(_numbered(run_folder / FOLDER))
 
 
+def drop_newer(run_folder: Path, number: str) -> None:
+    """Removes what was passed over: once a run has gone on from here, nothing fits it any more."""
+    for path in _numbered(run_folder / FOLDER):
+        if int(path.name) > int(number):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def clear(run_folder: Path) -> None:
     """Removes all checkpoints of a run that has ended, all at one moment."""
     home = run_folder / FOLDER
@@ -102,7 +111,7 @@ def clear(run_folder: Path) -> None:
 
 
 def _read(path: Path) -> Loaded:
-    from safetensors.numpy import load as from_bytes
+    from safetensors.numpy import load_file
 
     outer = json.loads((path / "state.json").read_bytes())
     if _digest(outer["body"].encode()) != outer["digest"]:
@@ -111,10 +120,10 @@ def _read(path: Path) -> Loaded:
     if body["format"] != FORMAT:
         later = " of a later simfl" * (body["format"] > FORMAT)
         raise InputError(f"format {body['format']}{later}, this simfl reads format {FORMAT}")
-    packed = (path / "arrays.safetensors").read_bytes()
-    if _digest(packed) != body["arrays"]:
+    arrays = load_file(path / "arrays.safetensors")
+    if _digest_of(arrays) != body["arrays"]:
         raise InputError("arrays.safetensors is damaged")
-    return body["state"], from_bytes(packed)
+    return body["state"], arrays
 
 
 def _numbered(home: Path) -> list[Path]:
@@ -125,6 +134,15 @@ def _numbered(home: Path) -> list[Path]:
 def _folders(home: Path) -> Iterator[Path]:
     if home.is_dir():
         yield from (path for path in home.iterdir() if path.is_dir() and path.name.isdecimal())
+
+
+def _digest_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """Of names, types, shapes and values, so that no second copy of a large state is needed."""
+    whole = hashlib.blake2b(digest_size=16)
+    for name, values in sorted(arrays.items()):
+        whole.update(f"{name} {values.dtype.str} {values.shape};".encode())
+        whole.update(values.reshape(-1).view(np.uint8).data)
+    return whole.hexdigest()
 
 
 def _digest(data: bytes) -> str:

@@ -533,19 +533,19 @@ def _single(scenario: Scenario) -> None:
 
 def _run_folder(scenario: Scenario, out: Path | None, timing: bool, kind: str = "") -> Path:
     """Where the run goes. Raises InputError rather than overwrite another scenario's run."""
+    from simfl.results.summary import summary_of
+
     story = f"{scenario.name}-{kind}" if kind else scenario.name
     name = f"{story}-seed{scenario.seed}{'-timing' * timing}"
     folder = out or Path("runs") / name
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; --out takes a folder")
-    summary = folder / "summary.json"
-    if summary.exists():
-        hash_there = json.loads(summary.read_text(encoding="utf-8")).get("scenario")
-        if hash_there != scenario.hash:
-            raise InputError(
-                f"{folder} holds a finished run of another scenario (hash {hash_there}, this one "
-                f"is {scenario.hash}); choose another folder with --out, or remove that one"
-            )
+    hash_there = summary_of(folder).get("scenario", scenario.hash)
+    if hash_there != scenario.hash:
+        raise InputError(
+            f"{folder} holds a finished run of another scenario (hash {hash_there}, this one "
+            f"is {scenario.hash}); choose another folder with --out, or remove that one"
+        )
     return folder
 
 

@@ -23,7 +23,7 @@ from simfl.fleet.columns import Fleet
 from simfl.fleet.memory import fitting
 from simfl.fleet.unused import unused
 from simfl.results.digest import digest
-from simfl.results.frames import MODEL, SCENARIO
+from simfl.results.frames import MODEL, PARTS, SCENARIO
 from simfl.results.result import Result
 from simfl.results.store import Store
 from simfl.results.summary import is_end, summarise, summary_of
@@ -66,6 +66,7 @@ def run(
     folder = None if out is None else Path(out)
     with session.alone(folder):
         if resume and folder is not None and _played(folder, whole, timing):
+            _tidy(folder)
             return Result(folder)
         saved = saving.found(folder, whole, timing) if resume and folder is not None else None
         streams = Streams(whole.seed)
@@ -84,6 +85,7 @@ def run(
                 begin(whole, store, fleet, workers)
             else:
                 saving.restore(kernel, *saved)
+                checkpoint.drop_newer(store.folder, saved[0]["checkpoint"])
             if folder is not None:
                 kernel.save = session.saver(kernel, store, whole, timing)
             kernel.run()
@@ -190,8 +192,13 @@ def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) ->
         }
     )
     if is_end(ended) or not checkpoint.exists(store.folder):
-        checkpoint.clear(store.folder)
-        store.tidy()
+        _tidy(store.folder)
+
+
+def _tidy(folder: Path) -> None:
+    """A run that has ended needs neither its checkpoints nor the parts that they count."""
+    checkpoint.clear(folder)
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
 
 
 def _played(folder: Path, scenario: Scenario, timing: bool) -> bool:

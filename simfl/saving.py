@@ -41,7 +41,8 @@ CHANGING = {
         *("flows", "_root", "_cells", "_finite", "_asked", "_dirty", "_fresh", "_started"),
         *("_stale", "_next"),
     ),
-    "workload": ("totals", "memories", "_parcels", "_untrained", "_latest"),
+    "workload": ("_untrained",),
+    "post": ("totals", "memories", "parcels", "_latest"),
 }
 CHANGING["up"] = CHANGING["down"]
 
@@ -62,6 +63,7 @@ def parts_of(kernel: Kernel) -> dict[str, Any]:
         "up": up,
         "batteries": server.batteries,
         "workload": kernel.workload,
+        "post": getattr(kernel.workload, "post", None),
         "clock": kernel.clock,
         "fleet": server.fleet,
         "strategy": kernel.strategy,

@@ -94,7 +94,7 @@ class Writer:
 
     def _put(self, values: np.ndarray) -> str:
         key = str(len(self.arrays))
-        self.arrays[key] = values.copy()
+        self.arrays[key] = values
         return key
 
 

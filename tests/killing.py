@@ -117,8 +117,8 @@ class Ticker:
         def outer(*args: Any, **options: Any) -> Any:
             before = self.phase()
             self._finishing = self._finishing or phase == "finishing"
-            self.tick(ticks)
             self.enter(number)
+            self.tick(ticks)
             try:
                 return inner(*args, **options)
             finally:

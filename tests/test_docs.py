@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+import simfl
 from simfl.cli import main
 from simfl.strategy import STRATEGIES
 
@@ -21,6 +22,9 @@ ROOT = Path(__file__).parents[1]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 FILE = re.compile(r"```toml\n# (\S+\.toml)\n(.*?)```", re.DOTALL)
 SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+
+
+RUN = "import sys; from simfl.cli import main; sys.exit(main())"
 
 
 class Links(HTMLParser):
@@ -70,6 +74,23 @@ def commands_of(page: Path) -> list[str]:
     for name, source in FILE.findall(text):
         Path(name).write_text(source, "utf-8")
     return [line for block in SHELL.findall(text) for line in block.splitlines()]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell and SIGKILL")
+def test_a_killed_run_is_resumed_and_verified_as_the_page_says(tmp_path: Path) -> None:
+    (story,) = SHELL.findall((ROOT / "docs" / "reliability.md").read_text("utf-8"))
+    program = tmp_path / "simfl"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{RUN}" "$@"\n', "utf-8")
+    program.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", story], cwd=tmp_path, env={**os.environ, "PATH": path},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Killed" in done.stderr
+    assert simfl.run("quickstart").digest in done.stdout
+    assert "broken" not in done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,8 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "learn": ("strategy.base",),  # a trainer is what calls the hooks of a LocalRule
     "clock": ("fleet", "strategy.base"),
     "results": (),
-    "workload": ("learn", "wire", "clock.workload", "strategy.base"),
+    "post": ("learn", "wire", "strategy.base"),
+    "workload": ("post", "learn", "wire", "clock.workload", "strategy.base"),
     "scenario": ("fleet", "strategy", "wire", "learn", "options"),
     "options": ("fleet", "strategy", "wire", "learn"),
 }

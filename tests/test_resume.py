@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import random
 import signal
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -179,6 +181,20 @@ def test_a_run_goes_on_from_the_older_checkpoint_if_the_newest_is_damaged(
     assert resumed.digest == simfl.open(tmp_path / "whole").digest
 
 
+def test_what_was_passed_over_is_forgotten(tmp_path: Path) -> None:
+    """Else the one good checkpoint would stand beside a bad one, and the next could be bad too."""
+    for step in range(3):
+        checkpoint.save(tmp_path, {"step": step}, {})
+    spoil(tmp_path / "checkpoint/000002/state.json", "cut", random.Random(1))
+    with pytest.warns(UserWarning, match="passed over"):
+        state, _ = checkpoint.load(tmp_path)
+    checkpoint.drop_newer(tmp_path, state["checkpoint"])
+    checkpoint.save(tmp_path, {"step": 9}, {})
+    names = sorted(path.name for path in (tmp_path / "checkpoint").iterdir())
+    assert names == ["000001", "000002"]
+    assert checkpoint.load(tmp_path)[0]["step"] == 9
+
+
 def test_a_run_that_has_ended_is_not_played_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +213,16 @@ def test_a_whole_checkpoint_of_nonsense_is_one_paragraph(tmp_path: Path) -> None
         checkpoint.save(tmp_path, {**state, "tree": tree}, {})
         with pytest.raises(InputError):
             simfl.run(table, out=tmp_path, resume=True)
+
+
+def test_the_folder_says_with_what_it_was_computed(tmp_path: Path) -> None:
+    simfl.run(scenario("rounds", versions=1), out=tmp_path)
+    told = json.loads((tmp_path / "environment.json").read_text("utf-8"))
+    assert told["packages"]["torch"] == metadata.version("torch")
+    assert told["python"] == platform.python_version()
+    assert told["threads"] == {"training": 1, "OMP_NUM_THREADS": "1"}
+    assert told["workers"] == 1
+    assert told["platform"]
 
 
 def test_a_checkpoint_of_another_scenario_is_refused(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ class Kernel:
         self._lost_in_a_row = 0
         self._fruitful = 0  # the step that made the last version
         self._evaluated_version = -1
+        self._learns = workload.lesson is not None and workload.lesson.model is not None
         self._wall_end = time.monotonic() + plan.limits.wall_s
         self._next_save = time.monotonic() + plan.save_wall_s
         self._save_due = False
@@ -212,7 +213,7 @@ class Kernel:
                 self._step_soon()
         if not self.ledger.ended % self.GLANCE:
             self._glance()
-        elif self.workload.lesson is not None:
+        elif self._learns:
             self._look()
         wanted = self._wait.arrivals
         if not server.tasks or (wanted is not None and len(self._arrived) >= wanted):
@@ -261,7 +262,8 @@ class Kernel:
             raise PluginError(f"{self._where()} failed with {given}: {error!r}") from error
         if not isinstance(wait, Wait):
             raise PluginError(f"{self._where()}: must return a Wait, not {wait!r}")
-        if not all(bound is None or bound >= 0 for bound in wait):
+        arrivals, within, losses = wait
+        if not ((arrivals or 0) >= 0 and (within or 0.0) >= 0.0 and (losses or 0) >= 0):
             raise PluginError(f"{self._where()}: nobody can wait for {wait!r}")
         return wait
 

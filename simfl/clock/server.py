@@ -262,12 +262,15 @@ def _each(values: Any, n: int, least: float) -> Iterable[Any]:
     """One value for each of n devices: a scalar is repeated, a sequence is taken as it is."""
     if values is None:
         return repeat(None, n)
-    scalar = isinstance(values, _NUMBERS)
-    each = [values] if scalar else np.asarray(values).tolist()
-    if not (scalar or len(each) == n):
+    if isinstance(values, _NUMBERS):
+        if least <= values < inf:
+            return repeat(values, n)
+        raise PluginError(f"dispatch was given {values} epochs or steps, expected some work")
+    each = np.asarray(values).tolist()
+    if len(each) != n:
         raise PluginError(
             f"dispatch of {n} devices was given {len(each)} values of epochs or steps"
         )
     if not all(least <= value < inf for value in each):
         raise PluginError(f"dispatch was given {values} epochs or steps, expected some work")
-    return repeat(values, n) if scalar else each
+    return each

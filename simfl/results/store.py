@@ -2,8 +2,8 @@
 
 While a run lives, every table grows as a row of small complete Parquet files in a hidden folder,
 each written under another name first, so that a run killed at any moment leaves a folder that
-can be read, and a checkpoint can say how far it had come. `join` makes one file of each table,
-and `tidy` removes its parts, once no checkpoint refers to them any more.
+can be read, and a checkpoint can say how far it had come. `join` makes one file of each table;
+the parts stay for as long as a checkpoint may refer to them.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Store:
     def finish(self) -> None:
         """Makes TABLE.parquet of each table, and nothing else remains of it."""
         self.join()
-        self.tidy()
+        shutil.rmtree(self._parts)
 
     def join(self) -> None:
         """Joins the parts of each table into TABLE.parquet, a part at a time; they stay."""
@@ -94,10 +94,6 @@ class Store:
             parts = [self._part(table, i) for i in range(self._count[table])]
             whole = _stream(parts, frames.schema(table))
             _write(self.folder / f"{table}.parquet", whole, self._durable)
-
-    def tidy(self) -> None:
-        """Removes the parts."""
-        shutil.rmtree(self._parts)
 
     def close(self) -> None:
         """Removes a temporary folder now; does nothing to any other."""

@@ -182,7 +182,7 @@ def mailed(run: Run) -> dict[int, Mail]:
         return update
 
     def losing(task: Task) -> None:
-        if task.serial in load._parcels and PHASES[min(task.phase, 2)] == "upload":
+        if task.serial in load.post.parcels and PHASES[min(task.phase, 2)] == "upload":
             books[task.device].meant += meant(task)
             books[task.device].lost += 1
         lose(task)

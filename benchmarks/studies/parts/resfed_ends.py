@@ -9,9 +9,10 @@ import numpy as np
 from simfl.assemble import fleet_of, plan_of, workload_of
 from simfl.clock.kernel import Kernel
 from simfl.messages import Task
+from simfl.post import Memory
 from simfl.run import resolve
 from simfl.streams import Streams
-from simfl.workload import Learning, Memory
+from simfl.workload import Learning
 
 
 def distances(scenario: str, seed: int, **overrides: Any) -> list[float]:
