@@ -18,6 +18,7 @@ from simfl.scenario import Scenario, TimingOptions
 from simfl.scenario.parts import kind_of, plain
 from simfl.scenario.sections import WireOptions
 from simfl.streams import Streams
+from simfl.workload import Learning
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,10 @@ def explain(scenario: Scenario, data_dir: Path | None = None) -> Explanation:
         f"{scenario.name}: {kind_of(type(scenario.strategy))} on {len(fleet)} devices, "
         f"seed {scenario.seed}"
     )
+    trainer = _trainer(scenario, streams, data_dir)
     facts = {
         "learning": _learning(scenario, load),
+        **({} if trainer is None else {"trainer": trainer.notes["trainer"]}),
         "a task": _task(scenario, steps, flops),
         "bytes": _bytes(load, bare),
         "at once": _at_once(scenario),
@@ -55,7 +58,7 @@ def explain(scenario: Scenario, data_dir: Path | None = None) -> Explanation:
         "faults": _faults(scenario),
         "evaluated": _evaluated(scenario),
         "ends": _ends(scenario),
-        "memory": _memory(scenario, bare),
+        "memory": _memory(scenario, bare, trainer),
         **_beyond(scenario, fleet),
     }
     return Explanation(title, _classes(fleet, load, steps, flops), facts)
@@ -64,6 +67,16 @@ def explain(scenario: Scenario, data_dir: Path | None = None) -> Explanation:
 def _sizes(scenario: Scenario, streams: Streams, data_dir: Path | None) -> TimingOnly:
     load = workload_of(scenario, streams, timing=True, data_dir=data_dir)
     assert isinstance(load, TimingOnly)
+    return load
+
+
+def _trainer(scenario: Scenario, streams: Streams, data_dir: Path | None) -> Learning | None:
+    """The workload as it would learn; None where nothing is learnt."""
+    if isinstance(scenario.learning, TimingOptions):
+        return None
+    load = workload_of(scenario, streams, timing=False, data_dir=data_dir)
+    assert isinstance(load, Learning)
+    load.close()
     return load
 
 
@@ -212,11 +225,18 @@ def _ends(scenario: Scenario) -> str:
     return ", or ".join(said)
 
 
-def _memory(scenario: Scenario, bare: TimingOnly) -> str:
-    if isinstance(scenario.learning, TimingOptions):
+def _memory(scenario: Scenario, bare: TimingOnly, trainer: Learning | None) -> str:
+    if trainer is None:
         return "no models are held"
     model = say.amount(bare.down_bytes, "B")
     found = _concurrency(scenario)
     if found is None:
-        return f"one model of {model} for each version that a task in flight started from"
-    return f"at most {found[1] + 1} versions of the model, {model} each"
+        return (
+            f"one model of {model} for each version that a task in flight started from, and "
+            f"results of at most {trainer.trainer.width} task(s) that wait to be used"
+        )
+    waiting = min(found[1], trainer.trainer.width)
+    return (
+        f"at most {found[1] + 1} versions of the model, {model} each, and results of {waiting} "
+        "task(s) that wait to be used"
+    )

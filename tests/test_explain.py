@@ -91,7 +91,7 @@ def test_codecs_and_shared_links_are_accounted_for() -> None:
 
 def test_a_scenario_that_learns_tells_its_data_and_the_models_it_holds() -> None:
     facts = told(
-        learning={"dataset": "digits", "model": "softmax"},
+        learning={"dataset": "digits", "model": "softmax", "trainer": "batched"},
         strategy={"kind": "fedavg", "cohort": 2, "steps": 7},
         stop={"target": {"accuracy": 0.9}, "wall_s": 300, "updates": 9},
     ).facts
@@ -99,7 +99,10 @@ def test_a_scenario_that_learns_tells_its_data_and_the_models_it_holds() -> None
     assert facts["a task"].startswith("7 steps in batches of 10: in the median 7 steps")
     assert facts["at once"] == "cohort = 2 of 5 devices"
     assert facts["ends"] == "after 9 updates, or at accuracy 0.9, or after 5 min of computing"
-    assert facts["memory"] == "at most 3 versions of the model, 2.6 kB each"
+    assert facts["trainer"] == "batched: as asked"
+    assert facts["memory"] == (
+        "at most 3 versions of the model, 2.6 kB each, and results of 2 task(s) that wait to be used"
+    )
 
 
 def test_cells_and_idle_settings_are_told() -> None:
