@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,10 +60,16 @@ class Filling:
     def update(self, status: object) -> None:
         self.left -= 1
         if self.left == 0:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+            self.limit(100)
 
     def close(self) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        self.limit(None)
+
+    def limit(self, nbytes: int | None) -> None:
+        import resource  # not on every system
+
+        least = resource.RLIM_INFINITY if nbytes is None else nbytes
+        resource.setrlimit(resource.RLIMIT_FSIZE, (least, resource.RLIM_INFINITY))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX limits")
