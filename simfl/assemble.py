@@ -232,7 +232,7 @@ def _lesson(problem: Problem, training: Any) -> Lesson:
 
 def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
     """How models are evaluated: (params, kept) -> values by name."""
-    from simfl.learn.evaluation import accuracy_by_class, evaluate, with_decay
+    from simfl.learn.evaluation import averaged, evaluate, means, score, with_decay
     from simfl.learn.personal import Personal
 
     options = scenario.learning
@@ -243,9 +243,10 @@ def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
     decay = local.options.weight_decay
 
     def metrics(params: Any, kept: Any) -> dict[str, float]:
-        found = with_decay(evaluate(problem.model, params, *test), params, decay)
+        loss, right = score(problem.model, params, *test)
+        found = with_decay(averaged(loss, right), params, decay)
         if scenario.evaluate.by_class:
-            each = accuracy_by_class(problem.model, params, *test, problem.data.dataset.classes)
+            each = means(right, test[1].numpy(), problem.data.dataset.classes)
             found |= {f"accuracy_class_{label}": float(a) for label, a in enumerate(each)}
         if options.drift is not None:
             later = problem.data.later

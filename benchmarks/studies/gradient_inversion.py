@@ -1,8 +1,9 @@
 """Gradient inversion for late updates (Wang and Gao, AAAI 2025) on intertwined digits.
 
-    python benchmarks/studies/gradient_inversion.py [--seeds 5] [--few 1]
+    python benchmarks/studies/gradient_inversion.py [--seeds 5] [--few 1] [--long]
 
 Writes docs/results/gradient-inversion.md and its picture. Finished runs are not played again.
+--long plays LeNet on MNIST instead, seed 0, and writes its tables; it needs SIMFL_DATA_DIR.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot as plt
+from parts import inversion_mnist as mnist
 from parts.inversion import recovery, searches
 
 import simfl
+from simfl.console import Cells, err
 from simfl.results.pages import markdown, put_block
 from simfl.results.study import Study
 
@@ -58,10 +61,12 @@ def fresh(label: str) -> dict[str, Any]:
     return {"strategy.hold": 0} if label == "unstale (oracle)" else {}
 
 
-def played(name: str, methods: dict[str, Any], seeds: range) -> Study:
+def played(
+    name: str, methods: dict[str, Any], seeds: range, scene: str = SCENE, **overrides: Any
+) -> Study:
     """A study of these methods, all of whose cells ended well."""
-    out = Path("runs") / "gradient-inversion" / name
-    found = simfl.study(SCENE, methods, seeds=seeds, out=out)
+    out, seen = Path("runs") / "gradient-inversion" / name, Cells(err())
+    found = simfl.study(scene, methods, seeds=seeds, out=out, progress=seen, **overrides)
     if len(found.failed):
         raise SystemExit(found.failed.to_string())
     return found
@@ -172,8 +177,23 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--seeds", type=int, default=5)
     options.add_argument("--few", type=int, default=1, help="seeds of what is beside the table")
+    options.add_argument("--long", action="store_true", help="MNIST instead of digits")
     given = options.parse_args()
-    seeds, few = range(given.seeds), range(given.few)
+    if given.long:
+        long()
+    else:
+        short(range(given.seeds), range(given.few))
+
+
+def long() -> None:
+    """LeNet on MNIST, over shares and lateness."""
+    study = played("mnist", mnist.cells(), range(1), mnist.SCENE, **mnist.SETTING)
+    put_block(PAGE, "mnist", markdown(mnist.accuracies(study)))
+    put_block(PAGE, "mnist-errors", markdown(mnist.errors(study)))
+
+
+def short(seeds: range, few: range) -> None:
+    """Everything on digits. few: seeds of what is beside the table."""
     core = played("core", CORE, seeds)
     table = accuracies(core, OF)
     put_block(PAGE, "table", markdown(table))

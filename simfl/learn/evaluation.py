@@ -39,7 +39,11 @@ def evaluate(
     model: nn.Module, params: Params, x: Tensor, y: Tensor, batch: int = 1000
 ) -> dict[str, float]:
     """Mean loss and accuracy, as {"loss", "accuracy"}."""
-    loss, right = score(model, params, x, y, batch)
+    return averaged(*score(model, params, x, y, batch))
+
+
+def averaged(loss: np.ndarray, right: np.ndarray) -> dict[str, float]:
+    """What `score` tells of every example, as {"loss", "accuracy"}."""
     return {"loss": float(loss.mean()), "accuracy": float(right.mean())}
 
 
@@ -51,14 +55,6 @@ def with_decay(metrics: dict[str, float], params: Params, weight_decay: float) -
         **metrics,
         "regularised_loss": metrics["loss"] + 0.5 * weight_decay * params.norm() ** 2,
     }
-
-
-def accuracy_by_class(
-    model: nn.Module, params: Params, x: Tensor, y: Tensor, classes: int, batch: int = 1000
-) -> np.ndarray:
-    """(classes,) accuracy on the examples of each class; nan where there are none."""
-    _, right = score(model, params, x, y, batch)
-    return means(right, y.numpy(), classes)
 
 
 def evaluate_devices(

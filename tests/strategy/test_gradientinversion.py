@@ -13,9 +13,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from latecomers import run
+from latecomers import HELD, run, scene
 from torch.nn import functional as F
 
+import simfl
 from simfl.errors import ScenarioError
 from simfl.learn.data import DataDir
 from simfl.learn.datasets.images import Digits
@@ -318,6 +319,24 @@ def test_the_server_pays_for_its_searches_in_time():
         iterations = 6 + 3 * (len(tasks) - 1)
         seen += rows * 2 * (3 * iterations + len(tasks))
     assert slow.summary["virtual_s"] == pytest.approx(10.0 + seen * flops / 1e7)
+
+
+def test_what_the_server_keeps_stops_growing_and_sketches_shrink_it():
+    """Beside recovered data, a mean for each version and pairs of guesses for each late device."""
+    kept, alive = {}, []
+    for cells in (4096, 64):
+        late = {"kind": "gradientinversion", **HELD, **FAST, "hold": 3, "cells": cells}
+        made = simfl.run(scene(late, versions=20), seed=1)
+        kept[cells] = made.evaluations.kept_bytes.to_numpy()
+        alive.append(made.summary["models_alive_max"])
+        assert kept[cells][14:].max() == kept[cells][8:14].max() > 0
+    trained = Mlp((8,))(digits().dataset)
+    size = sum(part.numel() for part in trained.parameters())
+    vectors, rest = divmod(kept[4096][-1] - kept[64][-1], 4 * (size - 64))
+    versions, late_devices = 4, 2  # that updates are waited for: the present one and three before
+    assert rest == 0
+    assert 0 < vectors <= versions + 2 * versions * late_devices
+    assert max(alive) <= versions
 
 
 def test_overlapped_searches_leave_the_rounds_alone_and_enter_when_they_are_done():

@@ -15,6 +15,7 @@ from simfl.wire.codec import Wire, as_params
 from simfl.wire.resfed import ResFed
 
 SPARSITIES = (0.90, 0.95, 0.99, 0.995, 0.999)
+WHOLE_BITS = 32 * 1_020_160  # what can be trained, in full
 
 
 def ratios() -> pd.DataFrame:
