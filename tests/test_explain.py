@@ -101,7 +101,8 @@ def test_a_scenario_that_learns_tells_its_data_and_the_models_it_holds() -> None
     assert facts["ends"] == "after 9 updates, or at accuracy 0.9, or after 5 min of computing"
     assert facts["trainer"] == "batched: as asked"
     assert facts["memory"] == (
-        "at most 3 versions of the model, 2.6 kB each, and results of 2 task(s) that wait to be used"
+        "at most 3 versions of the model, 2.6 kB each, "
+        "and results of 2 task(s) that wait to be used"
     )
 
 

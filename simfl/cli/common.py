@@ -1,0 +1,115 @@
+"""What commands share: the app, options that many have, scenarios as words name them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from simfl.errors import InputError
+
+if TYPE_CHECKING:
+    from simfl.results import Result
+    from simfl.scenario import Scenario
+
+app = typer.Typer(
+    name="simfl",
+    help="The virtual-time laboratory for federated learning.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ScenarioArg = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A TOML file, or the name of a shipped scenario.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Replace a value; repeatable."),
+]
+SeedOption = Annotated[int | None, typer.Option(help="Replace the seed.")]
+DataDirOption = Annotated[Path | None, typer.Option(help="Folder of data sets.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
+
+
+@app.callback()
+def top(
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where an error comes from.")
+    ] = False,
+) -> None:
+    """The virtual-time laboratory for federated learning."""
+
+
+def load(
+    path_or_name: str, overrides: list[str] | None, seed: int | None, trusted: bool = True
+) -> Scenario:
+    from simfl.scenario import load
+
+    if trusted:
+        reach_here()
+    return load(path_or_name, overrides or [], seed, trusted=trusted)
+
+
+def reach_here() -> None:
+    """Lets dotted paths reach modules of the current folder, as `python -m` would."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+
+
+def single(scenario: Scenario) -> None:
+    """Raises InputError if the scenario describes many runs."""
+    if scenario.sweep:
+        keys = ", ".join(scenario.sweep)
+        raise InputError(
+            f"{scenario.path}: sweep describes many runs (over {keys}), not one; remove [sweep] "
+            "and choose values with --set"
+        )
+
+
+def run_folder(scenario: Scenario, out: Path | None, timing: bool, kind: str = "") -> Path:
+    """Where the run goes. Raises InputError rather than overwrite another scenario's run."""
+    from simfl.results.summary import summary_of
+
+    story = f"{scenario.name}-{kind}" if kind else scenario.name
+    name = f"{story}-seed{scenario.seed}{'-timing' * timing}"
+    folder = out or Path("runs") / name
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; --out takes a folder")
+    hash_there = summary_of(folder).get("scenario", scenario.hash)
+    if hash_there != scenario.hash:
+        raise InputError(
+            f"{folder} holds a finished run of another scenario (hash {hash_there}, this one "
+            f"is {scenario.hash}); choose another folder with --out, or remove that one"
+        )
+    return folder
+
+
+def target_of(text: str) -> dict[str, float]:
+    metric, _, value = text.partition("=")
+    try:
+        return {metric.strip(): float(value)}
+    except ValueError:
+        raise InputError(f"--target {text}: expected metric=number, as in accuracy=0.8") from None
+
+
+def tell(result: Result, folder: Path, as_json: bool, quiet: bool) -> None:
+    """What a run was, in words or as JSON."""
+    from simfl import console
+    from simfl.results import say
+
+    summary = result.summary
+    if as_json:
+        print(json.dumps(summary, indent=2))
+    elif not quiet:
+        told = {**say.headline(summary), "digest": result.digest, "folder": str(folder)}
+        console.out().print(console.facts(told))
+        warnings = [*summary["unused_settings"], *summary["never_fired"]]
+        if "not_reproducible" in summary:
+            warnings.append(f"not reproducible: {summary['not_reproducible']}")
+        for warning in warnings:
+            print(f"warning: {warning}", file=sys.stderr)
