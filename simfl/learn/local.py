@@ -6,15 +6,14 @@ A trainer opens a job, takes the steps that it asks for as it sees fit, and clos
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from simfl.errors import PluginError
+from simfl.errors import PluginError, blaming
 from simfl.learn.anatomy import split_of
 from simfl.learn.flat import FlatModule, params_of
 from simfl.learn.jobs import Job, LocalData, Trained, TrainingOptions
@@ -151,17 +150,9 @@ class Local:
         return aside.grad.clone()
 
 
-@contextmanager
-def asking(rule: LocalRule, hook: str) -> Iterator[None]:
+def asking(rule: LocalRule, hook: str) -> blaming:
     """Whatever a local rule raises inside becomes a PluginError that names rule and hook."""
-    try:
-        yield
-    except PluginError:
-        raise
-    except Exception as error:
-        raise PluginError(
-            f"local rule {type(rule).__name__}.{hook} failed ({type(error).__name__}: {error})"
-        ) from error
+    return blaming(f"local rule {type(rule).__name__}.{hook}")
 
 
 def overrides(rule: LocalRule, hook: str) -> bool:

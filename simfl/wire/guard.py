@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,19 +21,19 @@ class Guarded(Codec):
 
     inner: Codec
 
-    @property
+    @cached_property
     def name(self) -> str:
         return f"codec {type(self.inner).__name__}"
 
-    @property
+    @cached_property
     def remembers_lost(self) -> bool:
         return self.inner.remembers_lost
 
-    @property
+    @cached_property
     def pure(self) -> bool:
         return self.inner.pure
 
-    @property
+    @cached_property
     def absolute(self) -> bool:
         return self.inner.absolute
 
