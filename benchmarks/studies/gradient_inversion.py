@@ -189,6 +189,8 @@ def long() -> None:
     """LeNet on MNIST, over shares and lateness."""
     study = played("mnist", mnist.cells(), range(1), mnist.SCENE, **mnist.SETTING)
     put_block(PAGE, "mnist", markdown(mnist.accuracies(study)))
+    put_block(PAGE, "mnist-last", markdown(mnist.accuracies(study, last=40)))
+    put_block(PAGE, "mnist-rounds", markdown(mnist.rounds(study)))
     put_block(PAGE, "mnist-errors", markdown(mnist.errors(study)))
 
 
