@@ -75,7 +75,7 @@ def _updates(seeds: range) -> Iterator[tuple[int, Update]]:
             yield seed, sent(seed, device, _problem(seed)[0].initial)
 
 
-def searches(seeds: range = range(1)) -> pd.DataFrame:
+def searches(seeds: range) -> pd.DataFrame:
     """Cost of a device's first search and of one that begins where it ended."""
     rows = []
     with single_thread():
@@ -93,7 +93,7 @@ def searches(seeds: range = range(1)) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).groupby("search").mean().round(3)
 
 
-def recovery(seeds: range = range(1)) -> pd.DataFrame:
+def recovery(seeds: range) -> pd.DataFrame:
     """How many labels of a device can be read off: Σ min(true share, recovered share)."""
     rows = []
     with single_thread():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,7 @@ from parts.fewer import Fewer
 from simfl.results.study import Study
 
 SCENE = "gradientinversion/mnist"
-ROUNDS, LAST = 140, 40
+ROUNDS, TARGET = 140, 0.9
 #: (alpha, tau)
 CELLS = ((0.1, 40), (0.1, 100), (0.1, 10), (0.01, 40), (1.0, 40))
 #: As the paper's table has them: by alpha, and by tau.
@@ -58,13 +59,38 @@ def label(method: str, alpha: float, tau: int) -> str:
     return f"{method}; α = {alpha:g}" + (f", τ = {late}" if late else "")
 
 
-def accuracies(study: Study) -> pd.DataFrame:
-    """On the class and in all, means over the last versions: a row each method, a column a cell."""
-    frame = study.evaluations
-    means = frame[frame.version > ROUNDS - LAST].groupby("strategy")[list(SHOWN)].mean()
+def accuracies(study: Study, last: int | None = None) -> pd.DataFrame:
+    """On the class and in all, a row each method and a column each cell.
+
+    Means over the versions at which late updates enter; or over so many, the last.
+    """
+
+    def said(runs: pd.DataFrame, tau: int) -> str:
+        since = tau if last is None else ROUNDS - last
+        means = runs[runs.version > since][list(SHOWN)].mean()
+        return " / ".join(f"{means[column]:.3f}" for column in SHOWN)
+
+    return _by_cell(study, said)
+
+
+def rounds(study: Study) -> pd.DataFrame:
+    """The first evaluated version with the target accuracy, in all."""
+
+    def said(runs: pd.DataFrame, tau: int) -> str:
+        met = runs[runs.accuracy >= TARGET].version
+        return str(met.min()) if len(met) else "never"
+
+    return _by_cell(study, said)
+
+
+def _by_cell(study: Study, said: Callable[[pd.DataFrame, int], str]) -> pd.DataFrame:
+    """A row each method and a column each cell; "-" for what is not played."""
+    runs = dict(list(study.evaluations.groupby("strategy")))
     rows = {
         method: {
-            f"α = {alpha:g}, τ = {tau}": _said(means, label(method, alpha, tau))
+            _cell(alpha, tau): said(runs[name], tau)
+            if (name := label(method, alpha, tau)) in runs
+            else "-"
             for alpha, tau in COLUMNS
         }
         for method in METHODS
@@ -72,10 +98,8 @@ def accuracies(study: Study) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("strategy")
 
 
-def _said(means: pd.DataFrame, name: str) -> str:
-    if name not in means.index:
-        return "-"
-    return " / ".join(f"{means.loc[name, column]:.3f}" for column in SHOWN)
+def _cell(alpha: float, tau: int) -> str:
+    return f"α = {alpha:g}, τ = {tau}"
 
 
 def errors(study: Study) -> pd.DataFrame:
@@ -85,9 +109,11 @@ def errors(study: Study) -> pd.DataFrame:
     for alpha, tau in COLUMNS:
         run = frame[frame.strategy == label("gradient inversion", alpha, tau)]
         last = run.iloc[-1]
-        rows[f"α = {alpha:g}, τ = {tau}"] = {
-            **{name.upper(): f"{run[name].mean():.3f}" for name in ("e1", "e2")},
-            "loss": f"{run['inversion_loss'].mean():.3f}",
+        means = {name: run[name].mean() for name in ("e1", "e2", "inversion_loss")}
+        said = ["-" if pd.isna(mean) else f"{mean:.3f}" for mean in means.values()]
+        rows[_cell(alpha, tau)] = {
+            **dict(zip(("E1", "E2", "relative loss"), said, strict=True)),
             **{name: int(last[name]) for name in ("inverted", "rejected")},
+            "kept (MB)": f"{run['kept_bytes'].max() / 1e6:.1f}",
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("cell")

@@ -12,7 +12,7 @@ from parts.resfed import Ring
 from parts.resfed_sizes import WHOLE_BITS
 from parts.resfed_tables import DEVICES, final, runs_of
 
-from simfl.results.plots.style import colour, dressed, legend
+from simfl.results.plots.style import colour, dressed
 from simfl.results.study import Study
 
 EVERY = 3  # rounds from one evaluation to the next
@@ -25,7 +25,7 @@ SETTING: dict[str, Any] = {
     "evaluate.every_versions": EVERY,
     "stop": {"versions": 18},
 }
-METHODS = ("FedAvg", "ResFed rule 1, both")
+METHODS = ("FedAvg", "ResFed rule 1, both", "update compression, error feedback, up")
 WAYS = ("up", "down")
 
 
@@ -66,10 +66,11 @@ def drawn(study: Study, path: Path) -> None:
         for i, (name, runs) in enumerate(runs_of(study).items()):
             run = _in_megabits(runs[0]).iloc[1:]
             ax.plot(run[way], run["accuracy"], "o-", ms=3.5, color=colour(i), label=name)
-        ax.set(xscale="log", xlabel=f"Mb {way} per device", xlim=(25, 800))
-        ax.set_xticks([50, 100, 200, 500], ["50", "100", "200", "500"])
+        ax.set(xscale="log", xlabel=f"Mb {way} per device", xlim=(0.5, 900))
+        ax.set_xticks([1, 10, 100, 500], ["1", "10", "100", "500"])
         ax.set_xticks([], minor=True)
     axes[0].set_ylabel("test accuracy")
-    legend(axes[1])
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
