@@ -10,7 +10,7 @@ import numpy as np
 from simfl.messages import FRAME_BYTES
 from simfl.results.frames import SCENARIO
 from simfl.results.result import Result
-from simfl.results.verify import LAWS, Check, checked, verify
+from simfl.results.verify import LAWS, Check, checked, plays_an_app, verify
 from simfl.scenario import Scenario, TimingOptions, load
 from simfl.wire.chain import chain
 
@@ -39,12 +39,15 @@ def audit(run: Result) -> list[Check]:
 def sizes_of(run: Result, scenario: Scenario) -> Sizes | None:
     """What the scenario's codecs make of the run's model; None where that cannot be known.
 
-    Code that the scenario names is not loaded, so nothing is known of what it sends.
+    Code that the scenario names is not loaded, so nothing is known of what it sends, and a Flower
+    app's messages are its own.
     """
     from simfl.post import upload_nbytes
 
     params = run.params
     if params is None or isinstance(scenario.learning, TimingOptions) or scenario.foreign:
+        return None
+    if plays_an_app(run):
         return None
     down = chain(scenario.wire.down).nbytes(params.layout)
     up = upload_nbytes(chain(scenario.wire.up), scenario.strategy.local, params)

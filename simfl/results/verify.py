@@ -33,14 +33,19 @@ class Check:
 
 def verify(run: Result) -> list[Check]:
     """Every law, checked on a run. Raises InputError if its tables cannot be read."""
-    kind = str(run.scenario.get("strategy", {}).get("kind"))
-    queues = kind.startswith("simfl.interop.flower")
     frames = (run.tasks, run.versions, run.evaluations, run.devices)
-    tables = Tables(*frames, waiting=_waiting(run), queues=queues, finished=run.finished)
+    queues, finished = plays_an_app(run), run.finished
+    tables = Tables(*frames, waiting=_waiting(run), queues=queues, finished=finished)
     found = [checked(law, wrong, tables) for law, wrong in LAWS.items()]
     if run.finished:
         found += [checked(law, wrong, run) for law, wrong in SUMMARY_LAWS.items()]
     return found
+
+
+def plays_an_app(run: Result) -> bool:
+    """Whether a Flower app decided: its messages are its own, and wait for busy devices."""
+    kind = str(run.scenario.get("strategy", {}).get("kind"))
+    return kind.startswith("simfl.interop.flower")
 
 
 def checked(law: str, wrong: Callable[[Any], str | None], subject: Any) -> Check:
