@@ -14,17 +14,19 @@ from contextlib import contextmanager
 from math import inf, isfinite, nan
 from typing import Any
 
+from simfl.clock import stalls
 from simfl.clock.carry import Carrier
 from simfl.clock.events import Alarm, Clock, Kind
 from simfl.clock.journey import Journeys
 from simfl.clock.ledger import Append, Ledger
 from simfl.clock.plan import Plan as Plan
 from simfl.clock.plan import Status as Status
+from simfl.clock.plan import glance
 from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
 from simfl.clock.transfers import SharedLink
 from simfl.clock.workload import Workload
-from simfl.errors import PluginError, SimflError, Stalled, blaming
+from simfl.errors import PluginError, SimflError, blaming
 from simfl.messages import Task, Update
 from simfl.strategy.base import Strategy, Wait
 from simfl.streams import Streams
@@ -150,27 +152,14 @@ class Kernel:
                 if self._met():
                     return
             elif not clock.advance():
-                raise Stalled(self._why_stalled())
+                raise stalls.nothing_due(clock.now, self.server.in_flight)
             if self._save_due:
                 self._save()
             events += 1
             if clock.now != instant:
                 instant, events = clock.now, 0
             elif events > self.STANDSTILL:
-                raise Stalled(
-                    f"time stands still at t = {clock.now:g} s: {events:,} events took no time at "
-                    "all. Give the devices' work or links a duration, or stop after a number of "
-                    "versions or updates."
-                )
-
-    def _why_stalled(self) -> str:
-        flying = self.server.in_flight
-        story = (
-            f"{flying} task(s) are in flight on devices that never come back"
-            if flying
-            else "nothing is in flight and no device will ever be present again"
-        )
-        return f"nothing can happen any more after t = {self.clock.now:g} s: {story}."
+                raise stalls.standstill(clock.now, events)
 
     def _stop(self, reason: str) -> None:
         self.reason = self.reason or reason
@@ -276,10 +265,7 @@ class Kernel:
         server, now_s = self.server, self.clock.now
         back_s = _next_presence(server.presence, server.devices, now_s)
         if back_s <= now_s:
-            raise Stalled(
-                f"{type(self.strategy).__name__} sent nothing at t = {now_s:g} s, with nothing in "
-                "flight and devices present: nothing would ever happen again."
-            )
+            raise stalls.nothing_sent(type(self.strategy).__name__, now_s)
         self.clock.at(back_s, Kind.TASK, 0, self._step_soon)
 
     def _check_hope(self) -> None:
@@ -288,22 +274,14 @@ class Kernel:
         ends = isfinite(self.plan.limits.after_s) and self.clock.now > 0
         if ends and self._lost_in_a_row < max(self.LOST, 10 * self.server.devices):
             return
-        causes = ", ".join(sorted({task.cause for task in self.server.lost}))
-        raise Stalled(
-            f"the last {self._lost_in_a_row:,} tasks were all lost ({causes or 'cancelled'}) by "
-            f"t = {self.clock.now:g} s: no update would ever arrive. Lower the fleet's drop-out, "
-            "or stop the run earlier."
-        )
+        causes = (task.cause for task in self.server.lost)
+        raise stalls.all_lost(self.clock.now, self._lost_in_a_row, causes)
 
     def _check_fruit(self) -> None:
         steps = self.server.steps - self._fruitful
         if isfinite(self.plan.limits.after_s) or steps < 10 * self.server.devices:
             return
-        raise Stalled(
-            f"{type(self.strategy).__name__} has made no version in its last {steps:,} steps, by "
-            f"t = {self.clock.now:g} s, and the scenario has no `stop.after_s`: it would go on for "
-            "ever."
-        )
+        raise stalls.no_version(type(self.strategy).__name__, self.clock.now, steps)
 
     # Evaluation, limits, progress.
 
@@ -329,10 +307,7 @@ class Kernel:
     def _later(self, seconds: float, key: str) -> float:
         due_s = self.clock.now + seconds
         if due_s <= self.clock.now:
-            raise Stalled(
-                f"{key} = {seconds:g} is nothing beside t = {self.clock.now:g} s: time would stand "
-                "still"
-            )
+            raise stalls.too_short(key, seconds, self.clock.now)
         return due_s
 
     def _save_on_time(self, _: object) -> None:
@@ -387,25 +362,8 @@ class Kernel:
 
     def status(self) -> Status:
         """Where the run is now."""
-        server, ledger, limits = self.server, self.ledger, self.plan.limits
-        p50, p95 = ledger.staleness_quantiles()
-        shares = [self.clock.now / limits.after_s]
-        if limits.versions:
-            shares.append(server.version / limits.versions)
-        if limits.updates:
-            shares.append(ledger.applied / limits.updates)
-        return Status(
-            time_s=self.clock.now,
-            versions=server.version,
-            tasks=ledger.ended,
-            in_flight=server.in_flight,
-            staleness_p50=p50,
-            staleness_p95=p95,
-            down_bytes=ledger.down_bytes,
-            up_bytes=ledger.up_bytes,
-            accuracy=self.accuracy,
-            stop_fraction=min(1.0, max(shares)),
-        )
+        limits = self.plan.limits
+        return glance(self.clock.now, self.server, self.ledger, limits, self.accuracy)
 
     def _carrier(self, fleet: Any) -> Carrier:
         shared = self.plan.shared_links

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
-from simfl.clock.server import Limits
+from simfl.clock.ledger import Ledger
+from simfl.clock.server import Limits, Server
 
 
 @dataclass(frozen=True)
@@ -38,3 +39,25 @@ class Status:
     up_bytes: int
     accuracy: float
     stop_fraction: float
+
+
+def glance(now_s: float, server: Server, ledger: Ledger, limits: Limits, accuracy: float) -> Status:
+    """Where a run is now. accuracy: as last evaluated."""
+    p50, p95 = ledger.staleness_quantiles()
+    shares = [now_s / limits.after_s]
+    if limits.versions:
+        shares.append(server.version / limits.versions)
+    if limits.updates:
+        shares.append(ledger.applied / limits.updates)
+    return Status(
+        time_s=now_s,
+        versions=server.version,
+        tasks=ledger.ended,
+        in_flight=server.in_flight,
+        staleness_p50=p50,
+        staleness_p95=p95,
+        down_bytes=ledger.down_bytes,
+        up_bytes=ledger.up_bytes,
+        accuracy=accuracy,
+        stop_fraction=min(1.0, max(shares)),
+    )
