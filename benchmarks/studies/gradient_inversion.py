@@ -1,6 +1,6 @@
 """Gradient inversion for late updates (Wang and Gao, AAAI 2025) on intertwined digits.
 
-    python benchmarks/studies/gradient_inversion.py [--seeds 5] [--few 1] [--long]
+    python benchmarks/studies/gradient_inversion.py [--seeds 5] [--few 3] [--long]
 
 Writes docs/results/gradient-inversion.md and its picture. Finished runs are not played again.
 --long plays LeNet on MNIST instead, seed 0, and writes its tables; it needs SIMFL_DATA_DIR.
@@ -177,7 +177,7 @@ def drawn(core: Study) -> None:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--seeds", type=int, default=5)
-    options.add_argument("--few", type=int, default=1, help="seeds of what is beside the table")
+    options.add_argument("--few", type=int, default=3, help="seeds of what is beside the table")
     options.add_argument("--long", action="store_true", help="MNIST instead of digits")
     given = options.parse_args()
     if given.long:
