@@ -102,9 +102,18 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
 
+#: So many options are still listed beside the nearest.
+_MANY = 40
+
+
 def did_you_mean(given: str, options: Iterable[str]) -> str:
-    """Ends an error message: the nearest option, then all of them in alphabetical order."""
+    """Ends an error message: the nearest option, then all of them in alphabetical order.
+
+    Where there is a near one among many, the three nearest alone: a page of names hides it.
+    """
     known = sorted(options)
-    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
+    if near and len(known) > _MANY:
+        return f"(did you mean {' or '.join(map(repr, near))}? {len(known)} options in all)"
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"({hint}options: {', '.join(known) or 'none'})"

@@ -61,6 +61,17 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     return fail
 
 
+def test_the_version_is_said(cli: Cli) -> None:
+    assert cli("--version") == (0, f"simfl {simfl.__version__}\n", "")
+
+
+def test_a_misspelt_scenario_gets_the_nearest_names_and_not_all_of_them(cli: Cli) -> None:
+    code, _, err = cli("run", "quikstart")
+    assert code == 2
+    assert "did you mean 'quickstart' or 'quickstart-sync'?" in err
+    assert "strategies/" not in err
+
+
 def test_a_run_writes_its_folder_and_says_what_came_out(cli: Cli) -> None:
     code, out, err = cli("run", "tiny.toml")
     assert code == 0

@@ -36,10 +36,21 @@ DataDirOption = Annotated[Path | None, typer.Option(help="Folder of data sets.")
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from simfl import __version__
+
+        print(f"simfl {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def top(
     traceback: Annotated[
         bool, typer.Option("--traceback", help="Show where an error comes from.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
     ] = False,
 ) -> None:
     """The virtual-time laboratory for federated learning."""
