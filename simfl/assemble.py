@@ -76,15 +76,16 @@ def workload_of(
     timing: bool,
     data_dir: Path | None,
     workers: int = 1,
+    problem: Problem | None = None,
 ) -> Workload:
     """What tasks carry: real learning, or with `timing` its sizes alone. Raises DataError.
 
-    workers: processes that train; 1 is this one alone.
+    workers: processes that train; 1 is this one alone. problem: loaded here, unless it is given.
     """
     options = scenario.learning
     if isinstance(options, TimingOptions):
         return _stated(scenario, options)
-    problem = problem_of(scenario, options, streams, data_dir)
+    problem = problem or problem_of(scenario, options, streams, data_dir)
     if timing:
         return _sized(scenario, problem, options.batch_size)
     return _learning(scenario, problem, streams, workers)
@@ -112,6 +113,7 @@ def problem_of(
     from simfl.learn.flops import flops_per_example
     from simfl.learn.intertwine import intertwined
     from simfl.learn.jobs import LocalData
+    from simfl.learn.local import asking
     from simfl.learn.models import build, check_outputs
     from simfl.learn.partition import Partition
 
@@ -139,7 +141,7 @@ def problem_of(
         versions = options.drift.first, options.drift.last
         data = drifting(data, later, *versions, streams.generator("drift"))
     rule = scenario.strategy.local
-    with blaming(f"local rule {type(rule).__name__}.split"):
+    with asking(rule, "split"):
         found = split_of(rule, model, dataset.x[:1])
     if found is None:
         return Problem(data, model, initial, flops)

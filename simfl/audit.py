@@ -47,7 +47,7 @@ def sizes_of(run: Result, scenario: Scenario) -> Sizes | None:
     params = run.params
     if params is None or isinstance(scenario.learning, TimingOptions) or scenario.foreign:
         return None
-    if plays_an_app(run):
+    if plays_an_app(run.scenario.get("strategy", {})):
         return None
     down = chain(scenario.wire.down).nbytes(params.layout)
     up = upload_nbytes(chain(scenario.wire.up), scenario.strategy.local, params)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simfl.assemble import fleet_of, workload_of
+from simfl.assemble import Problem, fleet_of, problem_of, workload_of
 from simfl.clock.workload import TimingOnly
 from simfl.fleet.cells import CellOptions
 from simfl.fleet.columns import Fleet
@@ -37,17 +37,19 @@ def explain(scenario: Scenario, data_dir: Path | None = None) -> Explanation:
     """
     streams = Streams(scenario.seed)
     fleet = fleet_of(scenario, streams)
-    load = _sizes(scenario, streams, data_dir)
-    bare = load
+    problem = None
+    if not isinstance(scenario.learning, TimingOptions):
+        problem = problem_of(scenario, scenario.learning, streams, data_dir)
+    load = bare = _sizes(scenario, streams, problem)
     if scenario.wire != WireOptions():
         dense = scenario.model_copy(update={"wire": WireOptions()})
-        bare = _sizes(dense, streams, data_dir)
+        bare = _sizes(dense, streams, problem)
     steps, flops = _work(scenario, load)
     title = (
         f"{scenario.name}: {kind_of(type(scenario.strategy))} on {len(fleet)} devices, "
         f"seed {scenario.seed}"
     )
-    trainer = _trainer(scenario, streams, data_dir)
+    trainer = None if problem is None else _trainer(scenario, streams, problem)
     facts = {
         "learning": _learning(scenario, load),
         **({} if trainer is None else {"trainer": trainer.notes["trainer"]}),
@@ -64,17 +66,15 @@ def explain(scenario: Scenario, data_dir: Path | None = None) -> Explanation:
     return Explanation(title, _classes(fleet, load, steps, flops), facts)
 
 
-def _sizes(scenario: Scenario, streams: Streams, data_dir: Path | None) -> TimingOnly:
-    load = workload_of(scenario, streams, timing=True, data_dir=data_dir)
+def _sizes(scenario: Scenario, streams: Streams, problem: Problem | None) -> TimingOnly:
+    load = workload_of(scenario, streams, timing=True, data_dir=None, problem=problem)
     assert isinstance(load, TimingOnly)
     return load
 
 
-def _trainer(scenario: Scenario, streams: Streams, data_dir: Path | None) -> Learning | None:
-    """The workload as it would learn; None where nothing is learnt."""
-    if isinstance(scenario.learning, TimingOptions):
-        return None
-    load = workload_of(scenario, streams, timing=False, data_dir=data_dir)
+def _trainer(scenario: Scenario, streams: Streams, problem: Problem) -> Learning:
+    """The workload as it would learn."""
+    load = workload_of(scenario, streams, timing=False, data_dir=None, problem=problem)
     assert isinstance(load, Learning)
     load.close()
     return load

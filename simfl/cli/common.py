@@ -59,11 +59,11 @@ def top(
 def load(
     path_or_name: str, overrides: list[str] | None, seed: int | None, trusted: bool = True
 ) -> Scenario:
-    from simfl.scenario import load
+    from simfl import scenario
 
     if trusted:
         reach_here()
-    return load(path_or_name, overrides or [], seed, trusted=trusted)
+    return scenario.load(path_or_name, overrides or [], seed, trusted=trusted)
 
 
 def reach_here() -> None:

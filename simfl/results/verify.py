@@ -6,7 +6,7 @@ They read what was written and know nothing of the engine that wrote it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class Check:
 def verify(run: Result) -> list[Check]:
     """Every law, checked on a run. Raises InputError if its tables cannot be read."""
     frames = (run.tasks, run.versions, run.evaluations, run.devices)
-    queues, finished = plays_an_app(run), run.finished
+    queues, finished = plays_an_app(run.scenario.get("strategy", {})), run.finished
     tables = Tables(*frames, waiting=_waiting(run), queues=queues, finished=finished)
     found = [checked(law, wrong, tables) for law, wrong in LAWS.items()]
     if run.finished:
@@ -42,10 +42,9 @@ def verify(run: Result) -> list[Check]:
     return found
 
 
-def plays_an_app(run: Result) -> bool:
-    """Whether a Flower app decided: its messages are its own, and wait for busy devices."""
-    kind = str(run.scenario.get("strategy", {}).get("kind"))
-    return kind.startswith("simfl.interop.flower")
+def plays_an_app(strategy: Mapping[str, Any]) -> bool:
+    """Whether a Flower app decides: its messages are its own, and wait for busy devices."""
+    return str(strategy.get("kind")).startswith("simfl.interop.flower")
 
 
 def checked(law: str, wrong: Callable[[Any], str | None], subject: Any) -> Check:

@@ -32,6 +32,7 @@ from simfl.interop.flower.stage import Generators, Stage
 from simfl.interop.flower.watch import Watch, columns
 from simfl.results.result import Result
 from simfl.results.store import Store
+from simfl.results.verify import plays_an_app
 from simfl.run import Progress, begin, play
 from simfl.scenario import Scenario, parse, reading
 from simfl.strategy.base import Lesson
@@ -121,7 +122,7 @@ def scenario_of(
             "it wrote them; remove [wire]"
         )
     options = dict(given) if isinstance(given, Mapping) else {}
-    if "simfl.interop.flower" not in str(options.get("kind")):
+    if not plays_an_app(options):
         kept = "steps" if options.get("steps") else "epochs"
         options = {kept: options[kept]} if kept in options else {}
     config = {**options.get("run_config", {}), **folders.told(run_config)}
