@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 from matplotlib import pyplot as plt
 from parts.asyncfeded import ablation, acceptance, best, maxima, mechanism, times, updates
+from parts.whole import whole
 
 import simfl
 from simfl.console import Cells, err
@@ -75,7 +76,7 @@ def played(name: str, scenario: str, methods: dict, seeds: range, epochs: float)
     base = simfl.load(scenario)
     shares = SUSPENDED if methods is METHODS else (0.1,)
     fleets = {share: suspended(base, share) for share in shares}
-    return simfl.study(
+    found = simfl.study(
         base,
         with_epochs(methods, epochs),
         seeds=seeds,
@@ -83,6 +84,7 @@ def played(name: str, scenario: str, methods: dict, seeds: range, epochs: float)
         out=RUNS / name,
         progress=Cells(err()),
     )
+    return whole(found)
 
 
 def picture(main: Study, parts: Study, path: Path) -> None:

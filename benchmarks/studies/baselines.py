@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from parts.whole import whole
 
 import simfl
 from simfl.console import Cells, err
@@ -155,9 +156,7 @@ def table_of(study: Study, best: dict[str, tuple[float, float]]) -> pd.DataFrame
 def main() -> None:
     best = tuned()
     chosen = {name: METHODS[name].at(*point) for name, point in best.items()}
-    study = played(chosen, SEEDS, OUT / "baselines")
-    if len(study.failed):
-        raise SystemExit(study.failed[["variant", "seed", "ended"]].to_string())
+    study = whole(played(chosen, SEEDS, OUT / "baselines"))
     put_block(PAGE, "table", markdown(table_of(study, best)))
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 7), layout="constrained")
     simfl.plot.time_to_target(study, ax=left)

@@ -18,6 +18,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from parts.feddyn import acceptance, gap_table, gaps, in_rounds
 from parts.spatl import UnitDigits
+from parts.whole import whole
 
 import simfl
 from simfl.console import Cells, err
@@ -65,9 +66,7 @@ def played(name: str, scenario: str, methods: dict[str, Any], seeds: range, **mo
     found = simfl.study(
         scenario, methods, seeds=seeds, out=RUNS / name, progress=Cells(err()), **more
     )
-    if len(found.failed):
-        raise SystemExit(found.failed[["variant", "seed", "ended"]].to_string())
-    return found
+    return whole(found)
 
 
 # A: gaps to the minimum of a convex loss.

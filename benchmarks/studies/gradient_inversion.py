@@ -16,10 +16,11 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from parts import inversion_mnist as mnist
 from parts.inversion import recovery, searches
+from parts.whole import whole
 
 import simfl
 from simfl.console import Cells, err
-from simfl.results.pages import markdown, put_block
+from simfl.results.pages import markdown, put_block, verdicts
 from simfl.results.study import Study
 
 PAGE = Path(__file__).parents[2] / "docs" / "results" / "gradient-inversion.md"
@@ -68,9 +69,7 @@ def played(
     """A study of these methods, all of whose cells ended well."""
     out, seen = Path("runs") / "gradient-inversion" / name, Cells(err())
     found = simfl.study(scene, methods, seeds=seeds, out=out, progress=seen, **overrides)
-    if len(found.failed):
-        raise SystemExit(found.failed.to_string())
-    return found
+    return whole(found)
 
 
 def late(study: Study) -> pd.DataFrame:
@@ -102,7 +101,7 @@ def acceptance(table: pd.DataFrame, parted: pd.DataFrame) -> pd.DataFrame:
     first = one["first-order"] - one["unweighted"]
     others = got.drop("weighted").min() - got["weighted"]
     early, late_ = (parted.e2 - parted.e1).iloc[[0, -1]]
-    rows = {
+    found = {
         "(a) weighted is below all others on the class": (f"{others:+.3f}", others > 0.05),
         "(b) half of the gap in accuracy is closed": (f"{share:.0%}", share >= 0.5),
         "(b) at least 0.03 better on the class": (f"{ahead:+.3f}", ahead >= 0.03),
@@ -110,8 +109,7 @@ def acceptance(table: pd.DataFrame, parted: pd.DataFrame) -> pd.DataFrame:
         "(d) and smaller at last": (f"{late_:+.3f}", late_ < early),
         "(c) first-order is within 0.03 of unweighted": (f"{first:+.3f}", abs(first) <= 0.03),
     }
-    found = {name: (value, "met" if met else "not met") for name, (value, met) in rows.items()}
-    return pd.DataFrame(found, index=["found", ""]).T.rename_axis("asked for")
+    return verdicts(found)
 
 
 def errors(study: Study) -> pd.DataFrame:

@@ -20,10 +20,11 @@ from parts.resfed import Added, Digits16, Ring, Swapped
 from parts.resfed_ends import distances
 from parts.resfed_sizes import counted_ratio, ratios
 from parts.resfed_tables import by_method, by_participation, final, runs_of, to_target
+from parts.whole import whole
 
 import simfl
 from simfl.console import Cells, err
-from simfl.results.pages import markdown, put_block
+from simfl.results.pages import markdown, put_block, verdicts
 from simfl.results.stats import target_table
 from simfl.results.study import Study
 
@@ -113,10 +114,8 @@ def played(name: str, methods: dict[str, Any], seeds: range, **more: Any) -> Stu
     """A study of these methods in the paper's setting. Ends the script where a cell fails."""
     out, seen = RUNS / name, Cells(err())
     overrides = {**SETTING, **more}
-    study = simfl.study(SCENARIO, methods, seeds=seeds, out=out, progress=seen, **overrides)
-    if len(study.failed):
-        raise SystemExit(study.failed[["variant", "seed", "ended"]].to_string())
-    return study
+    found = simfl.study(SCENARIO, methods, seeds=seeds, out=out, progress=seen, **overrides)
+    return whole(found)
 
 
 def at_target(study: Study) -> str:
@@ -127,9 +126,8 @@ def at_target(study: Study) -> str:
 
 def acceptance(study: Study) -> pd.DataFrame:
     """The seven claims, each with what was measured."""
-    rows = [*exact(), *learnt(study), *mismatched()]
-    table = pd.DataFrame(sorted(rows), columns=["claim", "measured", "met"]).set_index("claim")
-    return table.assign(met=["yes" if met else "no" for met in table["met"]])
+    rows = sorted([*exact(), *learnt(study), *mismatched()])
+    return verdicts({claim: (measured, met) for claim, measured, met in rows})
 
 
 def exact() -> list[Claim]:

@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from parts.spatl import FashionSubset, UnitDigits
 from parts.spatl_sizes import inference, messages
+from parts.whole import whole
 
 import simfl
 from simfl.learn.data import DATA_DIR
@@ -63,10 +64,7 @@ IID = ("FedAvg", "SPATL, no selection", "SPATL, random", "SPATL, random, zero_fi
 def played(name: str, scenario: str, methods: dict, seeds: range, **more: Any) -> Study:
     """A study of these methods; all cells must end well."""
     out = Path("runs") / "spatl" / name
-    found = simfl.study(scenario, methods, seeds=seeds, out=out, **more)
-    if len(found.failed):
-        raise SystemExit(found.failed[["variant", "seed", "ended"]].to_string())
-    return found
+    return whole(simfl.study(scenario, methods, seeds=seeds, out=out, **more))
 
 
 def table_of(study: Study, at: tuple[int, ...]) -> pd.DataFrame:
