@@ -1,18 +1,101 @@
-"""Files that are whole or not there, also after the machine itself has died."""
+"""Files at the border: a user's are read within bounds, simfl's own are whole or not there.
+
+What a user names may be a pipe, a device without end or a file that says less than it holds, so
+that every such file is read by `read_file`, or first shown to `regular`. What a run folder holds
+may have been changed since: nothing is written or deleted through a link in it, see `own_folder`,
+`draft_of` and `remove`.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import stat
 from pathlib import Path
+
+from simfl.errors import InputError, first_line
+
+#: Bytes that a file may have where its reader knows no better.
+MOST_BYTES = 2 * 2**30
+
+
+def read_file(path: Path, most: int = MOST_BYTES, error: type[InputError] = InputError) -> bytes:
+    """What a regular file holds. Raises the error where it is none, or has more than `most` bytes.
+
+    The size that a file states is not trusted: files of the system state none.
+    """
+    try:
+        with os.fdopen(os.open(path, _READ), "rb") as file:
+            _check_kind(path, os.fstat(file.fileno()), error)
+            size, data = os.fstat(file.fileno()).st_size, b""
+            if size <= most:
+                data = file.read(most + 1)
+    except (OSError, ValueError) as found:  # ValueError: a name with a NUL
+        raise error(f"{path}: cannot be read ({_reason(found)})") from found
+    if max(size, len(data)) > most:
+        raise error(f"{path}: {max(size, len(data)):,} bytes, expected at most {most:,}")
+    return data
+
+
+def regular(path: Path, error: type[InputError] = InputError) -> Path:
+    """The path, for a library to open. Raises the error where it is no regular file."""
+    try:
+        _check_kind(path, path.stat(), error)
+    except (OSError, ValueError) as found:
+        raise error(f"{path}: cannot be read ({_reason(found)})") from found
+    return path
+
+
+#: Opening a pipe must not wait for its writer. Flags of other systems are left out.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def _check_kind(path: Path, found: os.stat_result, error: type[InputError]) -> None:
+    if stat.S_ISREG(found.st_mode):
+        return
+    kinds = {"a folder": stat.S_ISDIR, "a pipe": stat.S_ISFIFO, "a device": stat.S_ISCHR}
+    kind = next((name for name, holds in kinds.items() if holds(found.st_mode)), "something else")
+    raise error(f"{path}: {kind}, expected a regular file")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def put(path: Path, data: bytes) -> None:
-    """The file holds these bytes, durably; until then it is as it was."""
-    draft = path.with_name(path.name + ".tmp")
+    """The file holds these bytes, durably; until then it is as it was. A link is replaced."""
+    draft = draft_of(path)
     draft.write_bytes(data)
     settle(draft)
     os.replace(draft, path)
     settle_folder(path.parent)
+
+
+def draft_of(path: Path) -> Path:
+    """Where the file is written before it gets its name; nothing is there yet."""
+    draft = path.with_name(path.name + ".tmp")
+    remove(draft)
+    return draft
+
+
+def own_folder(path: Path) -> Path:
+    """A folder of simfl's own, made if need be. Raises InputError where a link stands there."""
+    if path.is_symlink():
+        raise InputError(
+            f"{path}: is a link, and simfl writes and deletes through none; remove it, or choose "
+            "another folder"
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def remove(path: Path) -> None:
+    """Nothing stands at this path any more; of a link, the link goes and its target stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def settle(path: Path) -> None:
@@ -29,3 +112,11 @@ def settle_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def is_full(error: BaseException) -> bool:
+    """True if a disk had no room, or a limit on files was met, whichever library says so."""
+    codes = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in codes
+    return any(os.strerror(code) in str(error) for code in codes)

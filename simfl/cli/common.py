@@ -61,15 +61,7 @@ def load(
 ) -> Scenario:
     from simfl import scenario
 
-    if trusted:
-        reach_here()
     return scenario.load(path_or_name, overrides or [], seed, trusted=trusted)
-
-
-def reach_here() -> None:
-    """Lets dotted paths reach modules of the current folder, as `python -m` would."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")
 
 
 def single(scenario: Scenario) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simfl.cli.common import DataDirOption, app, load, reach_here
+from simfl.cli.common import DataDirOption, app, load
 
 traces = typer.Typer(help="Import traces of other formats, or fit a fleet to one.")
 app.add_typer(traces, name="traces")
@@ -82,7 +82,6 @@ def strategies(
         rows = [(kind, first_line(part), getattr(part, "reference", "")) for kind, part in parts]
         screen.print(console.table(("kind", "what it does", "reference"), rows))
         return
-    reach_here()
     part = STRATEGIES.get(name)
     screen.print(f"{name}: {first_line(part)}", style="bold", markup=False)
     screen.print(getattr(part, "reference", ""), markup=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simfl.errors import InputError, did_you_mean
+from simfl.registry import safe_path
 
 BACKENDS = ("local", "ray")
 
@@ -54,7 +55,7 @@ def play(job: Job) -> str:
     try:
         scenario = parse(job.table, path=job.path)
         run(scenario, job.folder, data_dir=job.data_dir, resume=True)
-    except Exception as error:  # whatever a plug-in raises must not end the study
+    except (Exception, SystemExit) as error:  # what a plug-in raises must not end the study
         return f"{type(error).__name__}: {error}"
     return ""
 
@@ -86,6 +87,6 @@ def _local(jobs: Sequence[Job], workers: int) -> Iterator[Ended]:
 def _in_processes(jobs: dict[int, Job], workers: int) -> Iterator[Ended]:
     from joblib import Parallel, delayed, parallel_config
 
-    with parallel_config("loky", inner_max_num_threads=1):
+    with safe_path(), parallel_config("loky", inner_max_num_threads=1):
         pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
         yield from pool([delayed(_numbered)(number, job) for number, job in jobs.items()])

@@ -25,6 +25,7 @@ from simfl.learn.local import Local
 from simfl.learn.trainers.mail import Mail
 from simfl.messages import local_steps
 from simfl.strategy.base import LocalRule
+from simfl.registry import safe_path
 from simfl.streams import Streams
 
 _TRIES = 3  # workers that may die of the same jobs
@@ -80,7 +81,8 @@ class _Worker:
         self.process = _processes.Process(
             target=_serve, args=(theirs, *arenas, recipe), daemon=True, name="simfl-worker"
         )
-        self.process.start()
+        with safe_path():
+            self.process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
 
 
