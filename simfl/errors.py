@@ -18,7 +18,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 #: Characters of a message; a longer one loses its middle.
 MOST_CHARACTERS = 1000
 

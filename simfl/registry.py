@@ -37,7 +37,8 @@ class Registry:
         for entry in self._installed():
             if entry.name == name:
                 return entry.value
-        raise ScenarioError(f"{shorten(name)!r} is not a {self.noun} {did_you_mean(name, self.names())}")
+        hint = did_you_mean(name, self.names())
+        raise ScenarioError(f"{shorten(name)!r} is not a {self.noun} {hint}")
 
     def name_of(self, target: str) -> str:
         """The short name of a "module:Attribute", or the target itself if it has none."""

@@ -8,7 +8,6 @@ seen until then.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ from simfl import checkpoint, saving, session
 from simfl.assemble import fleet_of, plan_of, workload_of
 from simfl.clock.kernel import Kernel, Status
 from simfl.errors import ScenarioError, Stalled
-from simfl.files import put
+from simfl.files import own_folder, put, read_file, remove
 from simfl.fleet.columns import Fleet
 from simfl.fleet.memory import fitting
 from simfl.fleet.unused import unused
@@ -64,10 +63,11 @@ def run(
     if whole.sweep:
         raise ScenarioError(f"{whole.name}: has a [sweep], which is a study: use simfl.study")
     folder = None if out is None else Path(out)
-    with session.alone(folder):
-        if resume and folder is not None and _played(folder, whole, timing):
+    if resume and folder is not None and _played(folder, whole, timing):
+        with suppress(OSError), session.alone(folder):  # it may lie where nothing can be written
             _tidy(folder)
-            return Result(folder)
+        return Result(folder)
+    with session.alone(folder):
         saved = saving.found(folder, whole, timing) if resume and folder is not None else None
         streams = Streams(whole.seed)
         fleet = fleet_of(whole, streams)
@@ -156,8 +156,7 @@ def _write_scenario(scenario: Scenario, folder: Path) -> None:
     beside = {"devices": scenario.class_files(), "traces": scenario.trace_files()}
     for name, files in beside.items():
         for path in files:
-            (folder / name).mkdir(exist_ok=True)
-            shutil.copy(path, folder / name / path.name)
+            put(own_folder(folder / name) / path.name, read_file(path))
 
 
 def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) -> None:
@@ -198,7 +197,7 @@ def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) ->
 def _tidy(folder: Path) -> None:
     """A run that has ended needs neither its checkpoints nor the parts that they count."""
     checkpoint.clear(folder)
-    shutil.rmtree(folder / PARTS, ignore_errors=True)
+    remove(folder / PARTS)
 
 
 def _played(folder: Path, scenario: Scenario, timing: bool) -> bool:

@@ -48,6 +48,8 @@ def alone(folder: Path | None) -> Iterator[None]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
+    if (folder / ".lock").is_symlink():
+        raise InputError(f"{folder / '.lock'}: is a link; remove it, or choose another folder")
     try:
         lock.acquire(timeout=0)
     except Timeout:

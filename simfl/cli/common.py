@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,9 +96,12 @@ def run_folder(scenario: Scenario, out: Path | None, timing: bool, kind: str = "
 def target_of(text: str) -> dict[str, float]:
     metric, _, value = text.partition("=")
     try:
-        return {metric.strip(): float(value)}
+        number = float(value)
     except ValueError:
-        raise InputError(f"--target {text}: expected metric=number, as in accuracy=0.8") from None
+        number = nan
+    if not isfinite(number):
+        raise InputError(f"--target {text}: expected metric=number, as in accuracy=0.8")
+    return {metric.strip(): number}
 
 
 def tell(result: Result, folder: Path, as_json: bool, quiet: bool) -> None:

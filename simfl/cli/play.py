@@ -23,7 +23,7 @@ from simfl.cli.common import (
     target_of,
     tell,
 )
-from simfl.errors import InputError, SimflError
+from simfl.errors import InputError, SimflError, shorten
 
 
 @app.command()
@@ -178,13 +178,21 @@ def flower(
     tell(result, folder, as_json, quiet)
 
 
+#: Seeds of a study.
+MOST_SEEDS = 100_000
+
+
 def _seeds(text: str) -> list[int]:
     """Seeds of "0..4" (both included), "1,5,9", or both mixed."""
     found: list[int] = []
     try:
         for word in text.split(","):
             first, dots, last = word.partition("..")
-            found += range(int(first), int(last) + 1) if dots else [int(first)]
-    except ValueError:
-        raise InputError(f"--seeds {text}: expected seeds, as in 0..4 or 1,5,9") from None
+            more = range(int(first), int(last) + 1) if dots else [int(first)]
+            found += more[: MOST_SEEDS + 1]
+    except (ValueError, OverflowError):
+        said = shorten(text)
+        raise InputError(f"--seeds {said}: expected seeds, as in 0..4 or 1,5,9") from None
+    if len(found) > MOST_SEEDS:
+        raise InputError(f"--seeds {shorten(text)}: expected at most {MOST_SEEDS:,} seeds")
     return found

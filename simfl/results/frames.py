@@ -16,12 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from simfl.errors import InputError, InvariantError, first_line
+from simfl.files import regular
 
 #: What may become of a task; only an applied one has entered the model.
 OUTCOMES = ("applied", "discarded", "lost", "cancelled", "in_flight")
 
 #: Files of a run folder beside its tables.
 SCENARIO, SUMMARY, MODEL = "scenario.toml", "summary.json", "model.safetensors"
+
+#: Bytes that a summary may have; a run writes some thousands.
+SUMMARY_BYTES = 16 * 2**20
 
 #: Hidden folder of a run folder in which a table grows, part by part, while the run lives.
 PARTS = ".parts"
@@ -148,7 +152,7 @@ def read(folder: Path, table: str, columns: list[str] | None = None) -> pd.DataF
     if not paths and table not in TABLES:
         return pd.DataFrame()
     try:
-        found = [pq.read_table(path, columns=columns) for path in paths]
+        found = [pq.read_table(regular(path), columns=columns) for path in paths]
         whole = unite(found) if found else _empty(table, columns)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         said = first_line(error)

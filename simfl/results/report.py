@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import tomli_w
 
+from simfl.files import put
 from simfl.results import stats
 from simfl.results.compare import cells, compare, distinct_names
 from simfl.results.result import Result
@@ -59,7 +60,7 @@ def report(
     body = "\n".join([f"<h1>{html.escape(title)}</h1>", *parts])
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_page(title, body), encoding="utf-8", newline="\n")
+    put(path, _page(title, body).encode())
     return path
 
 

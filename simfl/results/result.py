@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from simfl.errors import InputError
+from simfl.files import read_file
 from simfl.results import frames
 from simfl.results.digest import digest
-from simfl.results.frames import MODEL, SCENARIO, SUMMARY
+from simfl.results.frames import MODEL, SCENARIO, SUMMARY, SUMMARY_BYTES
 from simfl.results.model import load_model
 from simfl.results.say import as_html, headline
 from simfl.results.store import Store
@@ -66,8 +67,8 @@ class Result:
         if not path.exists():
             return summarise(self.read)
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            found = json.loads(read_file(path, SUMMARY_BYTES))
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: {error}") from error
         if not isinstance(found, dict):
             raise InputError(f"{path}: holds no JSON object")

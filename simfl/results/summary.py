@@ -10,9 +10,11 @@ from typing import Any
 
 import pandas as pd
 
+from simfl.errors import InputError
+from simfl.files import read_file
 from simfl.results.costs import PHASE_BYTES, PHASE_S, WASTED, spent, wasted_share
 from simfl.results.failures import by_cause, energy_by_phase, never_fired
-from simfl.results.frames import OUTCOMES, SUMMARY
+from simfl.results.frames import OUTCOMES, SUMMARY, SUMMARY_BYTES
 from simfl.results.metrics import ages_in_flight, gini, jain, participation, spread, staleness_of
 
 # What is read of the tasks; the other columns stay on disk.
@@ -48,8 +50,8 @@ def summarise(
 def summary_of(folder: Path) -> dict[str, Any]:
     """The summary.json of a run folder; {} if it is not there or cannot be read."""
     try:
-        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = json.loads(read_file(folder / SUMMARY, SUMMARY_BYTES))
+    except (InputError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from simfl.errors import InputError
+from simfl.files import own_folder
 from simfl.results.study import CELLS, Study, finished, write_table
 from simfl.run import resolve
 from simfl.scenario import Scenario
@@ -58,7 +59,7 @@ def study(
     cells = cells_of(base, strategies, seeds, sweep or {})
     if workers < 1:
         raise InputError(f"workers = {workers}, expected at least 1")
-    (folder / CELLS).mkdir(parents=True, exist_ok=True)
+    own_folder(folder / CELLS)
     failures: dict[str, str] = {}
     try:
         distinct = {cell.hash: cell for cell in cells}

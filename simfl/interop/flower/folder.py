@@ -14,6 +14,7 @@ from typing import Any
 
 from simfl.errors import InputError, PluginError, did_you_mean
 from simfl.interop.flower.options import Value
+from simfl.toml import parse_toml, read_toml
 
 #: A table, or "key=value key=value ..." in one text or several.
 RunConfig = str | Iterable[str] | Mapping[str, Value] | None
@@ -36,21 +37,29 @@ def read(path: str | Path) -> Folder:
     """What an app folder says of itself. Raises InputError."""
     file = Path(path) / "pyproject.toml"
     try:
-        whole = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: not a Flower app, it has no pyproject.toml ({error})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{file}: {error}") from error
-    app = whole.get("tool", {}).get("flwr", {}).get("app", {})
-    components = app.get("components", {})
+        whole = read_toml(file)
+    except InputError as error:
+        raise InputError(
+            f"{path}: not a Flower app with a sound pyproject.toml ({error})"
+        ) from error
+    app = _table(whole, "tool", "flwr", "app")
+    components = _table(app, "components")
     for key in ("serverapp", "clientapp"):
         if not re.fullmatch(r"[\w.]+:[\w.]+", str(components.get(key, ""))):
             raise InputError(
                 f'{file}: tool.flwr.app.components.{key} is missing: expected "module:attribute"'
             )
-    name = str(whole.get("project", {}).get("name", Path(path).resolve().name))
-    config = dict(_flat(app.get("config", {})))
+    name = str(_table(whole, "project").get("name", Path(path).resolve().name))
+    config = dict(_flat(_table(app, "config")))
     return Folder(Path(path), name, components["serverapp"], components["clientapp"], config)
+
+
+def _table(whole: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """The table behind these keys; an empty one where there is none."""
+    for key in keys:
+        found = whole.get(key)
+        whole = found if isinstance(found, Mapping) else {}
+    return whole
 
 
 def configured(config: Mapping[str, Value], changes: Mapping[str, Value]) -> dict[str, Value]:
@@ -87,7 +96,7 @@ def _import(target: str) -> Any:
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"the app's {target} cannot be imported: {error!r}") from error
     return found
 
@@ -111,7 +120,7 @@ def told(given: RunConfig) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for key, value in _PAIR.findall(text):
         try:
-            found[key] = tomllib.loads(f"value = {value}")["value"]
+            found[key] = parse_toml(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
             raise InputError(
                 f"run config: {key} = {value} is not a TOML value; put quotes around text"

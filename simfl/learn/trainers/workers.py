@@ -24,8 +24,8 @@ from simfl.learn.jobs import Job, LocalData, Trained, Trainer, TrainingOptions
 from simfl.learn.local import Local
 from simfl.learn.trainers.mail import Mail
 from simfl.messages import local_steps
-from simfl.strategy.base import LocalRule
 from simfl.registry import safe_path
+from simfl.strategy.base import LocalRule
 from simfl.streams import Streams
 
 _TRIES = 3  # workers that may die of the same jobs
