@@ -71,7 +71,7 @@ def _log(rows: Rows, hold: str) -> Trace:
 def _recordings(rows: Rows) -> tuple[list[str], list[np.ndarray]]:
     """(names of the rates, recordings as rows of a time in seconds and these rates)."""
     found: dict[str, list[tuple[float, ...]]] = {}
-    time, rates = "", []
+    time, rates = "", list[str]()
     for number, (where, row) in enumerate(rows.rows):
         if not time:
             time, rates = _columns(rows.path, row)

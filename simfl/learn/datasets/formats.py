@@ -25,12 +25,12 @@ _CIFAR_ROW = 1 + 3 * 32 * 32
 def unpacked(path: Path) -> bytes:
     """The file's bytes, decompressed when its name ends in .gz or .xz."""
     packed = read_file(path, MOST_BYTES, DataError)
-    unpack = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix)
-    if unpack is None:
+    if path.suffix not in (".gz", ".xz"):
         return packed
+    held = io.BytesIO(packed)
     try:
-        with unpack(io.BytesIO(packed)) as file:
-            data = bytes(file.read(MOST_BYTES + 1))
+        with gzip.GzipFile(fileobj=held) if path.suffix == ".gz" else lzma.LZMAFile(held) as file:
+            data = file.read(MOST_BYTES + 1)
     except _BROKEN as error:
         raise DataError(f"{path}: cannot be read ({first_line(error)})") from error
     if len(data) > MOST_BYTES:
