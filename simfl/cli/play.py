@@ -154,7 +154,9 @@ def flower(
     run_config: Annotated[
         list[str] | None,
         typer.Option(
-            "--run-config", metavar="'K=V ...'", help="The app's own options; repeatable."
+            "--run-config",
+            metavar="'K=V ...'|FILE",
+            help="The app's own options, or a TOML file of them; repeatable.",
         ),
     ] = None,
     set_: SetOption = None,

@@ -18,6 +18,7 @@ from typing import Any
 from simfl.clock.events import Kind
 from simfl.clock.kernel import Kernel
 from simfl.interop.flower.dialect import (
+    EVALUATE,
     EXPIRED,
     GONE,
     NO_MODEL,
@@ -69,6 +70,7 @@ class Desk:
         self._queues: dict[int, deque[Letter]] = {}  # by busy device
         self._flying: dict[int, Letter] = {}  # by task
         self._taken: list[Letter] = []  # train replies that the app has, not in a version yet
+        self._passed_over: list[Letter] = []  # of these, the ones that a strategy did not use
 
     # For the kernel.
 
@@ -87,8 +89,10 @@ class Desk:
         return Wait(arrivals=1, within=max(0.0, self.until_s - server.now_s), losses=1)
 
     def _send(self, letter: Letter, server: Server) -> None:
-        if letter.model is not None and not (self.told or letter.model.same(server.params)):
-            self._show(letter.model, server)
+        self._discard(self._passed_over, server)
+        self._passed_over = []
+        if letter.model is not None and not self.told:
+            self._suggest(letter.model, server)
         letter.version, letter.model = server.version, server.params
         queue = self._queues.get(letter.device)
         if queue is None:
@@ -120,10 +124,12 @@ class Desk:
         late = letter.forgotten or letter.arrived
         if self._dialect.is_error(letter.answer):
             server.discard([update], "client error")
-        elif family(letter.kind) != TRAIN:
-            server.discard([update], letter.kind)
         elif late:
             server.discard([update], "late")
+        elif family(letter.kind) == EVALUATE:
+            self.kernel.server.evaluated(update, letter.kind)
+        elif family(letter.kind) != TRAIN:
+            server.discard([update], letter.kind)
         else:
             letter.update = update
         if not letter.arrived:
@@ -169,6 +175,10 @@ class Desk:
         """
         self.orders.append(partial(self._show, model, used=used))
 
+    def suggest(self, model: Model) -> None:
+        """The app works with this model: a new version, if it has taken replies meanwhile."""
+        self.orders.append(partial(self._suggest, model))
+
     def refuse(self) -> None:
         """What the app has taken does not enter the model."""
         self.orders.append(self._refuse)
@@ -199,9 +209,9 @@ class Desk:
 
     def _show(self, model: Model, server: Server, used: Collection[str] | None = None) -> None:
         if used is not None:
-            unused = [letter for letter in self._taken if letter.name not in used]
-            self._taken = [letter for letter in self._taken if letter.name in used]
-            self._discard(unused, server)
+            taken = [*self._passed_over, *self._taken]
+            self._passed_over = [letter for letter in taken if letter.name not in used]
+            self._taken = [letter for letter in taken if letter.name in used]
         if server.params is NO_MODEL:
             self.kernel.server.first(model)
             self._first_seen(model)
@@ -209,8 +219,14 @@ class Desk:
             server.apply(Change(model, self._weights()))
             self._taken = []
 
+    def _suggest(self, model: Model, server: Server) -> None:
+        """A model that changes although no reply came is a variant for some device, no version."""
+        news = self._taken or server.params is NO_MODEL
+        if news and not model.same(server.params):
+            self._show(model, server)
+
     def _refuse(self, server: Server) -> None:
-        self._discard(self._taken, server)
+        self._passed_over += self._taken
         self._taken = []
 
     def _discard(self, letters: Iterable[Letter], server: Server) -> None:

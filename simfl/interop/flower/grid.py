@@ -17,14 +17,16 @@ import numpy as np
 from simfl.clock.events import Kind
 from simfl.clock.kernel import Kernel
 from simfl.errors import PluginError, Stalled
+from simfl.interop.flower.cargo import Cargo, Interrupted
 from simfl.interop.flower.desk import Desk, Letter
-from simfl.interop.flower.dialect import Dialect, Model
+from simfl.interop.flower.dialect import FIRST_NODE, Dialect, Model
 from simfl.interop.flower.stage import Stage
 
-#: Node ids are this plus the device's number: Flower keeps small ones for itself.
-FIRST_NODE = 1_000_000
+#: So many looks at who is there in a row, with nothing sent and nothing in flight, lead nowhere
+#: where devices neither come nor go.
+HOPELESS_LOOKS = 1_000
 
-#: So many naps of an app in a row, with nothing sent and nothing in flight, lead nowhere.
+#: So many naps in a row, with nothing sent and nothing in flight, lead nowhere.
 HOPELESS_NAPS = 1_000_000
 
 
@@ -35,14 +37,18 @@ class RunOver(BaseException):
 class VirtualGrid:
     """The messages of a server app. `timeout`, `sleep` and `now_s` are virtual seconds."""
 
-    def __init__(self, kernel: Kernel, desk: Desk, dialect: Dialect, stage: Stage) -> None:
+    def __init__(
+        self, kernel: Kernel, desk: Desk, dialect: Dialect, stage: Stage, workload: Cargo
+    ) -> None:
         self.failure: Exception | None = None  #: why the run cannot go on
         self.devices = kernel.server.devices
         self._kernel, self._desk, self._dialect, self._stage = kernel, desk, dialect, stage
         stage.sleep = self.sleep
-        self._thread = threading.get_ident()
+        self._workload = workload
         self._sent = 0
-        self._naps = 0
+        self._listening = False  # a strategy of Flower runs the loop
+        self._naps = 0  # in a row, with nothing sent
+        self._looks = 0  # at who is there, likewise
         self._looked: tuple[float, int] | None = None  # of a pull in vain: when, how many were sent
         self._everybody = [FIRST_NODE + device for device in range(self.devices)]
 
@@ -56,11 +62,16 @@ class VirtualGrid:
         """Of the app's model, as far as the run has seen it."""
         return self._kernel.server.version
 
+    def begin(self) -> None:
+        """What happens before the app's first line."""
+        self._kernel.begin()
+
     # What Flower's Grid does.
 
     def node_ids(self) -> list[int]:
         """Nodes of the devices that are there now, busy ones included, in ascending order."""
         self._check()
+        self._looks += 1
         presence = self._kernel.server.presence
         if presence.always:
             return list(self._everybody)
@@ -74,7 +85,7 @@ class VirtualGrid:
         for letter in letters:
             self._desk.send(letter)
         self._order()
-        self._naps = 0
+        self._naps = self._looks = 0
         return [letter.name for letter in letters]
 
     def pull(self, names: Iterable[str]) -> list[Any]:
@@ -118,7 +129,26 @@ class VirtualGrid:
     def sleep(self, seconds: float) -> None:
         """The app does nothing for so long."""
         self._naps += 1
-        if self._naps > HOPELESS_NAPS and not self._kernel.server.in_flight:
+        if not self._kernel.server.in_flight:
+            self._check_hope()
+        self._play(lambda: False, self.now_s + max(0.0, seconds))
+
+    def need(self, nodes: int) -> None:
+        """The app waits until so many nodes are there: an error if the fleet is smaller."""
+        if nodes > self.devices:
+            self._fail(
+                Stalled(
+                    f"Waiting for nodes to connect: {len(self.node_ids())} connected (minimum "
+                    f"required: {nodes}); the fleet has {self.devices} devices, so the app would "
+                    "wait for ever. Give the fleet more devices, or let the app ask for fewer "
+                    "(min_available_nodes, min_available_clients)."
+                )
+            )
+
+    def _check_hope(self) -> None:
+        """Raises where the app sleeps for ever: nothing is in flight."""
+        settled = self._kernel.server.presence.always and self._looks > HOPELESS_LOOKS
+        if settled or self._naps > HOPELESS_NAPS:
             self._fail(
                 Stalled(
                     f"the app has slept {self._naps:,} times with nothing in flight, by t = "
@@ -126,24 +156,42 @@ class VirtualGrid:
                     f"{self.devices} devices?"
                 )
             )
-        self._play(lambda: False, self.now_s + max(0.0, seconds))
+
+    def interrupt(self) -> None:
+        """Ends the run; code of the app that runs at this moment is left at once."""
+        self._kernel.interrupt()
+        if self._workload.running:
+            raise Interrupted
+        if self._stage.playing:
+            raise RunOver
 
     # For those who watch what the app makes of the replies.
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Meanwhile versions are made by `show` alone, not by what messages carry."""
-        before, self._desk.told = self._desk.told, True
+        """Once a strategy was heard, versions are made by `show` alone, not by messages."""
+        before, self._listening = self._listening, True
         try:
             yield
         finally:
-            self._desk.told = before
+            self._listening = before
+            self._desk.told = self._desk.told and before
 
     def show(self, model: Model | None, used: Collection[str] | None = None) -> None:
         """The app's model is this one now, made of replies to the messages of these names."""
         if model is not None:
             self._desk.show(model, used)
             self._order()
+
+    def suggest(self, model: Model | None) -> None:
+        """The app works with this model, which has the replies in it that it has taken."""
+        if model is not None:
+            self._desk.suggest(model)
+            self._order()
+
+    def heard(self, understood: bool) -> None:
+        """A strategy says when it has a new model: within `told`, messages do not."""
+        self._desk.told = self._desk.told or (self._listening and understood)
 
     def refuse(self) -> None:
         """The app does not use the replies that it has taken since its last model."""
@@ -205,7 +253,7 @@ class VirtualGrid:
             raise RunOver
 
     def _check(self) -> None:
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() not in self._stage.threads:
             self._fail(
                 PluginError(
                     "the app called its grid from a thread of its own; on the virtual clock it "

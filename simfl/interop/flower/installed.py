@@ -23,7 +23,6 @@ class Installed(Protocol):
 
     dialect: Dialect
     version: str
-    clocks: Iterable[ModuleType]  #: modules of Flower that import the clock by name
     dates: Iterable[ModuleType]  #: modules whose `now()` dates messages
 
     def model_of(self, arrays: Any) -> Model | None:
