@@ -74,6 +74,7 @@ class Kernel:
         self.reason = ""  #: why the run ended; empty while it lives
         self.accuracy = nan
         self._progress = progress
+        self._next_glance = self.GLANCE  # in ended tasks; a telling looks at all in flight
         self._wait = Wait()
         self._arrived: list[Update] = []
         self._deadline: Alarm | None = None
@@ -200,7 +201,8 @@ class Kernel:
             bearable = self._wait.losses
             if bearable is not None and len(server.lost) >= bearable:
                 self._step_soon()
-        if not self.ledger.ended % self.GLANCE:
+        if self.ledger.ended >= self._next_glance:
+            self._next_glance = self.ledger.ended + max(self.GLANCE, len(server.tasks))
             self._glance()
         elif self._learns:
             self._look()
@@ -330,7 +332,7 @@ class Kernel:
     def observe(self, metrics: Mapping[str, float], version: int) -> None:
         """Writes down what is known of a version now, and stops the run if that was its target."""
         self._evaluated_version = version
-        self.ledger.evaluation(self.clock.now, version, metrics)
+        self.ledger.evaluation(self.clock.now, version, metrics, self.moved_bytes())
         self.accuracy = metrics.get("accuracy", self.accuracy)
         for name, value in self.plan.limits.target.items():
             found = metrics.get(name, nan)
@@ -360,10 +362,16 @@ class Kernel:
         if self._progress is not None:
             self._progress(self.status())
 
+    def moved_bytes(self) -> tuple[int, int]:
+        """Bytes down and up so far, of tasks that ended and of those in flight. A scan of these."""
+        flying = [self.server.journeys.moved_bytes(task) for task in self.server.tasks.values()]
+        down, up = zip(*flying, strict=True) if flying else ((), ())
+        return self.ledger.down_bytes + sum(down), self.ledger.up_bytes + sum(up)
+
     def status(self) -> Status:
         """Where the run is now."""
-        limits = self.plan.limits
-        return glance(self.clock.now, self.server, self.ledger, limits, self.accuracy)
+        limits, moved = self.plan.limits, self.moved_bytes()
+        return glance(self.clock.now, self.server, self.ledger, limits, self.accuracy, moved)
 
     def _carrier(self, fleet: Any) -> Carrier:
         shared = self.plan.shared_links

@@ -133,13 +133,41 @@ class Journeys:
         self._pass(task, j, [end_s for end_s in j.ends_s[:-1] if end_s <= now_s])
         task.phase_s[task.phase] += self._worked_s(task.device, j, j.leg_s)
         if j.ends_s:  # on a shared link: the failure that ended this leg as planned
-            share = self._share_moved(task, j) if self.carrier is None else j.stop_share
+            alone = self.carrier is None
+            share = self._share_moved(task, j, task.phase, j.leg_s) if alone else j.stop_share
             self._charge(task, task.phase, share)
         elif self.carrier is not None:
             moved = self.carrier.abandon(task)
             task.moved_bytes[task.phase != DOWNLOAD] += round(moved)
         if j.alarm is not None:
             j.alarm.cancel()
+
+    def moved_bytes(self, task: Task) -> tuple[int, int]:
+        """Bytes down and up that have passed by now, pro rata in a message under way.
+
+        What `book` would charge, of a task that goes on: nothing changes.
+        """
+        j: Journey | None = task.journey
+        moved = task.moved_bytes.copy()
+        if j is None:
+            return moved[0], moved[1]
+        leg, begun_s, now_s = task.phase, j.leg_s, self.clock.now
+        for end_s in j.ends_s[:-1]:
+            if end_s > now_s:
+                break
+            if leg == DOWNLOAD:
+                moved[0] += task.down_bytes + FRAME_BYTES
+            leg, begun_s = leg + 1, end_s
+        if leg != TRAIN:
+            moved[leg == UPLOAD] += self._under_way(task, j, leg, begun_s)
+        return moved[0], moved[1]
+
+    def _under_way(self, task: Task, j: Journey, leg: int, begun_s: float) -> int:
+        """What has passed of the message of this leg, begun then."""
+        if self.carrier is not None:
+            return round(self.carrier.passed_bytes(task))
+        nbytes = task.up_bytes if leg == UPLOAD else task.down_bytes
+        return round((nbytes + FRAME_BYTES) * self._share_moved(task, j, leg, begun_s))
 
     def _go_on(self, task: Task, leg_s: float) -> None:
         """Plans from the current leg, begun at leg_s, as far as is known; then waits once."""
@@ -276,14 +304,16 @@ class Journeys:
 
     # Pro-rata charges.
 
-    def _share_moved(self, task: Task, j: Journey) -> float:
-        """How much of the current leg's message has passed by now."""
-        phase = min(task.phase, UPLOAD)
-        spent_s = self._worked_s(task.device, j, j.leg_s)
-        carry_s = j.work_s[phase] - j.latency_s[phase]
+    def _share_moved(self, task: Task, j: Journey, leg: int, begun_s: float) -> float:
+        """How much of the message of this leg, begun then, has passed by now."""
+        if begun_s > self.clock.now:
+            return 0.0  # a retry waits
+        leg = min(leg, UPLOAD)
+        spent_s = self._worked_s(task.device, j, begun_s)
+        carry_s = j.work_s[leg] - j.latency_s[leg]
         if carry_s <= 0.0:
-            return float(spent_s >= j.latency_s[phase])
-        return min(1.0, max(0.0, (spent_s - j.latency_s[phase]) / carry_s))
+            return float(spent_s >= j.latency_s[leg])
+        return min(1.0, max(0.0, (spent_s - j.latency_s[leg]) / carry_s))
 
     def _charge(self, task: Task, phase: int, share: float) -> None:
         """Charges this share of a message to its direction; training moves nothing."""

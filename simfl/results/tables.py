@@ -77,8 +77,8 @@ EVALUATIONS = (
     Column("loss", "float", "", "mean test loss"),
     Column("accuracy", "float", "", "share of test examples classified correctly"),
     Column("tasks_ended", "int", "tasks", "tasks ended so far, whatever their outcome"),
-    Column("down_bytes", "int", "B", "moved to devices so far"),
-    Column("up_bytes", "int", "B", "moved to the server so far"),
+    Column("down_bytes", "int", "B", "moved to devices so far, tasks in flight included"),
+    Column("up_bytes", "int", "B", "moved to the server so far, tasks in flight included"),
 )
 
 VERSIONS = (
@@ -89,8 +89,6 @@ VERSIONS = (
     Column("staleness_max", "int?", "versions", "largest staleness of those updates"),
     Column("weight_sum", "float", "", "sum of their effective weights"),
     Column("step_s", "float", "s", "server work charged for it"),
-    Column("down_bytes", "int", "B", "moved to devices so far"),
-    Column("up_bytes", "int", "B", "moved to the server so far"),
 )
 
 #: Tables that grow while a run lives. `evaluations` may have further float columns (metrics).

@@ -29,7 +29,7 @@ PLAIN = {
     },
     "versions": {
         "version": 1, "time_s": 0.0, "updates": 1, "staleness_mean": 0.0, "staleness_max": None,
-        "weight_sum": 1.0, "step_s": 0.0, "down_bytes": 0, "up_bytes": 0,
+        "weight_sum": 1.0, "step_s": 0.0,
     },
 }  # fmt: skip
 

@@ -188,8 +188,8 @@ def uncounted(v: pd.DataFrame) -> pd.DataFrame:
     return at(v, 0, updates=v.updates.iloc[0] + 1)
 
 
-def moved(v: pd.DataFrame) -> pd.DataFrame:
-    return at(v, 3, down_bytes=v.down_bytes.iloc[3] + 10**6)
+def moved(e: pd.DataFrame) -> pd.DataFrame:
+    return at(e, 3, down_bytes=e.down_bytes.iloc[3] + 10**6)
 
 
 FORGERIES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
@@ -202,7 +202,7 @@ FORGERIES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
     "versions count the updates that entered them": ("versions", uncounted),
     "bytes move in their phase": ("tasks", sent_early),
     "staleness is conserved": ("tasks", aged),
-    "waste and use add up to what was moved": ("versions", moved),
+    "waste and use add up to what was moved": ("evaluations", moved),
     "tasks belong to devices of the fleet": ("tasks", reclassed),
     verify.LAW: ("tasks", exchanged),
 }

@@ -81,6 +81,14 @@ class Pipe:
         if not self.held:
             self._volume = 0.0
 
+    def left_bytes(self, flow: Flow, now_s: float) -> float:
+        """What of the flow has not passed by now; nothing changes."""
+        if flow.free:
+            left_bytes = flow.left_bytes - flow.cap * (now_s - flow.mark)
+        else:
+            left_bytes = flow.mark - self._volume_at(now_s)
+        return left_bytes if left_bytes > _NOTHING else 0.0
+
     def fill(self, now_s: float) -> list[Flow]:
         """The level is right for these flows; returns those that were set free on the way.
 
@@ -138,9 +146,13 @@ class Pipe:
             return max(0.0, self.capacity - self.used) / self.held
         return inf if self.used <= self.capacity else -1.0
 
-    def _advance(self, now_s: float) -> None:
+    def _volume_at(self, now_s: float) -> float:
         if self.held and now_s > self._since_s:
-            self._volume += self.level * (now_s - self._since_s)
+            return self._volume + self.level * (now_s - self._since_s)
+        return self._volume
+
+    def _advance(self, now_s: float) -> None:
+        self._volume = self._volume_at(now_s)
         self._since_s = now_s
 
     def _due_s(self, mark: float) -> float:
@@ -151,15 +163,12 @@ class Pipe:
 
     def _settle(self, flow: Flow, now_s: float) -> None:
         """Ends the flow's stay as free or held: its bytes are booked, its entries void."""
-        if flow.free:
-            left_bytes = flow.left_bytes - flow.cap * (now_s - flow.mark)
-            if flow.alarm is not None:
-                flow.alarm.cancel()
-                flow.alarm = None
-        else:
+        flow.left_bytes = self.left_bytes(flow, now_s)
+        if not flow.free:
             self._advance(now_s)
-            left_bytes = flow.mark - self._volume
-        flow.left_bytes = left_bytes if left_bytes > _NOTHING else 0.0
+        elif flow.alarm is not None:
+            flow.alarm.cancel()
+            flow.alarm = None
         flow.turn += 1
         self._count(flow, -1)
 

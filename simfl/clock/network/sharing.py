@@ -59,6 +59,13 @@ class SharedLink:
             flow.alarm.cancel()
         return flow.left_bytes
 
+    def left_bytes(self, task: Task) -> float:
+        """What of the flow has not passed by now; nothing changes."""
+        flow = self.flows[task.serial]
+        if flow.pipe is None:  # it takes no time, and is not through yet
+            return flow.left_bytes
+        return flow.pipe.left_bytes(flow, self.clock.now)
+
     def recap(self, task: Task, cap: float) -> None:
         """The device's own rate is another from now on."""
         flow = self.flows[task.serial]

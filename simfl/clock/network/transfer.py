@@ -65,9 +65,17 @@ class Carrier:
 
     def abandon(self, task: Task) -> float:
         """Takes the message off its link; returns the bytes that had arrived."""
-        carriage = self._under_way.pop(task.serial)
-        self._halt(carriage)
-        return (carriage.nbytes - carriage.left_bytes) * float(self.link.goodput(task.device))
+        passed = self.passed_bytes(task)
+        self._halt(self._under_way.pop(task.serial))
+        return passed
+
+    def passed_bytes(self, task: Task) -> float:
+        """What of the message has arrived by now; nothing changes."""
+        carriage = self._under_way[task.serial]
+        shared, left_bytes = self.shared[carriage.up], carriage.left_bytes
+        if carriage.flowing:
+            left_bytes = shared.left_bytes(task)
+        return (carriage.nbytes - left_bytes) * float(self.link.goodput(task.device))
 
     def _flow(self, carriage: Carriage) -> None:
         device, now_s = carriage.task.device, self.clock.now
