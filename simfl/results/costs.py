@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from simfl.messages import PHASES
-from simfl.results.frames import OUTCOMES, USEFUL
+from simfl.results.tables import OUTCOMES, USEFUL
 
 #: Outcomes whose cost is waste.
 WASTED = tuple(outcome for outcome in OUTCOMES if outcome not in USEFUL)

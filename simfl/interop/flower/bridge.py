@@ -16,11 +16,11 @@ import numpy as np
 from simfl.interop.flower import compat
 from simfl.interop.flower.classic import Registrar, ask_clients, no_thread
 from simfl.interop.flower.compat import Array, ArrayRecord, Grid, GridClientProxy, Message
-from simfl.interop.flower.dialect import EVALUATE, TRAIN, Dialect, Model
 from simfl.interop.flower.grid import VirtualGrid
-from simfl.interop.flower.stage import replaced
-from simfl.interop.flower.watch import Watch
-from simfl.interop.flower.words import Flower, model_of
+from simfl.interop.flower.hooks import Hooks
+from simfl.interop.flower.messages import Flower, model_of
+from simfl.interop.flower.protocol import EVALUATE, TRAIN, FlowerProtocol, Model
+from simfl.interop.flower.virtual_time import replaced
 
 LOGGER = logging.getLogger("flwr")
 
@@ -32,7 +32,7 @@ class Bridge:
 
     def __init__(self, version: str) -> None:
         self.version = version
-        self.dialect: Dialect = Flower()
+        self.protocol: FlowerProtocol = Flower()
 
     def model_of(self, arrays: Any) -> Model | None:
         return model_of(arrays)
@@ -40,8 +40,8 @@ class Bridge:
     def answered(self, reply: Any) -> str | None:
         return str(reply.metadata.reply_to_message_id) if isinstance(reply, Message) else None
 
-    def on_the_grid(self, grid: VirtualGrid, watch: Watch) -> AbstractContextManager[Any]:
-        return on_the_grid(grid, watch, self.dialect.run_id)
+    def on_the_grid(self, grid: VirtualGrid, hooks: Hooks) -> AbstractContextManager[Any]:
+        return on_the_grid(grid, hooks, self.protocol.run_id)
 
     def modules_of(self, server_app: Any) -> list[ModuleType]:
         """The module of its main function, however it was registered."""
@@ -126,7 +126,7 @@ class FlowerGrid(Grid):
 
 
 @contextmanager
-def on_the_grid(grid: VirtualGrid, watch: Watch, run_id: int) -> Iterator[Any]:
+def on_the_grid(grid: VirtualGrid, hooks: Hooks, run_id: int) -> Iterator[Any]:
     """Flower's own code sends through this grid meanwhile; gives Flower's face of it."""
     face = FlowerGrid(grid, compat.Run.create_empty(run_id))
 
@@ -142,7 +142,7 @@ def on_the_grid(grid: VirtualGrid, watch: Watch, run_id: int) -> Iterator[Any]:
         *_everywhere(compat.sample_nodes, partial(_sample_nodes, grid)),
         *_identity(run_id),
     ]
-    with replaced(patches), watch.listening(compat.STRATEGIES, compat.SERVERS):
+    with replaced(patches), hooks.listening(compat.STRATEGIES, compat.SERVERS):
         yield face
 
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 
 class Clock(Protocol):
-    """What the stand-ins ask: see `stage.Stage`."""
+    """What the stand-ins ask: see `virtual_time.VirtualTime`."""
 
     playing: bool
     threads: set[int]

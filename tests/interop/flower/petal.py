@@ -17,8 +17,8 @@ import tomli_w
 
 from simfl.fleet.traces import Trace, write_trace
 from simfl.interop.flower.callers import code_of
-from simfl.interop.flower.dialect import FIRST_NODE, Model
-from simfl.interop.flower.play import AppRun, scenario_of
+from simfl.interop.flower.protocol import FIRST_NODE, Model
+from simfl.interop.flower.run import AppRun, scenario_of
 from simfl.params import Params
 from simfl.results.result import Result
 
@@ -49,14 +49,14 @@ class Memory:
 
 
 class Petal:
-    """A Dialect, and all else that a run asks of Flower."""
+    """A FlowerProtocol, and all else that a run asks of Flower."""
 
     version = "0.0"
     run_id = 1
     dates: tuple[Any, ...] = ()
 
     def __init__(self) -> None:
-        self.dialect = self
+        self.protocol = self
 
     def stamp(self, note: Note, name: str) -> None:
         note.name = name
@@ -104,8 +104,8 @@ class Petal:
         return reply.to
 
     @contextmanager
-    def on_the_grid(self, grid: Any, watch: Any) -> Iterator[Any]:
-        with watch.listening():
+    def on_the_grid(self, grid: Any, hooks: Any) -> Iterator[Any]:
+        with hooks.listening():
             yield grid
 
     def modules_of(self, server_app: Any) -> list[Any]:

@@ -15,8 +15,8 @@ from petal import SECOND, Note, Petal, answer, model, played, scene
 import simfl
 from simfl.clock.kernel import Kernel
 from simfl.errors import PluginError, Stalled
-from simfl.interop.flower.folder import Folder, code_of, loaded
-from simfl.interop.flower.play import AppRun, scenario_of
+from simfl.interop.flower.app import Folder, code_of, loaded
+from simfl.interop.flower.run import AppRun, scenario_of
 from simfl.results.verify import verify
 
 
@@ -204,9 +204,8 @@ def test_a_run_that_is_killed_leaves_tables_that_can_be_verified(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a killed process leaves is what lies on disk at any moment."""
-    from simfl.interop.flower import play
 
-    monkeypatch.setattr(play, "_WRITE_S", 0.0)
+    monkeypatch.setattr(sys.modules["simfl.interop.flower.run"], "_WRITE_S", 0.0)
     seen = []
 
     def main(grid, context):
