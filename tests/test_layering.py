@@ -47,6 +47,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "simpy": ("clock",),
     "matplotlib": ("results",),
     "flwr": ("interop",),
+    "optuna": ("study",),
     "typer": ("cli",),
     "pandas": ("results", "study", "interop"),
     "torch": ("params", "strategy", "wire", "learn", "workload", "snapshot", "run", "interop"),
