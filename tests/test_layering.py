@@ -45,6 +45,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "simpy": ("clock",),
     "matplotlib": ("results",),
     "flwr": ("interop",),
+    "optuna": ("studies",),
     "typer": ("cli",),
     "pandas": ("results", "studies", "interop"),
     "torch": ("params", "strategy", "wire", "learn", "engine", "interop"),
