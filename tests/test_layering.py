@@ -46,6 +46,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "simpy": ("clock",),
     "matplotlib": ("results",),
     "flwr": ("interop",),
+    "optuna": ("studies",),
     "typer": ("cli",),
     "pandas": ("results", "studies", "interop"),
     "torch": ("lazy", "params", "strategy", "wire", "learn", "engine", "interop"),

@@ -80,6 +80,8 @@ def single(scenario: Scenario) -> None:
             f"{scenario.path}: sweep describes many runs (over {keys}), not one; remove [sweep] "
             "and choose values with --set"
         )
+    if scenario.tune:
+        raise InputError(f"{scenario.path}: tune describes many runs, not one; use simfl study")
 
 
 def run_folder(scenario: Scenario, out: Path | None, timing: bool, kind: str = "") -> Path:

@@ -60,8 +60,9 @@ def run(
     ended is not played again. overrides: options by key path, as in `**{"strategy.buffer": 20}`.
     """
     whole = resolve(scenario, overrides, seed)
-    if whole.sweep:
-        raise ScenarioError(f"{whole.name}: has a [sweep], which is a study: use simfl.study")
+    if whole.sweep or whole.tune:
+        section = "sweep" if whole.sweep else "tune"
+        raise ScenarioError(f"{whole.name}: has a [{section}], which is a study: use simfl.study")
     folder = None if out is None else Path(out)
     with session.alone(folder):
         if resume and folder is not None and _played(folder, whole, timing):

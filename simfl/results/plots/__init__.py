@@ -23,6 +23,7 @@ from simfl.results.plots.staleness import (
     staleness_ridges,
 )
 from simfl.results.plots.studies import bands, pareto, time_to_target
+from simfl.results.plots.tuning import importance, tuning
 
 __all__ = [
     "PLOTS",
@@ -30,6 +31,7 @@ __all__ = [
     "accuracy",
     "bands",
     "critical_path",
+    "importance",
     "pareto",
     "participation",
     "slowest_version",
@@ -42,6 +44,7 @@ __all__ = [
     "timeline",
     "traffic",
     "traffic_by_link",
+    "tuning",
     "waste",
 ]
 
@@ -64,6 +67,8 @@ PLOTS: dict[str, Callable[..., Axes]] = {
 #: Plots of a whole study.
 STUDY_PLOTS: dict[str, Callable[..., Axes]] = {
     "bands": bands,
+    "importance": importance,
     "pareto": pareto,
     "time-to-target": time_to_target,
+    "tuning": tuning,
 }
