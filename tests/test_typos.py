@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # spoiling.py
 from spoiling import ROOT, SHIPPED, keys_of, read, suggested, told, typos
 
 from simfl.errors import InputError
+from simfl.files import TOML_BYTES
 from simfl.fleet.catalogue import load_class
 from simfl.scenario import load, parse
-from simfl.toml import MOST_BYTES
 
 
 def complaint(work: Callable[[], object]) -> str:
@@ -113,7 +113,7 @@ def test_a_large_scenario_of_a_real_fleet_is_read(tmp_path: Path) -> None:
     table["stop"] = {"versions": 1}
     path = tmp_path / "large.toml"
     path.write_text(parse(table).to_toml(), "utf-8")
-    assert path.stat().st_size < MOST_BYTES / 2
+    assert path.stat().st_size < TOML_BYTES / 2
     assert load(path).fleet.devices == 131_072
 
 

@@ -20,9 +20,9 @@ from simfl.files import is_full
 
 # isort: off
 # In the order in which `simfl --help` lists their commands.
-from simfl.cli import play as play
-from simfl.cli import parts as parts
-from simfl.cli import look as look
+from simfl.cli import runs as runs
+from simfl.cli import catalogue as catalogue
+from simfl.cli import results as results
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells count SIGINT and SIGPIPE
 

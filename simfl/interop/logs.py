@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from simfl.errors import TraceError, did_you_mean, shorten
-from simfl.fleet.series import TICKS
+from simfl.fleet.network.series import TICKS
 from simfl.fleet.traces import MOST_ROWS, Trace
 from simfl.interop.tables import Rows, csv_rows, json_rows
 from simfl.units import DAY_S

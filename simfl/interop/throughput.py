@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from simfl.errors import TraceError, first_line
-from simfl.fleet.series import TICKS
+from simfl.fleet.network.series import TICKS
 from simfl.fleet.traces import MOST_ROWS, Trace
 from simfl.interop.logs import MOST_SPAN_S
 from simfl.interop.text import read_text

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from simfl.files import regular
-from simfl.results.frames import TABLES, paths_of
+from simfl.results.tables import TABLES, paths_of
 
 if TYPE_CHECKING:
     from simfl.params import Params

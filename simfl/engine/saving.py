@@ -1,0 +1,182 @@
+"""What of a living run goes into a checkpoint, and how it comes back.
+
+The fleet, the data and the options are made anew from the scenario. What changes while a run
+lives is listed here, part by part; it is put back into the parts of a fresh kernel, so that the
+restored run meets the same events, at the same instants, in the same order.
+"""
+
+from __future__ import annotations
+
+from array import array
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simfl.clock.kernel import Kernel
+from simfl.engine import checkpoint
+from simfl.engine.snapshot import Reader, Writer
+from simfl.errors import InputError, blaming, shorten
+from simfl.results.store import Store, check_parts
+from simfl.results.tables import TABLES
+from simfl.scenario import Scenario
+
+Saved = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+#: Seconds of virtual time, and numbers of any kind, stay below these.
+MOST_TIME_S, MOST_NUMBER = 1e15, 2.0**62
+
+#: Attributes that change, by part. Parts that a run does not have are left out.
+CHANGING = {
+    "kernel": (
+        *("started", "state", "accuracy", "_wait", "_arrived", "_deadline", "_step_due"),
+        *("_free_s", "_lost_in_a_row", "_fruitful", "_evaluated_version"),
+    ),
+    "server": (
+        *("version", "params", "lost", "tasks", "open", "published", "steps", "over"),
+        *("_charged_s", "_serial", "_index"),
+    ),
+    "pool": ("idle", "_order", "_where", "_block", "_draws"),
+    "versions": ("_held", "peak"),
+    "ledger": ("down_bytes", "up_bytes", "ended", "applied", "recent"),
+    "carrier": ("_under_way", "_minded"),
+    "batteries": ("_levels_j", "_booked_s"),
+    "down": (
+        *("flows", "_root", "_cells", "_finite", "_asked", "_dirty", "_fresh", "_started"),
+        *("_stale", "_next"),
+    ),
+    "workload": ("_untrained",),
+    "post": ("totals", "memories", "parcels", "_latest"),
+}
+CHANGING["up"] = CHANGING["down"]
+
+
+def parts_of(kernel: Kernel) -> dict[str, Any]:
+    """The parts of a run by name: those that change, and those that they refer to."""
+    server, carrier = kernel.server, kernel.server.journeys.carrier
+    down, up = (None, None) if carrier is None else carrier.shared
+    named = {
+        "kernel": kernel,
+        "server": server,
+        "pool": server.pool,
+        "versions": server.versions,
+        "ledger": kernel.ledger,
+        "journeys": server.journeys,
+        "carrier": carrier,
+        "down": down,
+        "up": up,
+        "batteries": server.batteries,
+        "workload": kernel.workload,
+        "post": getattr(kernel.workload, "post", None),
+        "clock": kernel.clock,
+        "fleet": server.fleet,
+        "strategy": kernel.strategy,
+        "local": kernel.strategy.local,
+    }
+    return {name: part for name, part in named.items() if part is not None}
+
+
+def save(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> None:
+    """Writes a checkpoint into the run folder. Raises PluginError where state cannot be kept."""
+    kernel.ledger.flush()
+    parts = parts_of(kernel)
+    writer = Writer(parts)
+    changing = {
+        name: {key: getattr(parts[name], key) for key in keys if hasattr(parts[name], key)}
+        for name, keys in CHANGING.items()
+        if name in parts
+    }
+    try:
+        tree = writer.tree({"pending": kernel.clock.pending(), "parts": changing})
+    except Exception as error:
+        with blaming(f"the state of {type(kernel.strategy).__name__}"):
+            Writer(parts).tree(kernel.state)
+        raise error  # of something else
+    state = {
+        "scenario": _mark(scenario, timing),
+        "now_s": kernel.clock.now,
+        "rows": store.mark(),
+        "parts": store.digests(),
+        "tree": tree,
+    }
+    checkpoint.save(store.folder, state, writer.arrays)
+
+
+def found(folder: Path, scenario: Scenario, timing: bool) -> Saved | None:
+    """The newest whole checkpoint of this scenario's run, and its rows; None if there is none."""
+    loaded = checkpoint.load(folder, check=lambda state: _check(folder, state))
+    if loaded is not None and loaded[0]["scenario"] != _mark(scenario, timing):
+        raise InputError(
+            f"{folder}: its checkpoint is of another scenario ({loaded[0]['scenario']}, not "
+            f"{_mark(scenario, timing)}); resume with the one that it was started with"
+        )
+    return loaded
+
+
+def _check(folder: Path, state: dict[str, Any]) -> None:
+    """Raises InputError if a state counts what is not there, or is of no time."""
+    rows, parts = state["rows"], state["parts"]
+    if rows.keys() != TABLES.keys() or sum(rows.values()) != len(parts) or min(rows.values()) < 0:
+        raise InputError(f"counts {shorten(str(rows))} parts of tables, and names {len(parts)}")
+    check_parts(folder, parts)
+    if not 0.0 <= state["now_s"] < MOST_TIME_S:
+        raise InputError(f"is of t = {state['now_s']} s")
+    _check_numbers(state["tree"])
+
+
+def _check_numbers(tree: Any) -> None:
+    """No number of a run is as large; infinity and NaN stand for what is not there."""
+    if isinstance(tree, list):
+        for item in tree:
+            _check_numbers(item)
+    elif isinstance(tree, dict):
+        _check_numbers(list(tree.values()))
+    elif isinstance(tree, int | float) and MOST_NUMBER <= abs(tree) < inf:
+        raise InputError(f"holds the number {tree:g}")
+
+
+def restore(kernel: Kernel, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Puts a checkpoint into a kernel that has not started. Raises InputError."""
+    try:
+        _restore(kernel, state, arrays)
+    except InputError:
+        raise
+    except Exception as error:  # whole, and yet not what this simfl writes
+        raise InputError(f"a checkpoint that does not fit its scenario: {error!r}") from error
+
+
+def _restore(kernel: Kernel, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    parts = parts_of(kernel)
+    whole = Reader(parts, arrays).value(state["tree"])
+    for name, values in whole["parts"].items():
+        if not values.keys() <= set(CHANGING[name]):
+            raise InputError(f"a checkpoint that changes more of the {name} than a run does")
+        for key, value in values.items():
+            _put(parts[name], key, value)
+    _check_restored(kernel, state["now_s"], whole["pending"])
+    kernel.clock.restore(state["now_s"], whole["pending"])
+
+
+def _check_restored(kernel: Kernel, now_s: float, pending: list[Any]) -> None:
+    """Raises InputError where counts contradict each other, or times run backwards."""
+    server = kernel.server
+    counts = {"versions": server.version, "steps": server.steps, "tasks": server._serial}
+    absurd = [name for name, count in counts.items() if type(count) is not int or count < 0]
+    if absurd or len(server.tasks) > server._serial:
+        raise InputError(f"a checkpoint whose counts cannot be: {counts}")
+    if not all(now_s <= due_s < MOST_TIME_S and order >= 0 for due_s, order, _ in pending):
+        raise InputError(f"a checkpoint of t = {now_s:g} s with something to come before it")
+
+
+def _mark(scenario: Scenario, timing: bool) -> str:
+    return scenario.hash + ("-timing" if timing else "")
+
+
+def _put(part: Any, key: str, value: Any) -> None:
+    """Arrays are filled in place: others hold views of them."""
+    there = getattr(part, key)
+    if isinstance(there, np.ndarray | array):
+        there[:] = value
+    else:
+        setattr(part, key, value)

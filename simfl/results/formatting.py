@@ -1,0 +1,89 @@
+"""Quantities as people read them: 3.2 h, 41.5 MB, 87.3 %."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping
+from typing import Any
+
+_TIMES = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
+_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def seconds(value: float | None) -> str:
+    """A duration in the largest of s, min, h, d that is not below one and a half of it."""
+    if value is None or not math.isfinite(value):
+        return _odd(value)
+    scale, unit = time_unit(value)
+    return f"{number(value / scale)} {unit}"
+
+
+def time_unit(value: float) -> tuple[float, str]:
+    """Seconds in the unit that suits a duration, and its name."""
+    return next((st for st in _TIMES if abs(value) >= 1.5 * st[0]), _TIMES[-1])
+
+
+def amount(value: float | None, unit: str) -> str:
+    """A quantity with a decimal prefix: 41.5 MB is 41.5 million bytes."""
+    if value is None or not math.isfinite(value):
+        return _odd(value)
+    scale, prefix = prefix_of(value)
+    return f"{number(value / scale)} {prefix}{unit}"
+
+
+def prefix_of(value: float) -> tuple[float, str]:
+    """The decimal prefix that suits a quantity: its factor and its letter."""
+    return next((sp for sp in _PREFIXES if abs(value) >= sp[0]), (1.0, ""))
+
+
+def share(value: float | None) -> str:
+    """A fraction as a percentage."""
+    return _odd(value) if value is None or math.isnan(value) else f"{100 * value:.1f} %"
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, or all digits of a whole number."""
+    if value is None or not math.isfinite(value):
+        return _odd(value)
+    if float(value).is_integer() or abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}"
+
+
+def factor(value: float) -> str:
+    """A speed-up: 3.2 x."""
+    return _odd(value) if math.isnan(value) else f"{value:.3g} x"
+
+
+def headline(summary: Mapping[str, Any]) -> dict[str, str]:
+    """The few lines that sum a run up, from its summary."""
+    spread = [number(summary.get(f"staleness_{key}")) for key in ("p50", "p95", "max")]
+    flying = summary.get("in_flight_share")
+    lines = {
+        "virtual time": seconds(summary.get("virtual_s")),
+        "versions": number(summary.get("versions")),
+        "final accuracy": share(summary.get("final_accuracy")),
+        "down / up": " / ".join(amount(summary.get(f"{d}_bytes"), "B") for d in ("down", "up")),
+        "staleness p50 / p95 / max": " / ".join(spread),
+        "wasted device time": seconds(summary.get("wasted_device_s")),
+        "share wasted (in flight)": f"{share(summary.get('wasted_share'))} ({share(flying)})",
+    }
+    if summary.get("client_errors"):
+        errors, calls = summary["client_errors"], summary.get("client_calls")
+        lines["client errors"] = f"{errors} of {calls}, first: {summary.get('client_error')}"
+    return lines
+
+
+def as_html(pairs: Mapping[str, str]) -> str:
+    """Subjects and what is said of them as a small HTML table."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{html.escape(subject)}</th>"
+        f"<td style='text-align:left'>{html.escape(words)}</td></tr>"
+        for subject, words in pairs.items()
+    )
+    return f"<table>{rows}</table>"
+
+
+def _odd(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value}"
