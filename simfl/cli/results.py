@@ -31,10 +31,10 @@ def compare(
     targets = targets_of(target)
     with _reading(runs):
         seen = [open_run(run) for run in runs]
-        for wanted in targets or [None]:
+        for wanted in targets or [{}]:
             if len(targets) > 1:
-                console.out().print(", ".join(f"{k} {v:g}" for k, v in (wanted or {}).items()))
-            console.out().print(as_rich(compared(seen, wanted)))
+                console.out().print(", ".join(f"{k} {v:g}" for k, v in wanted.items()))
+            console.out().print(as_rich(compared(seen, wanted or None)))
 
 
 @app.command()
