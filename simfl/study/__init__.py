@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from simfl.engine.resuming import check_cells
 from simfl.errors import InputError
 from simfl.results.study import CELLS, Study, finished, write_table
 from simfl.run import resolve
@@ -62,7 +63,9 @@ def study(
     failures: dict[str, str] = {}
     try:
         distinct = {cell.hash: cell for cell in cells}
-        left = [cell for hash_, cell in distinct.items() if not finished(folder / CELLS / hash_)]
+        there = {hash_ for hash_ in distinct if finished(folder / CELLS / hash_)}
+        check_cells({folder / CELLS / hash_: distinct[hash_].scenario for hash_ in there}, data_dir)
+        left = [cell for hash_, cell in distinct.items() if hash_ not in there]
         jobs = [_job(cell, folder / CELLS / cell.hash, data_dir) for cell in left]
         ended = play_all(jobs, workers, backend, address)
         _watch(ended, left, len(distinct), failures, progress)

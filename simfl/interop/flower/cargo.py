@@ -58,6 +58,7 @@ class Cargo:
         self.examples = examples
         self.lesson: Lesson | None = None
         self.notes: Mapping[str, str] = {}
+        self.choices: Mapping[str, str] = {}
         self._app, self._dialect, self._cost = app, dialect, cost
         self._streams, self._metrics = streams, metrics
         self._contexts: dict[int, Any] = {}  # by device, once it has replied
