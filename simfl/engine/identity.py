@@ -194,7 +194,7 @@ def _code(scenario: Scenario) -> dict[str, str]:
             found[f"code of {dotted(path)}"] = _source(origin)
             if not isinstance(part, Foreign) and hasattr(part, "__dict__"):
                 found[f"state of {dotted(path)}"] = _state(part)
-        files = getattr(part, "files", tuple)()
+        files: list[Path] = part.files() if hasattr(part, "files") else []
         if files:
             found[f"files of {dotted(path)}"] = digest(*map(file_digest, files))
     return found

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from simfl.assemble import dataset_of
 from simfl.engine import identity
+from simfl.engine.build import dataset_of
+from simfl.engine.saving import Saved, mark_of
 from simfl.errors import DataError, InputError
-from simfl.results.frames import MODEL
 from simfl.results.summary import is_end, summary_of
-from simfl.saving import Saved, mark_of
+from simfl.results.tables import MODEL
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.parts import plain
 

@@ -17,7 +17,7 @@ from simfl.engine import identity
 from simfl.engine.fingerprint import array_digest
 from simfl.errors import InputError, ScenarioError, SimflError
 from simfl.fleet.traces import Trace, write_trace
-from simfl.learn.data import Dataset
+from simfl.learn.datasets.base import Dataset
 
 CLASS = """
 kind = "device"
@@ -34,7 +34,7 @@ radio_w = { value = 1.0, unit = "W", source = "none", mark = "M" }
 PLUGIN = """
 import torch
 from simfl import LocalRule
-from simfl.learn.data import Dataset
+from simfl.learn.datasets.base import Dataset
 
 def data(source, rng):
     x = torch.from_numpy(rng.standard_normal((80, 4)).astype("float32"))
