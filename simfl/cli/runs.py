@@ -83,12 +83,15 @@ def explain(
     set_: SetOption = None,
     seed: SeedOption = None,
     data_dir: DataDirOption = None,
+    timing: Annotated[
+        bool, typer.Option("--timing", help="The clock alone: loads no data and no model.")
+    ] = False,
 ) -> None:
     """Say in words and medians what a scenario will do."""
     from simfl.cli import console
     from simfl.engine.explain import explain as told_of
 
-    told = told_of(load(scenario, set_, seed), data_dir)
+    told = told_of(load(scenario, set_, seed), data_dir, timing)
     screen = console.out()
     screen.print(told.title, style="bold", markup=False)
     screen.print(console.facts(told.facts))
@@ -154,7 +157,9 @@ def flower(
     run_config: Annotated[
         list[str] | None,
         typer.Option(
-            "--run-config", metavar="'K=V ...'", help="The app's own options; repeatable."
+            "--run-config",
+            metavar="'K=V ...'|FILE",
+            help="The app's own options, or a TOML file of them; repeatable.",
         ),
     ] = None,
     set_: SetOption = None,
