@@ -32,14 +32,16 @@ def apply_changes(table: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(fleet, Mapping) or "change" not in fleet:
         return dict(table)
     changes, groups = fleet["change"], fleet.get("group")
-    if not isinstance(changes, list) or not isinstance(groups, list):
-        raise Mistake(Problem(("fleet", "change"), ": expected tables, and groups to change"))
+    rest = {key: value for key, value in fleet.items() if key != "change"}
+    if not isinstance(groups, list):
+        return {**table, "fleet": rest}  # there is something else that is wrong
+    if not isinstance(changes, list):
+        raise Mistake(Problem(("fleet", "change"), ": expected tables, as [[fleet.change]]"))
     for number, change in enumerate(changes):
         wrong = _wrong(change)
         if wrong:
             raise Mistake(wrong.below("fleet", "change", number))
         groups = _changed(groups, change, number)
-    rest = {key: value for key, value in fleet.items() if key != "change"}
     return {**table, "fleet": {**rest, "group": groups}}
 
 
@@ -85,7 +87,8 @@ def _split(groups: list[Any], change: Mapping[str, Any]) -> Iterator[Any]:
     for group in groups:
         count = group.get("count") if isinstance(group, Mapping) else None
         means = "of" not in change or change["of"] == _called(group)
-        some = round(change.get("share", 1.0) * count) if isinstance(count, int) and means else 0
+        count = count if isinstance(count, int) and means else 0
+        some = round(change.get("share", 1.0) * count)
         if not some:
             yield group
             continue
