@@ -98,6 +98,11 @@ class Scenario(Table):
         """The resolved scenario as a file that reproduces the run."""
         return tomli_w.dumps(self.resolved())
 
+    def settled(self, choices: Mapping[str, Any]) -> Scenario:
+        """The scenario with what this machine chose in the place of [learning]'s "auto"."""
+        learning = self.learning.model_copy(update=choices)
+        return self.model_copy(update={"learning": learning})
+
     @property
     def hash(self) -> str:
         """Sixteen hexadecimal digits, equal for options that give equal results."""
