@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
+from operator import attrgetter
 from typing import Any
 
 from simfl.errors import InputError, ScenarioError, did_you_mean, first_line, shorten
@@ -53,7 +54,7 @@ class Registry:
             _reach_here()
         module, _, attribute = target.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
+            return attrgetter(attribute)(importlib.import_module(module))
         except InputError:
             raise
         except (Exception, SystemExit) as error:  # a third party's module may fail in any way

@@ -46,8 +46,8 @@ CHANGING = {
         *("flows", "_root", "_cells", "_finite", "_asked", "_dirty", "_fresh", "_started"),
         *("_stale", "_next"),
     ),
-    "workload": ("_untrained",),
-    "post": ("totals", "memories", "parcels", "_latest"),
+    "workload": ("_untrained", "_trained"),
+    "exchange": ("totals", "memories", "_latest"),
 }
 CHANGING["up"] = CHANGING["down"]
 
@@ -68,7 +68,7 @@ def parts_of(kernel: Kernel) -> dict[str, Any]:
         "up": up,
         "batteries": server.batteries,
         "workload": kernel.workload,
-        "post": getattr(kernel.workload, "post", None),
+        "exchange": getattr(kernel.workload, "exchange", None),
         "clock": kernel.clock,
         "fleet": server.fleet,
         "strategy": kernel.strategy,
@@ -94,7 +94,7 @@ def save(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> None
             Writer(parts).tree(kernel.state)
         raise error  # of something else
     state = {
-        "scenario": _mark(scenario, timing),
+        "scenario": mark_of(scenario, timing),
         "now_s": kernel.clock.now,
         "rows": store.mark(),
         "parts": store.digests(),
@@ -103,15 +103,9 @@ def save(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> None
     checkpoint.save(store.folder, state, writer.arrays)
 
 
-def found(folder: Path, scenario: Scenario, timing: bool) -> Saved | None:
-    """The newest whole checkpoint of this scenario's run, and its rows; None if there is none."""
-    loaded = checkpoint.load(folder, check=lambda state: _check(folder, state))
-    if loaded is not None and loaded[0]["scenario"] != _mark(scenario, timing):
-        raise InputError(
-            f"{folder}: its checkpoint is of another scenario ({loaded[0]['scenario']}, not "
-            f"{_mark(scenario, timing)}); resume with the one that it was started with"
-        )
-    return loaded
+def found(folder: Path) -> Saved | None:
+    """The newest whole checkpoint of a run folder, and its rows; None if there is none."""
+    return checkpoint.load(folder, check=lambda state: _check(folder, state))
 
 
 def _check(folder: Path, state: dict[str, Any]) -> None:
@@ -169,7 +163,8 @@ def _check_restored(kernel: Kernel, now_s: float, pending: list[Any]) -> None:
         raise InputError(f"a checkpoint of t = {now_s:g} s with something to come before it")
 
 
-def _mark(scenario: Scenario, timing: bool) -> str:
+def mark_of(scenario: Scenario, timing: bool) -> str:
+    """What a checkpoint calls its scenario."""
     return scenario.hash + ("-timing" if timing else "")
 
 
