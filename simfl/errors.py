@@ -16,6 +16,8 @@ SimflError                    exit 3
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 
 #: Characters of a message; a longer one loses its middle.
@@ -97,7 +99,7 @@ class blaming:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
-        if error is None or isinstance(error, InputError | OutOfStep):
+        if error is None or isinstance(error, InputError | OutOfStep) or is_full(error):
             return
         if isinstance(error, PluginError):
             raise PluginError(f"{self.plugin}: {error}") from error
@@ -123,6 +125,14 @@ def shorten(text: str, most: int = 60) -> str:
         return line
     tail = (most - 3) // 3
     return f"{line[: most - 3 - tail]}...{line[-tail:]}"
+
+
+def is_full(error: BaseException) -> bool:
+    """True if a disk had no room, or a limit on files was met, whichever library says so."""
+    codes = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in codes
+    return any(os.strerror(code) in str(error) for code in codes)
 
 
 def first_line(error: BaseException) -> str:

@@ -8,7 +8,6 @@ may have been changed since: nothing is written or deleted through a link in it,
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -115,14 +114,6 @@ def settle_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def is_full(error: BaseException) -> bool:
-    """True if a disk had no room, or a limit on files was met, whichever library says so."""
-    codes = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in codes
-    return any(os.strerror(code) in str(error) for code in codes)
 
 
 #: Bytes that a file may have: three times what a list with a number for each of 131,072 devices

@@ -15,8 +15,7 @@ from traceback import print_exc
 from click import Abort, ClickException
 
 from simfl.cli.common import app as app
-from simfl.errors import MOST_CHARACTERS, InputError, SimflError, first_line, shorten
-from simfl.files import is_full
+from simfl.errors import MOST_CHARACTERS, InputError, SimflError, first_line, is_full, shorten
 
 # isort: off
 # In the order in which `simfl --help` lists their commands.

@@ -44,14 +44,14 @@ def study(
     """Run a scenario's sweep under many seeds; finished cells are not played again."""
     from simfl.studies.study import study as play
 
-    whole = load(scenario, set_, None)
+    whole, targets = load(scenario, set_, None), targets_of(target)
     watch = None if quiet else console.Cells(console.err())
     done = play(
         whole, seeds=None if seeds is None else _seeds(seeds), out=out, workers=workers,
         backend=backend, address=address, data_dir=data_dir, progress=watch,
     )  # fmt: skip
     if not quiet and done.results:
-        _say_study(done, targets_of(target))
+        _say_study(done, targets)
     if len(done.failed):
         raise SimflError(f"{len(done.failed)} of {len(done.table)} cells failed; run it again")
     if not quiet:

@@ -109,14 +109,11 @@ def found(folder: Path) -> Saved | None:
 
 
 def _check(folder: Path, state: dict[str, Any]) -> None:
-    """Raises InputError if a state counts what is not there, or is of no time."""
+    """Raises InputError if a state counts parts of tables that are not there."""
     rows, parts = state["rows"], state["parts"]
     if rows.keys() != TABLES.keys() or sum(rows.values()) != len(parts) or min(rows.values()) < 0:
         raise InputError(f"counts {shorten(str(rows))} parts of tables, and names {len(parts)}")
     check_parts(folder, parts)
-    if not 0.0 <= state["now_s"] < MOST_TIME_S:
-        raise InputError(f"is of t = {state['now_s']} s")
-    _check_numbers(state["tree"])
 
 
 def _check_numbers(tree: Any) -> None:
@@ -127,7 +124,7 @@ def _check_numbers(tree: Any) -> None:
     elif isinstance(tree, dict):
         _check_numbers(list(tree.values()))
     elif isinstance(tree, int | float) and MOST_NUMBER <= abs(tree) < inf:
-        raise InputError(f"holds the number {tree:g}")
+        raise InputError(f"a checkpoint that holds the number {tree:g}")
 
 
 def restore(kernel: Kernel, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -141,6 +138,9 @@ def restore(kernel: Kernel, state: dict[str, Any], arrays: dict[str, np.ndarray]
 
 
 def _restore(kernel: Kernel, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    if not 0.0 <= state["now_s"] < MOST_TIME_S:
+        raise InputError(f"a checkpoint of t = {state['now_s']} s")
+    _check_numbers(state["tree"])
     parts = parts_of(kernel)
     whole = Reader(parts, arrays).value(state["tree"])
     for name, values in whole["parts"].items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,15 @@ def shipped_names() -> list[str]:
 def find(path_or_name: str | Path) -> Path:
     """The file meant by a path or by the name of a shipped scenario. Raises ScenarioError."""
     path = Path(path_or_name)
-    if path.is_file():
+    if os.path.isfile(path):  # False also for a name that is too long
         return path
     name = path.as_posix().removesuffix(".toml")
     if name in (names := shipped_names()):
         return shipped_dir() / f"{name}.toml"
-    if path.exists():
+    if os.path.exists(path):
         return path  # a folder or a pipe: its reader says so
     raise ScenarioError(
-        f"{path_or_name}: no such file, and no shipped scenario of that name "
+        f"{shorten(str(path_or_name))}: no such file, and no shipped scenario of that name "
         f"{did_you_mean(name, names)}"
     )
 
@@ -61,7 +62,7 @@ def read(path: Path, children: tuple[Path, ...] = ()) -> Table:
     if "extends" not in table:
         return table
     parent = table.pop("extends")
-    if not isinstance(parent, str) or not (path.parent / parent).is_file():
+    if not isinstance(parent, str) or not os.path.isfile(path.parent / parent):
         raise ScenarioError(
             f"{path}: extends = {shown(parent)}, expected the path of a scenario file, relative to "
             f"{path.parent}"
