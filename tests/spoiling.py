@@ -151,24 +151,3 @@ def suggested(typo: Typo, said: str) -> bool:
     if len(typo.right) == 1:
         return re.search(rf"options: .*\b{typo.right}\b", said) is not None
     return f"did you mean {typo.right!r}?" in said
-
-
-class Filling:
-    """A progress display after whose n-th update no file can grow beyond a few bytes."""
-
-    def __init__(self, n: int) -> None:
-        self.left = n
-
-    def update(self, status: object) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.limit(100)
-
-    def close(self) -> None:
-        self.limit(None)
-
-    def limit(self, nbytes: int | None) -> None:
-        import resource  # not on every system
-
-        least = resource.RLIM_INFINITY if nbytes is None else nbytes
-        resource.setrlimit(resource.RLIMIT_FSIZE, (least, resource.RLIM_INFINITY))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +21,6 @@ from simfl.params import Params
 from simfl.strategy.base import Change, LocalRule, Wait
 from simfl.strategy.methods.fedavg import FedAvg
 from simfl.wire.codec import Codec, Wire
-
-sys.path.insert(0, str(Path(__file__).parent))  # spoiling.py
-from spoiling import Filling
 
 ROOT = Path(__file__).parents[1]
 TINY: dict[str, Any] = {
@@ -53,6 +49,27 @@ def test_a_read_only_folder_is_an_error_not_a_traceback(
     said = capsys.readouterr().err
     assert said.startswith("simfl: ")
     assert "a bug" not in said
+
+
+class Filling:
+    """A progress display after whose n-th update no file can grow beyond a few bytes."""
+
+    def __init__(self, n: int) -> None:
+        self.left = n
+
+    def update(self, status: object) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.limit(100)
+
+    def close(self) -> None:
+        self.limit(None)
+
+    def limit(self, nbytes: int | None) -> None:
+        import resource  # not on every system
+
+        least = resource.RLIM_INFINITY if nbytes is None else nbytes
+        resource.setrlimit(resource.RLIMIT_FSIZE, (least, resource.RLIM_INFINITY))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX limits")

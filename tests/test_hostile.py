@@ -25,9 +25,6 @@ from simfl.files import own_folder, put, read_file, remove
 from simfl.learn.datasets.formats import read_idx, read_npz
 from simfl.strategy.base import LocalRule, Wait
 
-sys.path.insert(0, str(Path(__file__).parent))  # spoiling.py
-from spoiling import Filling
-
 TINY: dict[str, Any] = {
     "name": "tiny",
     "fleet": {"group": [{"compute": {"kind": "constant", "s": 1.0}, "count": 4}]},
@@ -383,15 +380,20 @@ def test_odd_metadata_of_a_trace_are_one_paragraph(
 # The disk, the reader of the output, and folders that cannot be written to.
 
 
-@needs_posix
 def test_a_full_disk_is_stated_as_that(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filling = Filling(1)
-    monkeypatch.setattr("simfl.cli.console.progress", lambda quiet: filling)
+    written = []
+
+    def write(path: Path, *_: object) -> None:
+        written.append(path)
+        if len(written) > 5:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("simfl.results.store._write", write)
     monkeypatch.setattr("simfl.results.store.PART_ROWS", 2)
-    more = ["--set", "stop.versions=200", "--set", "evaluate.every_versions=1"]
-    said = refusal(capsys, "run", "timing.toml", "--out", "run", *more)
+    said = refusal(capsys, "run", "timing.toml", "--out", "run", "--set", "stop.versions=20")
+    assert written[5].parent.name == ".parts"
     assert "no room is left on the disk" in said
 
 
