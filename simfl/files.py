@@ -8,6 +8,7 @@ may have been changed since: nothing is written or deleted through a link in it,
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -38,6 +39,17 @@ def read_file(path: Path, most: int = MOST_BYTES, error: type[InputError] = Inpu
     if max(size, len(data)) > most:
         raise error(f"{path}: {max(size, len(data)):,} bytes, expected at most {most:,}")
     return data
+
+
+def read_object(path: Path, most: int = 16 * 2**20) -> dict[str, Any]:
+    """The JSON object in a file. Raises InputError where there is none."""
+    try:
+        found = json.loads(read_file(path, most))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not sound JSON ({first_line(error)})") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: holds no JSON object")
+    return found
 
 
 def regular(path: Path, error: type[InputError] = InputError) -> Path:

@@ -15,6 +15,7 @@ from traceback import print_exc
 from click import Abort, ClickException
 
 from simfl.cli.common import app as app
+from simfl.cli.help import command
 from simfl.errors import MOST_CHARACTERS, InputError, SimflError, first_line, is_full, shorten
 
 # isort: off
@@ -47,7 +48,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     """The exit code of a command, whose output has been written."""
     try:
-        code = app(words, prog_name="simfl", standalone_mode=False)
+        code = command(app)(words, prog_name="simfl", standalone_mode=False)
     except ClickException as error:  # what is wrong with the words themselves
         error.show()
         code = error.exit_code

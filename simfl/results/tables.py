@@ -30,9 +30,6 @@ USEFUL = ("applied", "evaluated")
 #: Files of a run folder beside its tables.
 SCENARIO, SUMMARY, MODEL = "scenario.toml", "summary.json", "model.safetensors"
 
-#: Bytes that a summary may have; a run writes some thousands.
-SUMMARY_BYTES = 16 * 2**20
-
 #: Hidden folder of a run folder in which a table grows, part by part, while the run lives.
 PARTS = ".parts"
 
