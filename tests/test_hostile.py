@@ -393,8 +393,25 @@ def test_a_full_disk_is_stated_as_that(
     monkeypatch.setattr("simfl.results.store._write", write)
     monkeypatch.setattr("simfl.results.store.PART_ROWS", 2)
     said = refusal(capsys, "run", "timing.toml", "--out", "run", "--set", "stop.versions=20")
-    assert written[5].parent.name == ".parts"
     assert "no room is left on the disk" in said
+
+
+@dataclass(frozen=True)
+class Filler:
+    """Is there when the disk is full, and is not to blame."""
+
+    local: LocalRule = field(default_factory=LocalRule)
+
+    def init(self, params: Any) -> list[int]:
+        return []
+
+    def step(self, state: Any, server: simfl.Server, updates: list[simfl.Update]) -> Wait:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_disk_that_fills_up_during_a_step_is_not_the_fault_of_the_strategy() -> None:
+    with pytest.raises(OSError, match="No space left"):
+        simfl.run({**TINY, "strategy": Filler()}, timing=True)
 
 
 @needs_posix
