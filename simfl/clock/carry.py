@@ -86,7 +86,11 @@ class Carrier:
 
     def _suspend(self, carriage: Carriage) -> None:
         self._halt(carriage)
-        self._flow(carriage)
+        if carriage.left_bytes:
+            self._flow(carriage)
+        else:  # it was through just when the device left
+            del self._under_way[carriage.task.serial]
+            carriage.arrived(carriage.task)
 
     def _halt(self, carriage: Carriage) -> None:
         self._forget_alarms(carriage)
