@@ -14,11 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from simfl.fleet.view import view
-
-#: Levels this close to what is needed count as enough, lest rounding makes anybody wait.
-_ENOUGH = 1.0 - 1e-9
-
+from simfl.fleet.table import view
 
 class Work(NamedTuple):
     """A stretch of a task: it draws so many watts from start_s to end_s, but not in pauses."""
@@ -92,18 +88,24 @@ class Batteries:
                 battery = battery.at(end_s, work.watts)
         return inf
 
+    def drained(self, device: int, t: float) -> None:
+        """The battery is empty, not empty but for a rounding error."""
+        self._level_j[device], self._since_s[device] = 0.0, t
+
     def enough(self, t: float) -> np.ndarray:
         """(N,) bool: who has enough for a task, among those that are idle."""
-        level_j = self._levels_j + self._charge_w * (t - self._booked_s)
-        return np.asarray(np.minimum(level_j, self._full_j) >= self._needed_j * _ENOUGH)
+        lacks_j = self._needed_j - self._levels_j
+        with np.errstate(all="ignore"):  # without a charger: never
+            later = self._booked_s + lacks_j / self._charge_w <= t
+        return np.asarray((lacks_j <= 0.0) | later)
 
     def enough_after(self, device: int, t: float) -> float:
         """When the idle device has enough for a task: t, later, or never (inf)."""
         _, charge_w, needed_j = self._energy.battery(device)
-        level_j = self.level_j(device, t)
-        if level_j >= needed_j * _ENOUGH:
+        lacks_j = needed_j - self._level_j[device]
+        if lacks_j <= 0.0:
             return t
-        return t + (needed_j - level_j) / charge_w if charge_w else inf
+        return max(t, self._since_s[device] + lacks_j / charge_w) if charge_w else inf
 
     def _of(self, device: int) -> Battery:
         full_j, charge_w, _ = self._energy.battery(device)

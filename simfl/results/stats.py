@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from simfl.results import say
+from simfl.errors import InputError, did_you_mean
+from simfl.results import formatting
 from simfl.results.costs import PHASE_S
 from simfl.results.metrics import reached
 from simfl.results.result import Result
 
 #: What it takes to meet a target. Every cost is what was spent until then, or until the end.
-COSTS = ("met", "seconds", "versions", "down_bytes", "up_bytes", "device_s")
+COSTS = ("met", "seconds", "versions", "down_bytes", "up_bytes", "device_s", "energy_j")
 
 #: Resamples of a bootstrap, and the key of its own counter-based generator.
 RESAMPLES, _KEY = 10_000, 1993
@@ -54,9 +55,36 @@ def to_target(result: Result, target: Mapping[str, float]) -> dict[str, float]:
     else:
         spent = {"seconds": met["time_s"], "versions": met["version"]}
         spent |= {key: met[key] for key in ("down_bytes", "up_bytes")}
-    columns = ["dispatched_s", *PHASE_S.values()]
-    device_s = device_seconds(result.read("tasks", columns), float(spent["seconds"]))
-    return {"met": met is not None, **{k: float(v) for k, v in spent.items()}, "device_s": device_s}
+    tasks = result.read("tasks", ["dispatched_s", "energy_j", *PHASE_S.values()])
+    spent |= {"device_s": device_seconds(tasks, float(spent["seconds"]))}
+    spent |= {"energy_j": energy_joules(tasks, float(spent["seconds"]))}
+    return {"met": met is not None, **{key: float(value) for key, value in spent.items()}}
+
+
+def cost_of(spent: Mapping[str, float], cost: str) -> float:
+    """One of COSTS, or "bytes", both ways, of what `to_target` found."""
+    return spent["down_bytes"] + spent["up_bytes"] if cost == "bytes" else spent[cost]
+
+
+def lower_is_better(metric: str) -> bool:
+    """True for a loss; any other metric is the better the higher."""
+    return "loss" in metric
+
+
+def best_of(evaluations: pd.DataFrame, metric: str) -> float:
+    """The best value of a metric in a run; NaN without evaluations. Raises InputError."""
+    if metric not in evaluations:
+        raise InputError(f"{metric!r} was not evaluated {did_you_mean(metric, evaluations)}")
+    found = evaluations[metric]
+    return float(found.min() if lower_is_better(metric) else found.max())
+
+
+def shortfall(evaluations: pd.DataFrame, target: Mapping[str, float]) -> float:
+    """How far a run stayed from its target, as a share of it; 0 if it met it."""
+    ((metric, wanted),) = target.items()
+    missing = abs(wanted - best_of(evaluations, metric))
+    met = reached(evaluations, **target) is not None
+    return 0.0 if met else missing / max(abs(wanted), 1e-12)
 
 
 def device_seconds(tasks: pd.DataFrame, until_s: float) -> float:
@@ -64,6 +92,14 @@ def device_seconds(tasks: pd.DataFrame, until_s: float) -> float:
     busy = tasks[list(PHASE_S.values())].sum(axis="columns")
     so_far = np.clip(until_s - tasks["dispatched_s"], 0.0, busy)
     return float(so_far.sum())
+
+
+def energy_joules(tasks: pd.DataFrame, until_s: float) -> float:
+    """Joules spent until then; of a task under way, in proportion to its device-seconds."""
+    busy = tasks[list(PHASE_S.values())].sum(axis="columns")
+    so_far = np.clip(until_s - tasks["dispatched_s"], 0.0, busy)
+    share = np.divide(so_far, busy, out=np.ones(len(tasks)), where=busy > 0)
+    return float((share * tasks["energy_j"].fillna(0.0)).sum())
 
 
 def at_target(costs: pd.DataFrame, reference: str, level: float = 0.95) -> pd.DataFrame:
@@ -173,18 +209,18 @@ def in_words(estimate: Estimate, quantity: str = "number") -> str:
     elif estimate.low < estimate.high:
         sign, middle = "< ", estimate.high
     scale, unit = UNITS[quantity](middle)
-    ends = [say.number(end / scale) for end in (estimate.lowest, estimate.highest)]
+    ends = [formatting.number(end / scale) for end in (estimate.lowest, estimate.highest)]
     known = (estimate.lowest, estimate.highest) != (estimate.low, estimate.high)
     interval = f" [{', '.join(ends)}]" if known else ""
-    return f"{sign}{say.number(middle / scale)}{interval} {unit}".rstrip()
+    return f"{sign}{formatting.number(middle / scale)}{interval} {unit}".rstrip()
 
 
 #: Scale and name of the unit that suits a value, by quantity.
 UNITS: dict[str, Callable[[float], tuple[float, str]]] = {
     "number": lambda value: (1.0, ""),
     "factor": lambda value: (1.0, "x"),
-    "seconds": say.time_unit,
-    "bytes": lambda value: (say.prefix_of(value)[0], f"{say.prefix_of(value)[1]}B"),
+    "seconds": formatting.time_unit,
+    "bytes": lambda value: (formatting.prefix_of(value)[0], f"{formatting.prefix_of(value)[1]}B"),
 }
 
 

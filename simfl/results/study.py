@@ -16,9 +16,10 @@ import pandas as pd
 
 from simfl.errors import InputError, did_you_mean
 from simfl.results import stats
+from simfl.results.formatting import as_html
 from simfl.results.result import Result, open_run
-from simfl.results.say import as_html
 from simfl.results.summary import is_end, summary_of
+from simfl.results.tuning import Tuning, read_tuning
 
 TABLE, CELLS = "study.parquet", "cells"
 
@@ -121,6 +122,11 @@ class Study:
             raise InputError(f"reference {base!r} is not a variant of this study {hint}")
         return stats.at_target(self.to_target(**target), base)
 
+    @cached_property
+    def tuning(self) -> Tuning | None:
+        """What was tuned before the study; None if nothing was."""
+        return read_tuning(self.folder)
+
     @property
     def target(self) -> dict[str, float]:
         """The target of the scenario's [stop]; {} if it has none."""
@@ -158,6 +164,12 @@ class Study:
 def finished(folder: Path) -> bool:
     """True if the run in this folder came to its own end, so that it need not be repeated."""
     return is_end(summary_of(folder).get("ended", ""))
+
+
+def seeds_of(folder: Path) -> list[int]:
+    """Seeds of the study in this folder; none if there is none."""
+    path = folder / TABLE
+    return list(pd.read_parquet(path, columns=["seed"])["seed"].unique()) if path.is_file() else []
 
 
 def write_table(folder: Path, cells: Sequence[tuple[Mapping[str, Any], str, str]]) -> None:

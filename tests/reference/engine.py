@@ -8,9 +8,8 @@ lifetime over, else the device away), deadlines, the strategy's step, what leave
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf, nan
-from random import Random
 from typing import Any
 
 from reference.filling import fill
@@ -24,16 +23,20 @@ from simfl.streams import Streams
 #: Moments as close as this, relatively, are one.
 CLOSE = 1e-13
 
+#: What rounding may do to a moment.
+HAIR = 1e-11
+
 #: Levels this close to what a task needs are enough for it.
-ENOUGH = 1.0 - 1e-9
+ENOUGH = 1.0 - 1e-12
 
 
 class Engine:
     """One run. rows, versions: what happened; reason: why it ended."""
 
     def __init__(
-        self, world: World, strategy: Any, sizes: Any, streams: Streams, stop: Any, nudge: int = 0
-    ) -> None:
+        self, world: World, strategy: Any, sizes: Any, streams: Streams, stop: Any,
+        hints: Mapping[int, float] | None = None,
+    ) -> None:  # fmt: skip
         self.world, self.strategy, self.streams, self.stop = world, strategy, streams, stop
         self.now, self.reason = 0.0, ""
         self.rows: dict[int, dict[str, Any]] = {}
@@ -43,7 +46,7 @@ class Engine:
         self.agenda: list[tuple[float, str, Callable[[], None]]] = []
         self.server = Server(self, sizes)
         self.levels = [] if world.fleet.energy.start_j is None else list(world.fleet.energy.start_j)
-        self._random = Random(nudge) if nudge else None
+        self.hints, self.close = hints or {}, CLOSE if hints is None else 0.0
         self.state, self.wait, self.arrived = strategy.init(self.server.params), None, []
         self.free_s, self.step_due, self.stale = 0.0, True, True
 
@@ -147,15 +150,20 @@ class Engine:
 
     def move_on(self) -> None:
         """Everything moves in straight lines until something is due."""
-        ends = {s: _after(self.now, self.trips[s].part.left, r) for s, r in self.rates.items()}
-        empty = {d: _after(self.now, self.levels[d], -self.net_w(d)) for d in self._drained()}
+        left = {s: self.trips[s].part.left for s in self.rates}
+        ends = {s: self._hinted(s, _after(self.now, left[s], r)) for s, r in self.rates.items()}
+        on = {trip.task.device: s for s, trip in self.trips.items()}
+        empty = {
+            d: self._hinted(on[d], _after(self.now, self.levels[d], -self.net_w(d)))
+            for d in self._drained()
+        }
         moments = [*ends.values(), *empty.values(), *(entry[0] for entry in self.agenda)]
         moments += [trip.hazard_s for trip in self.trips.values()]
         busy = {trip.task.device for trip in self.trips.values()}
         first = min([*moments, self.world.changes(busy, self.now)])
         if first == inf:
             return self.finish("stalled")
-        then = max([each for each in moments if each <= first * (1.0 + CLOSE)], default=first)
+        then = max([each for each in moments if each <= first * (1.0 + self.close)], default=first)
         self._charge(then - self.now, {d for d, moment in empty.items() if moment <= then})
         for serial, rate in self.rates.items():
             trip = self.trips[serial]
@@ -196,8 +204,11 @@ class Engine:
 
     # Tasks.
 
-    def nudge(self) -> float:
-        return 1.0 if self._random is None else 1.0 + 1e-10 * self._random.uniform(-1.0, 1.0)
+    def _hinted(self, serial: int, moment: float) -> float:
+        """The moment, or the one at which the task is said to end, if that is the same but for
+        rounding: so it can be shown that nothing but rounding decides a tie."""
+        hint = max(self.now, self.hints.get(serial, inf))
+        return hint if abs(hint - moment) <= HAIR * max(1.0, moment) else moment
 
     def leave(self, task: Task) -> None:
         """The task leaves the server now, if it was not cancelled before."""
@@ -206,7 +217,7 @@ class Engine:
             task.down_bytes = self.server.sizes.down_bytes
             task.up_bytes = self.server.sizes.up_bytes
             fleet = self.world.fleet
-            trip = trip_of(task, fleet, self.streams, self.now, self.nudge)
+            trip = trip_of(task, fleet, self.streams, self.now)
             self.trips[task.serial] = trip
             trip.begin_leg()
             self.stale = True

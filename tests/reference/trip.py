@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Any
@@ -35,7 +34,6 @@ class Trip:
     hangs: bool
     hazard_s: float  #: when its lifetime is over
     policy: str  #: when the device goes away: "lost", "pause", "finish"
-    nudge: Callable[[], float]  #: 1, or close to it: see `engine.play`
     attempt: int = 0
     parts: list[Part] = field(default_factory=list)
 
@@ -58,13 +56,13 @@ class Trip:
         leg, latency_s = self.task.phase, self.latency_s[self.task.phase]
         end_s = self.fails[1] if self.fails and self.fails[0] == leg else inf
         if leg == TRAIN:
-            self.parts = [Part("train", min(self.work_s[TRAIN], end_s) * self.nudge())]
+            self.parts = [Part("train", min(self.work_s[TRAIN], end_s))]
         else:
-            self.parts = [Part("latency", min(latency_s, end_s) * self.nudge())]
+            self.parts = [Part("latency", min(latency_s, end_s))]
             if end_s > latency_s:
-                self.parts.append(Part("flow", self.nbytes() * self.share() * self.nudge()))
+                self.parts.append(Part("flow", self.nbytes() * self.share()))
         if rest_s:
-            self.parts.insert(0, Part("rest", rest_s * self.nudge()))
+            self.parts.insert(0, Part("rest", rest_s))
 
     def charge(self) -> None:
         """Books the bytes of this leg that have passed, when it ends before its time."""
@@ -121,7 +119,7 @@ class Trip:
         return UPLOAD, min(left_s, self.work_s[UPLOAD])
 
 
-def trip_of(task: Task, fleet: Any, streams: Streams, now_s: float, nudge: Any) -> Trip:
+def trip_of(task: Task, fleet: Any, streams: Streams, now_s: float) -> Trip:
     """A task that leaves now, by its own eight draws."""
     device = task.device
     u = streams.uniforms("task", device, task.index)
@@ -143,7 +141,6 @@ def trip_of(task: Task, fleet: Any, streams: Streams, now_s: float, nudge: Any) 
         hangs=share >= 1.0 and hang_s < inf,
         hazard_s=now_s + lifetime_s,
         policy=fleet.faults.on_offline(device),
-        nudge=nudge,
     )
     if share < 1.0:
         trip.fails = trip.place(DOWNLOAD, share)

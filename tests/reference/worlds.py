@@ -41,7 +41,7 @@ class Script:
     local: LocalRule = field(default_factory=LocalRule)
 
     def init(self, params: Any) -> dict[str, Any]:
-        return {"at": 0, "held": [], "flying": {}, "blind_s": -1.0}
+        return {"at": 0, "held": [], "flying": {}, "blind": 0}
 
     def step(self, state: Any, server: Any, updates: Any) -> Wait:
         def pick(n: int) -> int:
@@ -67,10 +67,10 @@ class Script:
             if not what:
                 state["flying"] = {s: d for s, d in flying.items() if d not in devices}
         idle = [d for d in range(server.devices) if d not in state["flying"].values()]
-        if pick(5) or server.now_s == state["blind_s"]:
+        if pick(5) or state["blind"] == 4:
             chosen = server.sample(1 + pick(4), among=idle) if pick(2) else server.sample(pick(6))
         else:
-            chosen, state["blind_s"] = idle[pick(3) :: 1 + pick(3)], server.now_s
+            chosen, state["blind"] = idle[pick(3) :: 1 + pick(3)], state["blind"] + 1
         serials = server.dispatch(chosen, steps=1 + pick(6))
         if not server.over:
             state["flying"].update(zip(serials, chosen, strict=True))
@@ -175,7 +175,12 @@ class Numbers:
             either((0, 4, 2), (0, 2, 0), (1, 5, 3), (2, 4, 1), (1, 1, 2), (4, 2, 8))
         )
         if not self.exact and self.draw(st.booleans()):
-            charge_w, train_w, radio_w = (self.number(0.5, 6.0) for _ in range(3))
+            # Not just above the charge: a level that falls slowly makes much of rounding errors.
+            charge_w = self.number(0.5, 3.0)
+            train_w, radio_w = (
+                charge_w + self.number(1.5, 6.0) if self.draw(st.booleans()) else 0.5 * charge_w
+                for _ in range(2)
+            )
         battery = {
             "capacity_j": self.number(1.0, 40.0),
             "charge_w": float(charge_w),

@@ -11,18 +11,19 @@ from collections.abc import Callable
 
 from matplotlib.axes import Axes
 
-from simfl.results.plots.ages import (
+from simfl.results.plots.critical_path import critical_path, slowest_version
+from simfl.results.plots.gantt import timeline
+from simfl.results.plots.participation import participation, waste
+from simfl.results.plots.progress import accuracy, traffic, traffic_by_link
+from simfl.results.plots.staleness import (
     staleness,
     staleness_by_class,
     staleness_ecdf,
     staleness_heatmap,
     staleness_ridges,
 )
-from simfl.results.plots.critical import critical_path, slowest_version
-from simfl.results.plots.effort import participation, waste
-from simfl.results.plots.gantt import timeline
-from simfl.results.plots.progress import accuracy, traffic, traffic_by_link
-from simfl.results.plots.seeds import bands, pareto, time_to_target
+from simfl.results.plots.studies import bands, pareto, time_to_target
+from simfl.results.plots.tuning import importance, tuning
 
 __all__ = [
     "PLOTS",
@@ -30,6 +31,7 @@ __all__ = [
     "accuracy",
     "bands",
     "critical_path",
+    "importance",
     "pareto",
     "participation",
     "slowest_version",
@@ -42,6 +44,7 @@ __all__ = [
     "timeline",
     "traffic",
     "traffic_by_link",
+    "tuning",
     "waste",
 ]
 
@@ -64,6 +67,8 @@ PLOTS: dict[str, Callable[..., Axes]] = {
 #: Plots of a whole study.
 STUDY_PLOTS: dict[str, Callable[..., Axes]] = {
     "bands": bands,
+    "importance": importance,
     "pareto": pareto,
     "time-to-target": time_to_target,
+    "tuning": tuning,
 }

@@ -1,0 +1,101 @@
+"""Plays cells, here or on other processes; the order of completion changes no result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from simfl.errors import InputError, did_you_mean
+from simfl.results.study import CELLS, finished
+from simfl.studies.cells import Cell
+from simfl.studies.job import Ended, Job, play
+
+BACKENDS = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class Player:
+    """Plays cells into a study's folder. The options are those of `simfl.study`."""
+
+    folder: Path
+    data_dir: str | Path | None = None
+    workers: int = 1
+    backend: str = "local"
+    address: str | None = None
+
+    def unfinished(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells that are still to be played."""
+        return [cell for cell in cells if not finished(self.folder / CELLS / cell.hash)]
+
+    def play(
+        self,
+        cells: Sequence[Cell],
+        failures: dict[str, str],
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        """Plays cells, tells of each that ended, and fills in why cells failed, by hash."""
+        jobs = [self._job(cell) for cell in cells]
+        for number, failure in play_all(jobs, self.workers, self.backend, self.address):
+            if failure:
+                failures[cells[number].hash] = failure
+            if tell is not None:
+                tell(f"{cells[number]}" + f": failed, {failure}" * bool(failure))
+
+    def _job(self, cell: Cell) -> Job:
+        where = None if self.data_dir is None else str(Path(self.data_dir).absolute())
+        folder = (self.folder / CELLS / cell.hash).absolute()
+        return Job(cell.scenario.resolved(), cell.scenario.path, folder, where)
+
+
+def play_all(
+    jobs: Sequence[Job], workers: int, backend: str = "local", address: str | None = None
+) -> Iterator[Ended]:
+    """Plays all jobs; tells of each as it ends. A job that fails ends no other.
+
+    address: of a Ray cluster that is running; only for the backend "ray".
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"backend {backend!r} is not known {did_you_mean(backend, BACKENDS)}")
+    if address is not None and backend != "ray":
+        raise InputError(f"address {address!r} goes with the backend ray, not {backend}")
+    if not jobs:
+        return
+    if backend == "ray":
+        from simfl.studies.ray import on_ray
+
+        yield from on_ray(jobs, workers, address)
+    else:
+        yield from _local(jobs, min(workers, len(jobs)))
+
+
+def _numbered(number: int, job: Job) -> Ended:
+    return number, play(job)
+
+
+def _local(jobs: Sequence[Job], workers: int) -> Iterator[Ended]:
+    """On this machine, one run a process. After a process has died, the rest go one by one."""
+    if workers == 1:
+        yield from map(_numbered, range(len(jobs)), jobs)
+        return
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    left = dict(enumerate(jobs))
+    try:
+        for number, failure in _in_processes(left, workers):
+            del left[number]
+            yield number, failure
+    except TerminatedWorkerError:
+        for number, job in left.items():
+            try:
+                yield from _in_processes({number: job}, 2)
+            except TerminatedWorkerError:
+                yield number, "its process died, perhaps for want of memory"
+
+
+def _in_processes(jobs: dict[int, Job], workers: int) -> Iterator[Ended]:
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config("loky", inner_max_num_threads=1):
+        pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
+        yield from pool([delayed(_numbered)(number, job) for number, job in jobs.items()])

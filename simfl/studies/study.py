@@ -1,0 +1,120 @@
+"""Many runs, one answer: strategies x seeds x sweeps on common random numbers.
+
+    study = simfl.study("quickstart", ["fedbuff", "fedasync"], seeds=range(5), out="runs/mine")
+    print(study.at_target(accuracy=0.95))
+
+Every cell is an ordinary run in a folder named by its scenario's hash. A finished cell is never
+played again, so a study that was interrupted, or has grown, goes on where it stopped; seeds that
+it had before stay in its table. With [tune] in the scenario each variant gets its own best options
+first, on other seeds: see `simfl.studies.tuning`. Cells know
+nothing of simfl's own version: remove the folder after changing code that they depend on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from simfl.engine.run import resolve
+from simfl.errors import InputError
+from simfl.results.study import CELLS, Study, finished, seeds_of, write_table
+from simfl.scenario import Scenario
+from simfl.studies.backends import Player
+from simfl.studies.cells import Cell, cells_of
+from simfl.studies.tuning import contenders_of, tuned
+
+
+class Progress(Protocol):
+    """Somebody who wants to see a study live."""
+
+    def update(self, done: int, total: int, cell: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def study(
+    scenario: Scenario | Mapping[str, Any] | str | Path,
+    strategies: Iterable[Any] | Mapping[str, Any] | None = None,
+    *,
+    seeds: Iterable[int] | None = None,
+    sweep: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    workers: int = 1,
+    backend: str = "local",
+    address: str | None = None,
+    data_dir: str | Path | None = None,
+    progress: Progress | None = None,
+    **overrides: Any,
+) -> Study:
+    """Every cell played, failed ones excepted, and `study.parquet` written. Raises InputError.
+
+    strategies: kinds, tables or instances in place of the scenario's own; or a mapping from a
+    label to one of these, or to overrides by key path where more than the strategy changes.
+    seeds: default those that the scenario sweeps, else 0 to 4. sweep: more key paths with their
+    values, beside the scenario's [sweep]. out: default runs/NAME. workers: runs at the same time.
+    backend: "local", or "ray" for the cluster at `address`. overrides: for all cells.
+    """
+    base = resolve(scenario, overrides, None)
+    folder = Path("runs") / base.name if out is None else Path(out)
+    cells, asked = _with_earlier(base, strategies, seeds, sweep or {}, folder)
+    if workers < 1:
+        raise InputError(f"workers = {workers}, expected at least 1")
+    contenders = [] if base.tune is None else contenders_of(cells, base.tune)
+    (folder / CELLS).mkdir(parents=True, exist_ok=True)
+    player = Player(folder, data_dir, workers, backend, address)
+    failures: dict[str, str] = {}
+    try:
+        trials = base.tune.trials * len(contenders) if base.tune else 0
+        count = _Counted(progress, trials + len({cell.hash for cell in cells if asked(cell)}))
+        if base.tune is not None:
+            cells = tuned(cells, contenders, base.tune, player, count.tell)
+        distinct = {cell.hash: cell for cell in cells if asked(cell)}
+        left = player.unfinished(list(distinct.values()))
+        count.skip(len(distinct) - len(left))
+        player.play(left, failures, count.tell)
+    finally:
+        rows = [
+            (cell.keys, cell.hash, failures.get(cell.hash, ""))
+            for cell in cells
+            if asked(cell) or finished(folder / CELLS / cell.hash)
+        ]
+        write_table(folder, rows)
+        if progress is not None:
+            progress.close()
+    return Study(folder)
+
+
+def _with_earlier(
+    base: Scenario,
+    strategies: Iterable[Any] | Mapping[str, Any] | None,
+    seeds: Iterable[int] | None,
+    sweep: Mapping[str, Any],
+    folder: Path,
+) -> tuple[list[Cell], Callable[[Cell], bool]]:
+    """The cells of these seeds and of those that the folder has already; which were asked for."""
+    cells = cells_of(base, strategies, seeds, sweep)
+    asked = {cell.keys["seed"] for cell in cells}
+    earlier = set(seeds_of(folder)) - asked
+    if earlier:
+        cells = cells_of(base, strategies, sorted(asked | earlier), sweep)
+    return cells, lambda cell: cell.keys["seed"] in asked
+
+
+class _Counted:
+    """Progress of a study, told one cell or trial after the other."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._done, self._total = progress, 0, total
+
+    def tell(self, words: str) -> None:
+        """One more has ended."""
+        self._done += 1
+        if self._progress is not None:
+            self._progress.update(self._done, self._total, words)
+
+    def skip(self, number: int) -> None:
+        """So many had ended before."""
+        self._done += number - bool(number)
+        if number:
+            self.tell("finished earlier")
