@@ -16,6 +16,7 @@ import numpy as np
 
 from simfl.fleet.table import view
 
+
 class Work(NamedTuple):
     """A stretch of a task: it draws so many watts from start_s to end_s, but not in pauses."""
 
@@ -35,9 +36,7 @@ class Battery(NamedTuple):
     def at(self, t: float, draw_w: float = 0.0) -> Battery:
         """Later, after a steady draw."""
         gained_j = (self.charge_w - draw_w) * (t - self.since_s)
-        return self._replace(
-            level_j=max(0.0, min(self.full_j, self.level_j + gained_j)), since_s=t
-        )
+        return self._replace(level_j=max(0.0, min(self.full_j, self.level_j + gained_j)), since_s=t)
 
     def empty_s(self, draw_w: float) -> float:
         """When a steady draw has emptied it; inf if never."""

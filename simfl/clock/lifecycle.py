@@ -37,7 +37,6 @@ from simfl.clock.workload import Workload
 from simfl.messages import FRAME_BYTES, Task
 from simfl.streams import Streams
 
-
 #: A mini-batch that is over but for so much of it is over.
 _HARDLY = 1e-9
 

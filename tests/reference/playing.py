@@ -6,12 +6,12 @@ from math import isnan
 from typing import Any
 
 from reference.engine import Engine
-from reference.world import world_of
+from reference.world import World
 from reference.worlds import Drawn, Script, folder
-
-from simfl.engine.build import fleet_of, plan_of, workload_of
 from simfl.clock.kernel import Kernel
+from simfl.engine.build import fleet_of, plan_of, workload_of
 from simfl.errors import Stalled
+from simfl.messages import PHASES, Task
 from simfl.scenario import Scenario, parse
 from simfl.streams import Streams
 
@@ -26,8 +26,8 @@ TIMES = (
     *("dispatched_s", "download_s", "train_s", "upload_s", "ended_s", "staleness_s", "weight"),
 )
 
-#: A run: task rows by serial, versions as (time, ages), why it ended.
-Run = tuple[dict[int, dict[str, Any]], list[tuple[float, list[int]]], str]
+#: A run: task rows by serial, versions as (time, updates), why it ended.
+Run = tuple[dict[int, dict[str, Any]], list[tuple[float, int]], str]
 
 
 def scenario_of(drawn: Drawn) -> Scenario:
@@ -63,10 +63,23 @@ def naive(drawn: Drawn, hints: dict[int, float] | None = None) -> Run:
     scenario, streams = scenario_of(drawn), Streams(drawn.table["seed"])
     fleet, strategy = fleet_of(scenario, streams), strategy_of(drawn, scenario)
     sizes = workload_of(scenario, streams, timing=True, data_dir=None)
-    world = world_of(scenario, fleet, streams)
+    world = World(scenario, fleet, streams)
     engine = Engine(world, strategy, sizes, streams, scenario.stop, hints).play()
-    versions = [(time_s, len(ages)) for time_s, ages in engine.versions]
-    return engine.rows, versions, engine.reason
+    rows = {task.serial: _row(task, outcome, more) for task, outcome, more in engine.rows}
+    return rows, engine.versions, engine.reason
+
+
+def _row(task: Task, outcome: str, more: dict[str, Any]) -> dict[str, Any]:
+    """As the ledger writes it."""
+    names = ("device", "version", "examples", "epochs", "dispatched_s", "ended_s")
+    return {
+        **{name: getattr(task, name) for name in names},
+        **dict(zip(("download_s", "train_s", "upload_s"), task.phase_s, strict=True)),
+        **dict(zip(("down_bytes", "up_bytes"), task.moved_bytes, strict=True)),
+        "outcome": outcome,
+        "phase": PHASES[min(task.phase, len(PHASES) - 1)],
+        **more,
+    }
 
 
 def strategy_of(drawn: Drawn, scenario: Scenario) -> Any:

@@ -61,7 +61,7 @@ class Script:
                 server.discard(chosen, "whim")
             else:
                 server.apply(Change(NOTHING, {u.task: 0.5 for u in chosen}))
-        if flying and not (what := pick(6)) or flying and what == 1:
+        if (flying and not (what := pick(6))) or (flying and what == 1):
             devices = list(flying.values())[:: 1 + pick(3)]
             (server.request if what else server.cancel)(devices)
             if not what:
@@ -71,7 +71,7 @@ class Script:
             chosen = server.sample(1 + pick(4), among=idle) if pick(2) else server.sample(pick(6))
         else:
             chosen, state["blind"] = idle[pick(3) :: 1 + pick(3)], state["blind"] + 1
-        serials = server.dispatch(chosen, steps=1 + pick(6))
+        serials = server.dispatch(chosen, steps=2 ** pick(4))
         if not server.over:
             state["flying"].update(zip(serials, chosen, strict=True))
         arrivals, within, losses = pick(4) or None, 0.5 * pick(8) or None, pick(3) or None
@@ -102,11 +102,15 @@ def drawn(draw: Any, exact: bool | None = None) -> Drawn:
         "learning": {
             "dataset": "none",
             "parameters": PARAMETERS if exact else draw(either(1, 1000, PARAMETERS, 100_001)),
-            "examples": draw(either(1, 10, 25, 40)),
+            "examples": draw(either(1, 10, 40) if exact else either(1, 10, 25, 40)),
             "flops_per_example": 1.0,
         },
         "strategy": some.strategy(devices),
-        "stop": {"after_s": draw(either(8.0, 20.0, 50.0)) if exact else draw(either(9.731371, 31.391713, 70.171939))},
+        "stop": {
+            "after_s": draw(either(8.0, 20.0, 50.0))
+            if exact
+            else draw(either(9.731371, 31.391713, 70.171939))
+        },
     }
     if limit := draw(either(None, None, "versions", "updates")):
         table["stop"][limit] = draw(st.integers(1, 12))
@@ -198,7 +202,10 @@ class Numbers:
                     "mean_off_s": self.number(0.5, 10.0)}  # fmt: skip
         if kind == "always":
             return kind
-        return {"kind": "trace", "trace": "grid" if self.exact else self.draw(either("grid", "odd"))}
+        return {
+            "kind": "trace",
+            "trace": "grid" if self.exact else self.draw(either("grid", "odd")),
+        }
 
     def faults(self, battery: bool) -> dict[str, Any]:
         faults = {"on_offline": self.draw(either("lost", "pause", "pause", "finish"))}
@@ -236,7 +243,11 @@ class Numbers:
     def strategy(self, devices: int) -> dict[str, Any]:
         draw, few = self.draw, st.integers(1, min(6, devices))
         kind = draw(either("fedavg", "overselect", "fedbuff", "fedasync", "semisync", "safa"))
-        work = {"steps": draw(either(1, 2, 4, 5))} if draw(st.booleans()) else {}
+        work = (
+            {"steps": draw(either(1, 2, 4) if self.exact else either(1, 2, 5))}
+            if draw(st.booleans())
+            else {}
+        )
         deadline = {} if draw(st.booleans()) else {"deadline_s": self.number(0.5, 10.0)}
         if kind == "fedavg":
             return {"kind": kind, "cohort": draw(few), **work}

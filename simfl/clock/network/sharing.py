@@ -221,7 +221,11 @@ class SharedLink:
         self._share_soon()
         for flow in flows:
             self._forget(flow)
-            self._ring(flow, now_s)  # in its turn among what happens at this instant
+        if len(flows) == 1 and self.clock.due(Kind.TASK, flows[0].task.serial):
+            self._through(flows[0])
+            return
+        for flow in flows:  # each in its turn among what happens at this instant
+            self._ring(flow, now_s)
 
 
 def _overflows(cell: Pipe) -> bool:
