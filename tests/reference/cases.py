@@ -50,13 +50,15 @@ FOUND = {
         strategy=CYCLIC,
     ),
     "battery-full-on-charger": case(
-        {"battery": FULL, "power": {"train_w": 5.0, "radio_w": 3.0}, "compute": {"kind": "constant", "s": 1.0},
-         "network": {"down_mbps": 1.0, "up_mbps": 1.0, "latency_s": 1.0}},
-        {}, exact=True, strategy=CYCLIC,
+        {"network": {"down_mbps": 1.0, "up_mbps": 1.0, "latency_s": 1.0},
+         "battery": {"capacity_j": 4.0, "charge_w": 2.0, "resume": 0.0625},
+         "power": {"train_w": 4.0, "radio_w": 1.0}, "compute": {"kind": "constant", "s": 3.0}},
+        exact=True,
     ),
     "battery-paused-on-charger": case(
         {"network": SLOW, "battery": {"capacity_j": 9.0, "charge_w": 1.0, "resume": 0.0625},
-         "power": {"train_w": 5.0, "radio_w": 3.0}, "presence": GRID, "faults": {"on_offline": "pause"}},
+         "power": {"train_w": 5.0, "radio_w": 3.0}, "presence": GRID,
+         "faults": {"on_offline": "pause"}},
         exact=True,
     ),
     "battery-on-shared-uplink": case(
@@ -65,7 +67,9 @@ FOUND = {
         server={**SHARED, "up_mbps": 1.0}, strategy={"kind": "fedavg", "cohort": 4},
     ),
     "through-at-departure": case(
-        {"network": SLOW, "presence": GRID, "faults": {"on_offline": "pause"}}, server=SHARED
+        {"network": {"down_mbps": 1.0, "up_mbps": 0.5}, "compute": {"kind": "constant", "s": 1.0},
+         "presence": GRID, "faults": {"on_offline": "pause"}},
+        server=SHARED,
     ),
     "failure-in-latency": case(
         {"network": {**SLOW, "latency_s": 2.0}, "faults": {"drop_probability": 0.6}}, server=SHARED
@@ -76,12 +80,6 @@ FOUND = {
     ),
     "unwatched-losses": case(
         {"network": SLOW, "faults": {"hazard_per_hour": 600.0}}, server=SHARED
-    ),
-    "mini-batch-made-twice": case(
-        {"compute": {"kind": "constant", "s": 2.0}, "network": {**SLOW, "latency_s": 0.5}},
-        {"battery": {**FULL, "charge_w": 0.0}, "power": HUNGRY},
-        {"network": SLOW},
-        exact=True, script=(2, 33, 7),
     ),
     "battery-never-empty": case(
         {"battery": {**FULL, "charge_w": 0.0}, "power": HUNGRY}, exact=True, after_s=8.0

@@ -73,28 +73,9 @@ def one_by_one(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Clock, "due", lambda clock, kind: True)
 
 
-def lost_first(patch: pytest.MonkeyPatch) -> None:
-    """A device that goes away with its last byte is lost."""
-    lost = Journeys._lost
-
-    def watch(journeys: Journeys, task: Any) -> None:
-        if task.journey.lost_s <= journeys.clock.now:
-            lost(journeys, task)
-        else:
-            watched(journeys, task)
-
-    watched = Journeys._watch
-    patch.setattr(Journeys, "_watch", watch)
-
-
 def never_cut(patch: pytest.MonkeyPatch) -> None:
     """Lifetimes and absences are looked at with the plan of a task only where it is alone."""
     patch.setattr(Journeys, "_watch", lambda journeys, task: None)
-
-
-def hurried_late(patch: pytest.MonkeyPatch) -> None:
-    """A mini-batch that is just over is made once more."""
-    patch.setattr(lifecycle, "_HARDLY", -1e-9)
 
 
 def endless(patch: pytest.MonkeyPatch) -> None:
@@ -112,6 +93,5 @@ FAULTS: dict[str, tuple[Patch, bool]] = {
     "failure-in-latency": (latency_carries, False),
     "arrivals-one-by-one": (one_by_one, True),
     "unwatched-losses": (never_cut, False),
-    "mini-batch-made-twice": (hurried_late, True),
     "battery-never-empty": (endless, True),
 }
