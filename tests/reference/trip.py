@@ -44,6 +44,7 @@ class Trip:
             train_s,
             up_s + self.nbytes[2] / up_rate,
         ]
+        self.drops_in = fleet.faults.drop_leg(task.device)
         #: Where it fails by itself: leg, and nominal seconds into it.
         self.fails = self.place(DOWNLOAD, share) if share < 1.0 else (HOME, inf)
         if self.hangs:
@@ -52,6 +53,8 @@ class Trip:
 
     def place(self, leg: int, share: float) -> tuple[int, float]:
         """(leg, seconds into it) where this share of the nominal work from a leg on is done."""
+        if self.drops_in is not None:
+            return self.drops_in, share * self.work_s[self.drops_in]
         left_s = share * sum(self.work_s[leg:])
         while leg < UPLOAD and left_s >= self.work_s[leg]:
             left_s, leg = left_s - self.work_s[leg], leg + 1

@@ -211,6 +211,7 @@ class Numbers:
         faults = {"on_offline": self.draw(either("lost", "pause", "pause", "finish"))}
         if not (self.exact and battery) and self.draw(st.integers(0, 2)) == 0:
             faults["drop_probability"] = self.draw(either(0.2, 0.6))
+            faults["drop_phase"] = self.draw(either("any", "any", "download", "train", "upload"))
             if not self.exact and self.draw(st.booleans()):
                 faults["retry"] = {"times": self.draw(st.integers(1, 3)), "factor": 2.0,
                                    "wait_s": self.draw(either(0.0, 0.5, 1.0, 3.0))}  # fmt: skip
