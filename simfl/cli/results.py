@@ -68,7 +68,8 @@ def plot(
     with _reading(folders):
         runs = [open_run(folder) for folder in folders]
         axes = PLOTS[kind](runs if len(runs) > 1 else runs[0])
-        _save(axes, output or Path(folders[0]) / f"{kind}.png")
+        several = "-compared" * (len(folders) > 1)  # a comparison is not the run's own picture
+        _save(axes, output or Path(folders[0]) / f"{kind}{several}.png")
 
 
 def _save(axes: Axes, path: Path) -> None:
@@ -95,7 +96,8 @@ def report(
     wanted = targets_of(target)
     with _reading([] if study else folders):
         seen = Study(folders[0]) if study else [open_run(folder) for folder in folders]
-        print(write(seen, output or folders[0] / "report.html", wanted))
+        several = "-compared" * (len(folders) > 1)
+        print(write(seen, output or folders[0] / f"report{several}.html", wanted))
 
 
 @app.command()
