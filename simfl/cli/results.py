@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simfl.cli import kinds
 from simfl.cli.common import TargetsOption, app, targets_of
 from simfl.errors import InputError, InvariantError, SimflError, did_you_mean
 
@@ -42,7 +43,10 @@ def plot(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="DIR... KIND", help="Run folders, or one study folder; then what to plot."
+            metavar="DIR... KIND",
+            help="Run folders, or one study folder; then what to plot. Of runs: "
+            f"{', '.join(kinds.RUN_PLOTS)}. Of a study: {', '.join(kinds.STUDY_PLOTS)}.",
+            autocompletion=kinds.plots,
         ),
     ],
     output: Annotated[
@@ -103,7 +107,10 @@ def report(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run folder.")],
-    kind: Annotated[str, typer.Argument(help="chrome-trace or tensorboard.")],
+    kind: Annotated[
+        str,
+        typer.Argument(help=f"{' or '.join(kinds.EXPORTS)}.", autocompletion=kinds.exports),
+    ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Default: trace.json or tensorboard.")
     ] = None,

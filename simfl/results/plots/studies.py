@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from simfl.errors import InputError, did_you_mean
 from simfl.results import stats
@@ -77,14 +78,15 @@ def bands_apart(
     columns = min(3, max(len(frames), 1))
     rows = -(-len(frames) // columns) or 1
     frame = style.dressed(ax, width=2.9 * columns, height=2.0 * rows + 0.4)
-    frame.figure.set_layout_engine("none")
+    if ax is None and isinstance(frame.figure, Figure):
+        frame.figure.set_layout_engine("none")
     frame.axis("off")
     label_position(frame, against, frames)
     top = 1.15 * float(evaluations[metric].max()) if len(evaluations) else 1.0
     right = max((float(position(one, against).max()) for one in frames.values()), default=1.0)
     for i, (name, seen) in enumerate(frames.items()):
         row, column = divmod(i, columns)
-        box = [(column + 0.12) / columns, 1 - (row + 0.85) / rows, 0.85 / columns, 0.68 / rows]
+        box = ((column + 0.12) / columns, 1 - (row + 0.85) / rows, 0.85 / columns, 0.68 / rows)
         panel = style.dressed(frame.inset_axes(box))
         for other in frames.values():
             x, (middle,) = _quantiles(other, against, metric, (0.5,))
