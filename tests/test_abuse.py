@@ -13,13 +13,13 @@ import pytest
 import torch
 
 import simfl
-from simfl import checkpoint
 from simfl.cli import main
 from simfl.clock.kernel import Kernel
+from simfl.engine import checkpoint
 from simfl.errors import InputError, PluginError, SimflError, Stalled
 from simfl.params import Params
 from simfl.strategy.base import Change, LocalRule, Wait
-from simfl.strategy.rounds import FedAvg
+from simfl.strategy.methods.fedavg import FedAvg
 from simfl.wire.codec import Codec, Wire
 
 ROOT = Path(__file__).parents[1]
@@ -310,7 +310,7 @@ def test_no_data_file_is_read_by_pickle() -> None:
     code = re.compile(r"import pickle|torch\.load|allow_pickle=True|(?<![.\w])(?:eval|exec)\(")
     files = (ROOT / "simfl").rglob("*.py")
     users = {path.name for path in files if code.search(path.read_text("utf-8"))}
-    assert users == {"plain_pickle.py", "mail.py"}
+    assert users == {"plain_pickle.py", "shared_memory.py"}
 
 
 def test_validate_says_which_code_a_run_would_import_and_imports_nothing(

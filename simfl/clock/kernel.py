@@ -14,17 +14,17 @@ from contextlib import contextmanager
 from math import inf, isfinite, nan
 from typing import Any
 
-from simfl.clock import stalls
-from simfl.clock.carry import Carrier
+from simfl.clock import watchdog
 from simfl.clock.events import Alarm, Clock, Kind
-from simfl.clock.journey import Journeys
 from simfl.clock.ledger import Append, Ledger
+from simfl.clock.lifecycle import Journeys
+from simfl.clock.network.sharing import SharedLink
+from simfl.clock.network.transfer import Carrier
 from simfl.clock.plan import Plan as Plan
 from simfl.clock.plan import Status as Status
 from simfl.clock.plan import glance
 from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
-from simfl.clock.transfers import SharedLink
 from simfl.clock.workload import Workload
 from simfl.errors import PluginError, SimflError, blaming
 from simfl.messages import Task, Update
@@ -153,14 +153,14 @@ class Kernel:
                 if self._met():
                     return
             elif not clock.advance():
-                raise stalls.nothing_due(clock.now, self.server.in_flight)
+                raise watchdog.nothing_due(clock.now, self.server.in_flight)
             if self._save_due:
                 self._save()
             events += 1
             if clock.now != instant:
                 instant, events = clock.now, 0
             elif events > self.STANDSTILL:
-                raise stalls.standstill(clock.now, events)
+                raise watchdog.standstill(clock.now, events)
 
     def _stop(self, reason: str) -> None:
         self.reason = self.reason or reason
@@ -267,7 +267,7 @@ class Kernel:
         server, now_s = self.server, self.clock.now
         back_s = _next_presence(server.presence, server.devices, now_s)
         if back_s <= now_s:
-            raise stalls.nothing_sent(type(self.strategy).__name__, now_s)
+            raise watchdog.nothing_sent(type(self.strategy).__name__, now_s)
         self.clock.at(back_s, Kind.TASK, 0, self._step_soon)
 
     def _check_hope(self) -> None:
@@ -277,13 +277,13 @@ class Kernel:
         if ends and self._lost_in_a_row < max(self.LOST, 10 * self.server.devices):
             return
         causes = (task.cause for task in self.server.lost)
-        raise stalls.all_lost(self.clock.now, self._lost_in_a_row, causes)
+        raise watchdog.all_lost(self.clock.now, self._lost_in_a_row, causes)
 
     def _check_fruit(self) -> None:
         steps = self.server.steps - self._fruitful
         if isfinite(self.plan.limits.after_s) or steps < 10 * self.server.devices:
             return
-        raise stalls.no_version(type(self.strategy).__name__, self.clock.now, steps)
+        raise watchdog.no_version(type(self.strategy).__name__, self.clock.now, steps)
 
     # Evaluation, limits, progress.
 
@@ -309,7 +309,7 @@ class Kernel:
     def _later(self, seconds: float, key: str) -> float:
         due_s = self.clock.now + seconds
         if due_s <= self.clock.now:
-            raise stalls.too_short(key, seconds, self.clock.now)
+            raise watchdog.too_short(key, seconds, self.clock.now)
         return due_s
 
     def _save_on_time(self, _: object) -> None:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from simfl.learn.models import example_losses
-from simfl.learn.partition import Partition
+from simfl.learn.models.base import example_losses
+from simfl.learn.partition.base import Partition
 from simfl.params import Params
 
 

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import simfl
-from simfl import audit
+from simfl.engine import verify
 from simfl.results.digest import digest
-from simfl.results.frames import free_table
 from simfl.results.summary import summarise
+from simfl.results.tables import free_table
 from simfl.results.verify import LAWS, SUMMARY_LAWS
 
 SCENARIO: dict[str, Any] = {
@@ -54,7 +54,7 @@ def run(original: simfl.Result, tmp_path: Path) -> simfl.Result:
 
 
 def broken(folder: Path) -> list[str]:
-    return [check.law for check in audit.audit(simfl.open(folder)) if check.wrong]
+    return [check.law for check in verify.audit(simfl.open(folder)) if check.wrong]
 
 
 def forge(run: simfl.Result, table: str, frame: pd.DataFrame) -> None:
@@ -204,13 +204,13 @@ FORGERIES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
     "staleness is conserved": ("tasks", aged),
     "waste and use add up to what was moved": ("evaluations", moved),
     "tasks belong to devices of the fleet": ("tasks", reclassed),
-    audit.LAW: ("tasks", exchanged),
+    verify.LAW: ("tasks", exchanged),
 }
 
 
 def test_there_is_a_forgery_for_every_law(run: simfl.Result) -> None:
-    assert set(FORGERIES) == {*LAWS, audit.LAW}
-    assert {check.law for check in audit.audit(run)} == {*FORGERIES, *SUMMARY_LAWS}
+    assert set(FORGERIES) == {*LAWS, verify.LAW}
+    assert {check.law for check in verify.audit(run)} == {*FORGERIES, *SUMMARY_LAWS}
 
 
 @pytest.mark.parametrize("law", FORGERIES)
