@@ -55,9 +55,7 @@ SHARES: dict[str, Any] = {
     **FAILS,
     "name": "shared",
     "fleet": {
-        "group": [
-            {"compute": {"kind": "exponential", "mean_s": 4.0}, "network": LINK, "count": 10}
-        ]
+        "group": [{"compute": {"kind": "exponential", "mean_s": 4.0}, "network": LINK, "count": 10}]
     },
     "server": {"sharing": "max-min", "down_mbps": 0.8, "up_mbps": 0.3},
     "strategy": {"kind": "overselect", "cohort": 3, "over_select": 1.5},

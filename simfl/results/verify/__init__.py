@@ -12,7 +12,7 @@ from typing import Any
 
 from simfl.results.result import Result
 from simfl.results.verify import energy, evaluations, moved, summary, tasks, versions
-from simfl.results.verify.tables import Tables, Unchecked, plays_an_app, tables_of
+from simfl.results.verify.subject import Tables, Unchecked, plays_an_app, tables_of
 
 __all__ = ["LAWS", "SUMMARY_LAWS", "Check", "Unchecked", "checked", "plays_an_app", "verify"]
 

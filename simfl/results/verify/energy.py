@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from simfl.results.verify.tables import Tables, first, unequal
+from simfl.results.verify.subject import Tables, first, unequal
 
 #: Joules that rounding makes of nothing, relative to what a battery holds.
 _SLACK = 1e-6

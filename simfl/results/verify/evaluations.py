@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from simfl.results.verify.tables import SLACK_S, Tables, Unchecked
+from simfl.results.verify.subject import SLACK_S, Tables, Unchecked, late
 
 
 def ranges(t: Tables) -> str | None:
@@ -38,14 +38,11 @@ def versions(t: Tables) -> str | None:
         now_s, version = now_s[version <= len(t.versions)], version[version <= len(t.versions)]
     if len(version) and not 0 <= version.min() <= version.max() <= len(t.versions):
         return "a version was evaluated that was never made"
-    slack_s = SLACK_S + 1e-9 * np.abs(now_s)
-    ready, renewed = t.made_s[version], t.made_s[version + 1]
-    wrong = ~((ready <= now_s + slack_s) & (renewed >= now_s - slack_s))
+    wrong = late(t.made_s[version], now_s) | late(now_s, t.made_s[version + 1])
     if not wrong.any():
         return None
-    return (
-        f"version {version[wrong][0]} was evaluated at t = {now_s[wrong][0]:g} s, not a newer one"
-    )
+    shown = f"version {version[wrong][0]} at t = {now_s[wrong][0]:g} s"
+    return f"what was evaluated is not the newest version of the moment: {shown}"
 
 
 def asked_for(t: Tables) -> str | None:
@@ -62,13 +59,28 @@ def asked_for(t: Tables) -> str | None:
             return f"there is no evaluation at t = {moment_s:g} s"
     moments = np.array([*due, *may])
     for now_s in there:
-        if not (np.abs(moments - now_s) <= SLACK_S + 1e-9 * now_s).any():
-            return f"the scenario asks for no evaluation at t = {now_s:g} s"
-    last = t.evaluations["version"].iloc[-1] if len(there) else -1
+        asked, seen = _near(moments, now_s), _near(there, now_s)
+        if seen > asked:
+            return f"{seen} evaluations at t = {now_s:g} s, where the scenario asks for {asked}"
+    return _twice(t, options) or _last(t)
+
+
+def _near(moments_s: np.ndarray, now_s: float) -> int:
+    return int((np.abs(moments_s - now_s) <= SLACK_S + 1e-9 * now_s).sum())
+
+
+def _twice(t: Tables, options: Mapping[str, Any]) -> str | None:
+    """The same version at the same instant, unless two rules ask for it there."""
+    again = t.evaluations.duplicated(["time_s", "version"])
+    if again.any() and not options.get("every_s"):
+        return f"an evaluation stands twice: at t = {t.evaluations['time_s'][again].iloc[0]:g} s"
+    return None
+
+
+def _last(t: Tables) -> str | None:
+    seen = t.evaluations["version"]
     ready = int((t.made_s[1:-1] <= t.end_s + SLACK_S).sum())
-    most = _most(t, len(due) + len(may))
-    if len(there) > most:
-        return f"{len(there)} evaluations, where the scenario asks for {most} at most"
+    last = seen.iloc[-1] if len(seen) else -1
     return None if last == ready else f"version {ready}, the last one, was not evaluated"
 
 
@@ -83,10 +95,6 @@ def _moments(t: Tables, options: Mapping[str, Any]) -> tuple[list[float], list[f
         due += made_s[every - 1 :: every].tolist()
     due = [moment_s for moment_s in due if moment_s < t.end_s - SLACK_S or moment_s == 0.0]
     return due, [t.end_s, *made_s[made_s >= t.end_s - SLACK_S][:1]]
-
-
-def _most(t: Tables, moments: int) -> int:
-    return moments + len(t.versions)
 
 
 def target(t: Tables) -> str | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from simfl.messages import FRAME_BYTES, PHASES
-from simfl.results.verify.tables import SLACK_S, Tables, first
+from simfl.results.verify.subject import SLACK_S, Tables, first
 
 
 def in_phase(t: Tables) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 from simfl.results.digest import digest
 from simfl.results.result import Result
 from simfl.results.summary import summarise
-from simfl.results.verify.tables import SLACK_S, Tables, Unchecked, plays_an_app, tables_of
+from simfl.results.verify.subject import SLACK_S, Tables, Unchecked, plays_an_app, tables_of
 
 #: Beside the numbers that the tables give.
 _KEYS = ("name", "scenario", "seed", "ended", "unused_settings", "models_alive_max", "digest")
@@ -91,31 +91,33 @@ def models(run: Result) -> str | None:
     if plays_an_app(run.scenario.get("strategy", {})):
         raise Unchecked("an app's messages may wait with older models")
     t = tables_of(run)
-    least = _alive(t, late=False)
-    most = len(t.versions) + 1 if (t.versions["step_s"] > 0).any() else _alive(t, late=True)
+    least, most = (_alive(t, discarded_at_once=one) for one in (True, False))
+    if (t.versions["step_s"] > 0).any():  # what is sent after the server's work was held during it
+        most = len(t.versions) + 1
     told = run.summary.get("models_alive_max")
     ok = isinstance(told, int) and least <= told <= most
     return None if ok else f"models_alive_max is {told}, the tasks needed {least} to {most}"
 
 
-def _alive(t: Tables, late: bool) -> int:
-    """Most versions that tasks needed at once. late: what ends at an instant still counts then."""
+def _alive(t: Tables, discarded_at_once: bool) -> int:
+    """Most versions that tasks needed at once.
+
+    At one instant what ended is let go first; then each version takes its updates before it is
+    sent out.
+    """
     tasks = t.tasks
-    version, begun_s = tasks["version"].to_numpy(), tasks["dispatched_s"].to_numpy()
-    done_s = tasks["ended_s"].to_numpy(copy=True)
-    applied = (tasks["outcome"] == "applied").to_numpy()
+    outcome = tasks["outcome"].astype(str)
     made = tasks["applied_version"].fillna(0).to_numpy(np.int64)
-    done_s[applied] = t.made_s[made[applied]]
-    if late:
-        done_s[(tasks["outcome"] == "discarded").to_numpy()] = np.inf
-    step_s = np.concatenate(([0.0], t.versions["step_s"].to_numpy(), [0.0]))
-    done_s[applied] -= step_s[made[applied]]
-    done_s[(tasks["outcome"] == "in_flight").to_numpy()] = np.inf
-    events = sorted(
-        [(s, not late, 1, v) for s, v in zip(begun_s, version, strict=True)]
-        + [(s, late, -1, v) for s, v in zip(done_s, version, strict=True)]
-    )
-    return _peak([(change, v) for _, _, change, v in events])
+    used_s = t.made_s[made] - np.concatenate(([0.0], t.versions["step_s"].to_numpy(), [0.0]))[made]
+    done_s = np.where(outcome == "applied", used_s, tasks["ended_s"].to_numpy())
+    stay = ["in_flight"] if discarded_at_once else ["in_flight", "discarded"]
+    done_s[outcome.isin(stay)] = np.inf
+    version = tasks["version"].tolist()
+    sent = zip(tasks["dispatched_s"].tolist(), version, version, strict=True)
+    done = zip(done_s.tolist(), np.where(made > 0, made, -1).tolist(), version, strict=True)
+    events = [(*each, 1) for each in sent] + [(*each, -1) for each in done]
+    events.sort(key=lambda event: (event[0], event[1], event[3]))
+    return _peak([(change, version) for _, _, version, change in events])
 
 
 def _peak(changes: list[tuple[int, int]]) -> int:

@@ -7,8 +7,8 @@ import pandas as pd
 
 from simfl.messages import PHASES, examples_seen, local_steps
 from simfl.results.costs import PHASE_S
-from simfl.results.frames import OUTCOMES
-from simfl.results.verify.tables import SLACK_S, Tables, Unchecked, apart, first, unequal
+from simfl.results.tables import OUTCOMES
+from simfl.results.verify.subject import SLACK_S, Tables, Unchecked, apart, first, late, unequal
 
 #: Causes of losses, and the column of devices (0 or missing: never) that makes each possible.
 _CAUSES = {
@@ -25,7 +25,19 @@ def serials(t: Tables) -> str | None:
     if not t.finished:
         return first(t.tasks, t.tasks["task"].duplicated(), "a serial number repeats")
     there = np.sort(t.tasks["task"].to_numpy())
-    return first(t.tasks, there != np.arange(len(there)), "serial numbers have gaps or repeat")
+    gaps = there != np.arange(len(there))
+    return first(t.tasks, gaps, "serial numbers have gaps or repeat") or _in_order_of_ends(t)
+
+
+def _in_order_of_ends(t: Tables) -> str | None:
+    """Rows are written when a task is lost or cancelled, or when its update is used."""
+    rows = t.tasks[t.tasks["outcome"] != "discarded"]  # at some step after their end
+    made = rows["applied_version"].fillna(0).to_numpy(np.int64)
+    used = (made > 0) & (made <= len(t.versions))
+    step_s = np.concatenate(([0.0], t.versions["step_s"].to_numpy()))
+    closed_s = rows["ended_s"].to_numpy(copy=True)
+    closed_s[used] = t.made_s[made[used]] - step_s[made[used]]
+    return first(rows[1:], late(closed_s[:-1], closed_s[1:]), "rows are not in order of time")
 
 
 def words(t: Tables) -> str | None:
@@ -92,9 +104,8 @@ def ends(t: Tables) -> str | None:
     tasks = t.tasks
     flying = (tasks["outcome"] == "in_flight").to_numpy()
     wrong = flying & apart(tasks["ended_s"], t.end_s)
-    later = ~(tasks["ended_s"].to_numpy() <= t.end_s + SLACK_S + 1e-9 * t.end_s)
     return first(tasks, wrong, "in flight at another end than the run's") or first(
-        tasks, later, "ended after the run"
+        tasks, late(tasks["ended_s"], t.end_s), "ended after the run"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from simfl.results.verify.tables import SLACK_S, Tables, apart, first, unequal
+from simfl.results.verify.subject import SLACK_S, Tables, apart, first, late, unequal
 
 
 def in_order(t: Tables) -> str | None:
@@ -50,7 +50,7 @@ def _used(t: Tables) -> str | None:
         return first(applied, ~known, "an update entered a version that there is not")
     applied, used_s = applied[known], t.made_s[made[known]]
     asked_s = used_s - np.concatenate(([0.0], t.versions["step_s"].to_numpy()))[made[known]]
-    early = ~(applied["ended_s"].to_numpy() <= asked_s + SLACK_S + 1e-9 * np.abs(asked_s))
+    early = late(applied["ended_s"], asked_s)
     wrong = apart(applied["staleness_s"], used_s - applied["dispatched_s"].to_numpy())
     return first(applied, early, "an update was used before it arrived") or first(
         applied, wrong, "staleness_s is not the time from dispatch to use"

@@ -118,13 +118,21 @@ def first(frame: pd.DataFrame, wrong: Any, what: str) -> str | None:
     return f"{what}: {name}{others}"
 
 
-def apart(a: Any, b: Any) -> np.ndarray:
-    """(n,) bool: moments that differ by more than rounding, or are missing."""
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    return ~(np.abs(a - b) <= SLACK_S + 1e-9 * np.maximum(np.abs(a), np.abs(b)))
+def apart(told: Any, right: Any) -> np.ndarray:
+    """(n,) bool: moments that differ from the right ones by more than rounding, or are missing."""
+    told, right = np.asarray(told, dtype=float), np.asarray(right, dtype=float)
+    with np.errstate(invalid="ignore"):
+        return ~(np.abs(told - right) <= SLACK_S + 1e-9 * np.abs(right))
+
+
+def late(told: Any, last: Any) -> np.ndarray:
+    """(n,) bool: moments after the last ones that are possible, or missing."""
+    told, last = np.asarray(told, dtype=float), np.asarray(last, dtype=float)
+    with np.errstate(invalid="ignore"):
+        return ~(told <= last + SLACK_S + 1e-9 * np.abs(last))
 
 
 def unequal(a: Any, b: Any) -> np.ndarray:
-    """(n,) bool: numbers that differ by more than rounding; what is missing on both sides agrees."""
+    """(n,) bool: numbers that differ by more than rounding; two missing ones do not."""
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     return ~((np.isnan(a) & np.isnan(b)) | np.isclose(a, b, rtol=1e-9, atol=1e-12))
