@@ -33,6 +33,12 @@ SetOption = Annotated[
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Replace the seed.")]
 DataDirOption = Annotated[Path | None, typer.Option(help="Folder of data sets.")]
+TargetsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target", metavar="METRIC=VALUE", help="What to reach, accuracy=0.8; repeatable."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 
 
@@ -80,10 +86,13 @@ def single(scenario: Scenario) -> None:
             f"{scenario.path}: sweep describes many runs (over {keys}), not one; remove [sweep] "
             "and choose values with --set"
         )
+    if scenario.tune:
+        raise InputError(f"{scenario.path}: tune describes many runs, not one; use simfl study")
 
 
 def run_folder(scenario: Scenario, out: Path | None, timing: bool, kind: str = "") -> Path:
     """Where the run goes. Raises InputError rather than overwrite another scenario's run."""
+    from simfl.engine.resuming import check_options
     from simfl.results.summary import summary_of
 
     story = f"{scenario.name}-{kind}" if kind else scenario.name
@@ -91,13 +100,14 @@ def run_folder(scenario: Scenario, out: Path | None, timing: bool, kind: str = "
     folder = out or Path("runs") / name
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; --out takes a folder")
-    hash_there = summary_of(folder).get("scenario", scenario.hash)
-    if hash_there != scenario.hash:
-        raise InputError(
-            f"{folder} holds a finished run of another scenario (hash {hash_there}, this one "
-            f"is {scenario.hash}); choose another folder with --out, or remove that one"
-        )
+    if summary_of(folder):
+        check_options(folder, scenario, timing)
     return folder
+
+
+def targets_of(texts: list[str] | None) -> list[dict[str, float]]:
+    """The targets that were given, in their order; none if there was none."""
+    return [target_of(text) for text in texts or []]
 
 
 def target_of(text: str) -> dict[str, float]:

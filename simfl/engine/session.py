@@ -9,11 +9,12 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -24,11 +25,12 @@ from simfl.files import put
 from simfl.results.store import Store
 from simfl.scenario import Scenario
 
-ENVIRONMENT = "environment.json"
+LOCK, ENVIRONMENT = ".lock", "environment.json"
 _PACKAGES = (
     "simfl",
     "simpy",
     "torch",
+    "numba",
     "numpy",
     "pandas",
     "pyarrow",
@@ -46,8 +48,9 @@ def alone(folder: Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
+    new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -59,11 +62,19 @@ def alone(folder: Path | None) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        if new and [path.name for path in folder.iterdir()] == [LOCK]:
+            _remove(folder)  # nothing came of it
+
+
+def _remove(folder: Path) -> None:
+    with suppress(OSError):
+        (folder / LOCK).unlink()
+        folder.rmdir()
 
 
 @contextmanager
-def interruptible(kernel: Kernel) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run between two events; a second SIGINT at once.
+def interruptible(interrupt: Callable[[], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run, by `interrupt`; a second one, of either kind, at once.
 
     Signals can be caught in the main thread alone; elsewhere they do what they did before.
     """
@@ -73,10 +84,10 @@ def interruptible(kernel: Kernel) -> Iterator[None]:
     asked: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if asked and number == signal.SIGINT:
+        if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        kernel.interrupt()
+        interrupt()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -105,7 +116,27 @@ def _not_again() -> None:
 
 def write_environment(folder: Path, workers: int) -> None:
     """environment.json: what the run was computed with. workers: processes that train."""
-    found = {
+    _put_environment(folder, _environment(workers))
+
+
+def add_to_environment(folder: Path, workers: int, from_s: float) -> None:
+    """environment.json tells of a session that went on with the run, from this virtual second."""
+    path = folder / ENVIRONMENT
+    try:
+        first = json.loads(path.read_bytes())
+        sessions = list(first.get("resumed", []))
+    except (OSError, ValueError, AttributeError, TypeError):
+        first, sessions = {}, []  # the run does not depend on it
+    again = {"from_virtual_s": from_s, **_environment(workers)}
+    _put_environment(folder, {**first, "resumed": [*sessions, again]})
+
+
+def _put_environment(folder: Path, found: Mapping[str, Any]) -> None:
+    put(folder / ENVIRONMENT, (json.dumps(found, indent=2) + "\n").encode())
+
+
+def _environment(workers: int) -> dict[str, Any]:
+    return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "machine": platform.machine(),
@@ -114,8 +145,6 @@ def write_environment(folder: Path, workers: int) -> None:
         "workers": workers,
         "packages": {name: _version(name) for name in _PACKAGES},
     }
-    text = json.dumps(found, indent=2)
-    put(folder / ENVIRONMENT, (text + "\n").encode())
 
 
 def _version(package: str) -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 from simfl.engine.build import workload_of
 from simfl.engine.verify.world import World
 from simfl.messages import FRAME_BYTES
+from simfl.results.tables import DELIVERED
 from simfl.results.verify import Unchecked
 from simfl.scenario import TimingOptions
 from simfl.strategy.common import Options
@@ -35,7 +36,7 @@ def sizes(w: World) -> str | None:
     tasks, size = w.run.tasks, _sizes(w)
     again = np.array([group.faults.retry is not None for group in w.scenario.fleet.group])
     retrying = again[w.run.devices["group"].to_numpy()][tasks["device"].to_numpy()]
-    delivered = tasks["outcome"].isin(["applied", "discarded"]).to_numpy()
+    delivered = tasks["outcome"].isin(DELIVERED).to_numpy()
     down, up = tasks["down_bytes"].to_numpy(), tasks["up_bytes"].to_numpy()
     wrong = delivered & (down < size.down)
     if size.bare:

@@ -14,6 +14,7 @@ from simfl.engine.session import ENVIRONMENT
 from simfl.fleet.columns import Fleet
 from simfl.messages import examples_seen
 from simfl.results.result import Result
+from simfl.results.tables import DELIVERED
 from simfl.results.verify import Unchecked, plays_an_app
 from simfl.scenario import Scenario
 from simfl.streams import Streams
@@ -94,7 +95,7 @@ class World:
             moved=table[["down_bytes", "up_bytes"]].to_numpy(),
             phase=table["phase"].astype(str).to_numpy(dtype=object),
             cause=table["cause"].astype(str).to_numpy(dtype=object),
-            delivered=outcome.isin(["applied", "discarded"]).to_numpy(),
+            delivered=outcome.isin(DELIVERED).to_numpy(),
             retries=retries[self.fleet.group][device],
             examples=table["examples"].to_numpy(),
             epochs=table["epochs"].to_numpy(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from simfl.errors import InputError, ScenarioError
@@ -29,7 +30,11 @@ class App:
 
     charge: bytes of the whole serialised message, or of the elements of its arrays alone, as
     simfl's own dense messages are charged. notice_s: from a device's loss to the moment when the
-    server hears of it. folder, run_config: the app, and what it was told.
+    server hears of it. folder, run_config: the app, and its configuration.
+
+    accuracy: the unit of the accuracies that the app reports. "auto": fractions, until one above
+    1 shows that they are percentages. packages: of installed packages that belong to the app;
+    their clock is virtual, as that of the app's own modules.
     """
 
     ends: ClassVar[bool] = True  #: by itself: no [stop] is needed
@@ -42,6 +47,8 @@ class App:
     measured_gflops: Positive | None = None
     charge: Literal["message", "arrays"] = "message"
     notice_s: Seconds = 0.0
+    accuracy: Literal["auto", "fraction", "percent"] = "auto"
+    packages: tuple[str, ...] = ()
     folder: str = ""
     run_config: Mapping[str, Value] = field(default_factory=dict)
     local: LocalRule = LocalRule()
@@ -55,6 +62,11 @@ class App:
             )
         if self.steps is not None and self.epochs != 1.0:
             raise ScenarioError("epochs and steps contradict each other: give one")
+
+    def files(self) -> list[Path]:
+        """The code of the app's folder, which is part of what a run depends on."""
+        root = Path(self.folder) if self.folder else None
+        return [] if root is None else sorted([*root.rglob("*.py"), *root.glob("pyproject.toml")])
 
     def init(self, params: Any) -> Any:
         raise InputError(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from simfl.errors import DataError
+from simfl.lazy import torch
 from simfl.registry import Registry
 
 #: Environment variable that names the folder of data sets.

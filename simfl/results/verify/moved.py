@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 
 from simfl.messages import FRAME_BYTES, PHASES
+from simfl.results.tables import DELIVERED
 from simfl.results.verify.subject import SLACK_S, Tables, first
 
 
 def in_phase(t: Tables) -> str | None:
     tasks = t.tasks
-    delivered = tasks["outcome"].isin(["applied", "discarded"])
+    delivered = tasks["outcome"].isin(DELIVERED)
     least = tasks.loc[delivered, ["down_bytes", "up_bytes"]].min().min()
     if delivered.any() and least < FRAME_BYTES:
         return "a delivered task moved less than a frame"

@@ -7,7 +7,7 @@ import pandas as pd
 
 from simfl.messages import PHASES, examples_seen, local_steps
 from simfl.results.costs import PHASE_S
-from simfl.results.tables import OUTCOMES
+from simfl.results.tables import DELIVERED, OUTCOMES
 from simfl.results.verify.subject import SLACK_S, Tables, Unchecked, apart, first, late, unequal
 
 #: Causes of losses, and the column of devices (0 or missing: never) that makes each possible.
@@ -17,6 +17,11 @@ _CAUSES = {
     "hazard": "hazard_per_hour",
     "battery": "battery_j",
 }
+#: Why shipped strategies cancel tasks and discard updates, and the kernel what is left over.
+_CHOSEN = (
+    *("cancelled", "surplus", "late", "abandoned round", "stale", "straggler", "no direction"),
+    *("deprecated", "superseded", "desynchronised", "unused at the end"),
+)
 #: Strategies that ask for other work than their options say.
 _ADAPT = ("asyncfeded", "fedprox")
 
@@ -48,13 +53,15 @@ def words(t: Tables) -> str | None:
         return first(tasks, ~outcome.isin(OUTCOMES), "an outcome that there is not")
     if not phase.isin(PHASES).all():
         return first(tasks, ~phase.isin(PHASES), "a phase that there is not")
-    came = outcome.isin(["applied", "discarded"])
+    came = outcome.isin(DELIVERED)
+    ours = not t.queues and ":" not in t.scenario["strategy"]["kind"]  # else its words are its own
     silent, lost = outcome.isin(["applied", "in_flight"]), outcome == "lost"
     known = cause.isin([*_CAUSES, "offline", "outage"])
     return (
         first(tasks, silent & (cause != ""), "a cause of what did not fail")
         or first(tasks, lost & ~known, "a loss without a cause that there is")
         or first(tasks, ~silent & ~lost & known, "a loss's cause of what was not lost")
+        or first(tasks, ours & ~silent & ~lost & ~cause.isin(_CHOSEN), "an unknown cause")
         or first(tasks, came & (phase != PHASES[-1]), "an update that did not end in its upload")
         or first(tasks, lost & known & ~_possible(t, cause), "a loss that cannot befall its device")
     )
@@ -184,7 +191,7 @@ def ranges(t: Tables) -> str | None:
     """Numbers are where such numbers can be, and are there where they can be known."""
     tasks = t.tasks
     applied = (tasks["outcome"] == "applied").to_numpy()
-    delivered = tasks["outcome"].isin(["applied", "discarded"]).to_numpy()
+    delivered = tasks["outcome"].isin(DELIVERED).to_numpy()
     known = {name: ~tasks[name].isna().to_numpy() for name in ("drift", "cosine", "train_loss")}
     weight, drift, cosine = (tasks[name].to_numpy() for name in ("weight", "drift", "cosine"))
     loss = tasks["train_loss"].to_numpy()
