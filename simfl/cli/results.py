@@ -169,10 +169,10 @@ def _replayed(run: Result, workers: int, data_dir: Path | None) -> Check:
     from simfl.cli import console
     from simfl.engine.verify import replayed
 
-    app = None
+    play_app = None
     if run.strategy.startswith("simfl.interop.flower"):
-        from simfl.interop.flower.run import play_folder as app
-    return replayed(run, data_dir, workers, console.progress(False), app)
+        from simfl.interop.flower.run import play_folder as play_app
+    return replayed(run, data_dir, workers, console.progress(False), play_app)
 
 
 def _line(check: Check) -> str:

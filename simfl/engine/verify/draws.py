@@ -113,6 +113,8 @@ def training(w: World) -> str | None:
     )
     if said:
         return said
+    if not np.isfinite(t.epochs).all():
+        return t.first(~np.isfinite(t.epochs), "no number of passes over the data")
     none_s = _trains(law, t, np.zeros(len(steps)), steps)
     unit_s = _trains(law, t, np.full(len(steps), 1e12), steps) - none_s
     work = t.seen().astype(float)
@@ -158,9 +160,10 @@ def failures(w: World) -> str | None:
     steps = t.steps(w.scenario.learning.batch_size) if not w.app else np.ones_like(t.device)
     fates = _fates(w, steps)
     share, hang_s, life_s = fates.T
+    whole = -1.0 if _shortens(w) else 1.0  # less work may end before its drop-out
     dropped, hung, died = (t.cause == word for word in ("drop-out", "suspended", "hazard"))
     wrong = {
-        "arrived, and should have dropped out": t.delivered & ~t.retries & (share < 1.0),
+        "arrived, and should have dropped out": t.delivered & ~t.retries & (share < whole),
         "dropped out, and should not": dropped & ~t.retries & ~(share < 1.0),
         "arrived, and should have hung": t.delivered & np.isfinite(hang_s),
         "hung, and should not": hung & ~np.isfinite(hang_s),
@@ -177,7 +180,7 @@ def _fates(w: World, steps: np.ndarray) -> np.ndarray:
     """(n, 3): share of the work, seconds of a hang, and seconds to live; inf is never."""
     t = w.tasks
     rows = zip(t.device.tolist(), t.u[:, 5:8].tolist(), steps.tolist(), strict=True)
-    fates = [w.fleet.faults.fate(i, *u, s) for i, u, s in rows]
+    fates = [w.fleet.faults.fate(i, u[0], u[1], u[2], s) for i, u, s in rows]
     return np.array(fates, dtype=float).reshape(-1, 3)
 
 

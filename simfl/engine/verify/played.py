@@ -6,6 +6,7 @@ from typing import get_args
 
 import numpy as np
 
+from simfl.engine import identity
 from simfl.engine.verify.world import World
 from simfl.fleet.build import unused
 
@@ -33,10 +34,16 @@ def _same(told: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def scenario(w: World) -> str | None:
-    """Its hash and its unused settings."""
+    """Its hash, its options in identity.json, and its unused settings."""
     told, found = w.run.summary.get("scenario"), w.scenario.hash
     if told != found:
         return f"the summary is of scenario {told}, the folder holds {found}"
+    known = identity.read(w.run.folder)
+    if known is not None and not w.scenario.foreign:
+        timing = known.get("played") == "with timing only"
+        differ = identity.same_options(known, w.scenario, timing)
+        if differ:
+            return f"identity.json tells of another scenario: {differ[0]}"
     if not _idle(w):
         return "unused_settings are not the scenario's"
     return None if w.app or w.run.params is None else _trainer(w)

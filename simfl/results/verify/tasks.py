@@ -177,7 +177,7 @@ def _asked(strategy: dict[str, object], batch_size: int, examples: np.ndarray) -
     def passes(n: int) -> float:
         if n < 1:
             return np.nan
-        made = local_steps(n, batch_size, None if steps else epochs, steps or None)  # type: ignore[arg-type]
+        made = local_steps(n, batch_size, None if steps else epochs, steps or None)
         return examples_seen(n, batch_size, made) / n
 
     sizes, where = np.unique(examples, return_inverse=True)
