@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from simfl.params import Layout, Params
 
 
-def fleet_of(scenario: Scenario, streams: Streams) -> Fleet:
-    """All devices. Raises CatalogueError, TraceError."""
+def fleet_of(scenario: Scenario, streams: Streams | None = None) -> Fleet:
+    """All devices of a scenario. Raises CatalogueError, TraceError.
+
+    streams: by default those of the scenario's seed.
+    """
+    streams = streams or Streams(scenario.seed)
     beside = scenario.path.parent if scenario.path else None
     return build_fleet(
         scenario.fleet.group,
