@@ -16,6 +16,7 @@ from simfl.errors import InputError, InvariantError, SimflError, did_you_mean
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from simfl.engine.verify.replay import PlaysApp
     from simfl.results.result import Result
     from simfl.results.verify import Check
 
@@ -169,10 +170,12 @@ def _replayed(run: Result, workers: int, data_dir: Path | None) -> Check:
     from simfl.cli import console
     from simfl.engine.verify import replayed
 
-    play_app = None
+    app: PlaysApp | None = None
     if run.strategy.startswith("simfl.interop.flower"):
-        from simfl.interop.flower.run import play_folder as play_app
-    return replayed(run, data_dir, workers, console.progress(False), play_app)
+        from simfl.interop.flower.run import play_folder
+
+        app = play_folder
+    return replayed(run, data_dir, workers, console.progress(False), app)
 
 
 def _line(check: Check) -> str:

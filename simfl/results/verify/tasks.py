@@ -36,6 +36,8 @@ def serials(t: Tables) -> str | None:
 
 def _in_order_of_ends(t: Tables) -> str | None:
     """Rows are written when a task is lost or cancelled, or when its update is used."""
+    if t.queues:
+        return None
     rows = t.tasks[t.tasks["outcome"] != "discarded"]  # at some step after their end
     made = rows["applied_version"].fillna(0).to_numpy(np.int64)
     used = (made > 0) & (made <= len(t.versions))
