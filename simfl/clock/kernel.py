@@ -147,8 +147,11 @@ class Kernel:
             self._loop()
 
     def _loop(self) -> None:
-        clock, instant, events = self.clock, -1.0, 0
+        clock, instant, events, turns = self.clock, -1.0, 0, 0
         while not self.reason:
+            turns += 1
+            if not turns % self.GLANCE:
+                self._look()
             if self._step_due and clock.due(Kind.STEP):
                 self._step()
                 if self._met():
