@@ -66,6 +66,7 @@ def plan_of(scenario: Scenario) -> Plan:
         evaluate_at_start=evaluate.at_start,
         save_every_s=_or_inf(scenario.checkpoint.every_s),
         save_wall_s=scenario.checkpoint.wall_s,
+        stop_diverged=stop.on_divergence == "stop",
     )
 
 
@@ -87,7 +88,7 @@ def workload_of(
         return _stated(scenario, options)
     problem = problem or problem_of(scenario, options, streams, data_dir)
     if timing:
-        return _sized(scenario, problem, options.batch_size)
+        return _sized(scenario, problem, options)
     return _learning(scenario, problem, streams, workers)
 
 
@@ -114,8 +115,9 @@ def problem_of(
     from simfl.learn.intertwine import intertwined
     from simfl.learn.jobs import LocalData
     from simfl.learn.local import asking
-    from simfl.learn.models import build, check_outputs
+    from simfl.learn.models import build
     from simfl.learn.partition import Partition
+    from simfl.learn.tryout import check_batches, check_model
 
     source = DataDir(data_dir or _data_dir(scenario, options))
     with _part("data set", options.dataset, Dataset) as made:
@@ -123,8 +125,8 @@ def problem_of(
     devices = scenario.fleet.devices
     with _part("model", options.model):
         model = build(options.model, dataset, streams.integer("model"))
+        check_model(model, dataset)
         flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
-        check_outputs(model, dataset)
     with _part("partition", options.partition, Partition) as made:
         partition = made(options.partition(dataset, devices, streams.generator("partition")))
     held = None
@@ -133,6 +135,14 @@ def problem_of(
         partition = intertwined(partition, dataset, options.intertwined.label, slow)
     if options.hold_back:
         partition, held = partition.hold_back(options.hold_back, streams.generator("hold back"))
+    check_batches(
+        model,
+        dataset,
+        partition.sizes,
+        options.batch_size,
+        drop_last=options.drop_last,
+        steps=getattr(scenario.strategy, "steps", None),
+    )
     data = LocalData(dataset, partition, held)
     if options.drift is not None:
         later = negative(dataset)
@@ -209,6 +219,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         tried_flops=problem.flops / 3.0 * problem.data.tried,
         examples=problem.data.partition.sizes,
         batch_size=training.batch_size,
+        drop_last=training.drop_last,
         flops=problem.flops,
         rate=training.rate,
         memory_bytes=_training_bytes(scenario, problem.initial.layout.size),
@@ -259,11 +270,12 @@ def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
     return metrics
 
 
-def _sized(scenario: Scenario, problem: Problem, batch_size: int) -> Workload:
+def _sized(scenario: Scenario, problem: Problem, options: LearningOptions) -> Workload:
     """A learning problem's sizes without its learning."""
-    return _timing(
-        scenario, problem.initial, problem.data.partition.sizes, batch_size, problem.flops
-    )
+    sizes, batch_size = problem.data.partition.sizes, options.batch_size
+    load = _timing(scenario, problem.initial, sizes, batch_size, problem.flops)
+    load.drop_last = options.drop_last
+    return load
 
 
 def _stated(scenario: Scenario, options: TimingOptions) -> Workload:

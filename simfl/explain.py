@@ -12,7 +12,7 @@ from simfl.clock.workload import TimingOnly
 from simfl.fleet.cells import CellOptions
 from simfl.fleet.columns import Fleet
 from simfl.fleet.unused import unused
-from simfl.messages import FRAME_BYTES, examples_seen, local_steps
+from simfl.messages import FRAME_BYTES, examples_seen, local_steps, whole_batches
 from simfl.results import say
 from simfl.scenario import Scenario, TimingOptions
 from simfl.scenario.parts import kind_of, plain
@@ -84,6 +84,7 @@ def _work(scenario: Scenario, load: TimingOnly) -> tuple[np.ndarray, np.ndarray]
     """(N,) mini-batch steps and (N,) FLOP of a task on each device."""
     epochs, steps = _asked(scenario)
     sizes = load.examples.tolist()
+    sizes = [whole_batches(n, load.batch_size, load.drop_last) for n in sizes]
     taken = [local_steps(n, load.batch_size, epochs, steps) for n in sizes]
     seen = [examples_seen(n, load.batch_size, s) for n, s in zip(sizes, taken, strict=True)]
     return np.array(taken), load.flops * np.array(seen)

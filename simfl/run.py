@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from simfl import checkpoint, saving, session
 from simfl.assemble import fleet_of, plan_of, workload_of
 from simfl.clock.kernel import Kernel, Status
-from simfl.errors import ScenarioError, Stalled
+from simfl.errors import Diverged, ScenarioError, Stalled
 from simfl.files import put
 from simfl.fleet.columns import Fleet
 from simfl.fleet.memory import fitting
@@ -26,7 +26,7 @@ from simfl.results.digest import digest
 from simfl.results.frames import MODEL, PARTS, SCENARIO
 from simfl.results.result import Result
 from simfl.results.store import Store
-from simfl.results.summary import is_end, summarise, summary_of
+from simfl.results.summary import NO_RESULT, is_end, summarise, summary_of
 from simfl.scenario import Scenario, TimingOptions, load, parse
 from simfl.streams import Streams
 from simfl.verbs import make_verb
@@ -52,7 +52,7 @@ def run(
     progress: Progress | None = None,
     **overrides: Any,
 ) -> Result:
-    """The scenario, played once. Raises InputError, Stalled, PluginError.
+    """The scenario, played once. Raises InputError, Stalled, Diverged, PluginError.
 
     scenario: its file, the name of a shipped one, a table, or what `load` gave. out: the run
     folder; without one the results live as long as the Result. timing: the same clock without
@@ -67,6 +67,7 @@ def run(
     with session.alone(folder):
         if resume and folder is not None and _played(folder, whole, timing):
             _tidy(folder)
+            _tell_again(summary_of(folder))
             return Result(folder)
         saved = saving.found(folder, whole, timing) if resume and folder is not None else None
         streams = Streams(whole.seed)
@@ -108,7 +109,7 @@ def play(
             player()
     except BaseException as error:
         with suppress(Exception):  # of two errors the first is the one to tell
-            _write_down(kernel, store, scenario, ended=_name(error))
+            _write_down(kernel, store, scenario, ended=_name(error), cause=str(error))
         raise
     finally:
         kernel.workload.close()
@@ -160,8 +161,10 @@ def _write_scenario(scenario: Scenario, folder: Path) -> None:
             shutil.copy(path, folder / name / path.name)
 
 
-def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) -> None:
-    """Finishes the run folder: tables, final model, summary.
+def _write_down(
+    kernel: Kernel, store: Store, scenario: Scenario, ended: str, cause: str = ""
+) -> None:
+    """Finishes the run folder: tables, final model, summary. cause: of an end without a result.
 
     Killed on the way, the run is resumed from its last checkpoint. So is one that failed, once the
     disk has room or the plug-in is mended; what it had seen is written down all the same.
@@ -181,6 +184,8 @@ def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) ->
             "scenario": scenario.hash,
             "seed": scenario.seed,
             "ended": ended,
+            **({"cause": cause} if ended in NO_RESULT else {}),
+            **({"diverged": kernel.diverged} if kernel.diverged and not cause else {}),
             **numbers,
             **kernel.workload.totals,
             **kernel.workload.notes,
@@ -209,6 +214,14 @@ def _played(folder: Path, scenario: Scenario, timing: bool) -> bool:
     return same and is_end(summary.get("ended", ""))
 
 
+def _tell_again(summary: Mapping[str, Any]) -> None:
+    """Raises what ended a run that is not worth repeating, and has no result either."""
+    ended = summary.get("ended")
+    if ended in NO_RESULT:
+        kind = Stalled if ended == "stalled" else Diverged
+        raise kind(str(summary.get("cause") or ended))
+
+
 def _quiet(timing: bool) -> AbstractContextManager[None]:
     """Torch on one thread, where there is learning."""
     if timing:
@@ -221,6 +234,8 @@ def _quiet(timing: bool) -> AbstractContextManager[None]:
 def _name(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
+    if isinstance(error, Diverged):
+        return "diverged"
     return "stalled" if isinstance(error, Stalled) else f"failed: {error}"
 
 

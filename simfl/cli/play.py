@@ -137,7 +137,11 @@ def study(
         found = target_table(done.at_target(None, **wanted)).reset_index()
         console.out().print(console.table(list(found), found.to_numpy().tolist()))
     if len(done.failed):
-        raise SimflError(f"{len(done.failed)} of {len(done.table)} cells failed; run it again")
+        first = done.failed["ended"].iloc[0]
+        raise SimflError(
+            f"{len(done.failed)} of {len(done.table)} cells have no result, the first because it "
+            f"{first}; those that failed or were not played are played when it is run again"
+        )
     if not quiet:
         print(done.folder)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import inf, isfinite, nan
@@ -26,7 +27,7 @@ from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
 from simfl.clock.transfers import SharedLink
 from simfl.clock.workload import Workload
-from simfl.errors import PluginError, SimflError, blaming
+from simfl.errors import Diverged, PluginError, SimflError, blaming
 from simfl.messages import Task, Update
 from simfl.strategy.base import Strategy, Wait
 from simfl.streams import Streams
@@ -73,6 +74,7 @@ class Kernel:
         self.started = False
         self.reason = ""  #: why the run ended; empty while it lives
         self.accuracy = nan
+        self.diverged = ""  #: what is not finite any more, and since when; empty if all is well
         self._progress = progress
         self._wait = Wait()
         self._arrived: list[Update] = []
@@ -234,6 +236,8 @@ class Kernel:
         if wait.within is not None:
             due_s = self._free_s + wait.within
             self._deadline = self.clock.at(due_s, Kind.DEADLINE, 0, self._step_soon)
+        if server.trouble:
+            self._diverge(server.trouble)
         if server.version > version:
             self._fruitful = server.steps
             self._after_versions(version)
@@ -337,7 +341,20 @@ class Kernel:
             reached = found <= value if name == "loss" else found >= value
             if reached:
                 self._stop("target")
+        if self._learns:
+            unsound = [n for n in ("loss", "accuracy") if not isfinite(metrics.get(n, 0.0))]
+            if unsound:
+                self._diverge(f"the {unsound[0]} of an evaluation is {metrics[unsound[0]]}")
         self._glance()
+
+    def _diverge(self, what: str) -> None:
+        """Learning went wrong: the run ends, or says so once and goes on."""
+        if self.diverged:
+            return
+        self.diverged = stalls.gone_wrong(what, self.clock.now, self.server)
+        if self.plan.stop_diverged:
+            raise Diverged(self.diverged)
+        warnings.warn(self.diverged, stacklevel=2)
 
     def _metrics(self, params: Any) -> dict[str, float]:
         """Of the server's model, unless the strategy has other models to show."""

@@ -61,6 +61,7 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
     spread = [number(summary.get(f"staleness_{key}")) for key in ("p50", "p95", "max")]
     flying = summary.get("in_flight_share")
     return {
+        **({"diverged": summary["diverged"]} if "diverged" in summary else {}),
         "virtual time": seconds(summary.get("virtual_s")),
         "versions": number(summary.get("versions")),
         "final accuracy": share(summary.get("final_accuracy")),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import nan
 from typing import Any
 
@@ -22,7 +22,7 @@ from simfl.interop.flower.dialect import EVALUATE, NO_MODEL, RAISED, TRAIN, Dial
 from simfl.interop.flower.grid import FIRST_NODE
 from simfl.interop.flower.options import App
 from simfl.messages import Counter, Task, Update
-from simfl.strategy.base import Lesson
+from simfl.strategy.base import Change, Lesson
 from simfl.streams import Streams
 from simfl.units import GFLOPS
 
@@ -115,9 +115,17 @@ class Cargo:
         """Not known: what an app sends need not be a model plus a difference."""
         return nan, nan
 
+    def applied(self, params: Any, change: Change, updates: Sequence[Update]) -> Any:
+        """The app's own sum."""
+        return params + change.delta
+
     def finite(self, params: Any) -> bool:
         """Whatever an app calls its model."""
         return True
+
+    def trouble(self, params: Any, updates: Sequence[Update]) -> str:
+        """Not known: what is sound is up to the app."""
+        return ""
 
     def evaluate(self, params: Any) -> dict[str, float]:
         if self._metrics is None or not isinstance(params, Model):

@@ -126,7 +126,7 @@ class CompiledDense(Trainer):
             minus=_pointer(minus),
             order=order.ctypes.data,
             seen=len(order),
-            n=opened.work.examples,
+            n=self.local.options.used(opened.work.examples),
             lr=opened.work.lr,
             a=a,
             base=_pointer(base),
@@ -154,7 +154,8 @@ class CompiledDense(Trainer):
         """(seen,) int32, the data set's rows in the order in which the job meets them."""
         job, work, local = opened.job, opened.work, self.local
         n, size = work.examples, work.batch_size
-        orders = passes(local.streams, job.device, job.index, n, size, work.steps)
+        drop_last = local.options.drop_last
+        orders = passes(local.streams, job.device, job.index, n, size, work.steps, drop_last)
         mine = local.data.partition[job.device]
         return mine[np.concatenate(list(orders))].astype(np.int32, copy=False)
 

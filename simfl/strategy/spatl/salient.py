@@ -12,7 +12,7 @@ from simfl.anatomy import Anatomy
 from simfl.errors import ScenarioError
 from simfl.params import Groups, Part
 from simfl.strategy.base import Bench, Context, Report, Split, Work
-from simfl.strategy.fednova import path_length
+from simfl.strategy.local import path_length
 from simfl.strategy.spatl import filters, search
 from simfl.strategy.spatl.private import Places, PrivateHead, bench_of
 from simfl.strategy.tensors import trained
