@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from studies.parts.pages import markdown, put_block
 
 import simfl
-from simfl import checkpoint, saving
-from simfl.results.pages import markdown, put_block
+from simfl.engine import checkpoint, saving
 from simfl.scenario import Scenario, load, parse
 
 PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"

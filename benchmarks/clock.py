@@ -15,8 +15,8 @@ from collections.abc import Callable
 import numpy as np
 import simpy
 
-from simfl.assemble import fleet_of, plan_of, workload_of
 from simfl.clock.kernel import Kernel
+from simfl.engine.build import fleet_of, plan_of, workload_of
 from simfl.results.store import Store
 from simfl.scenario import parse
 from simfl.streams import Streams

@@ -12,8 +12,8 @@ import statistics
 import time
 from typing import Any
 
-from simfl.assemble import fleet_of, plan_of, workload_of
 from simfl.clock.kernel import Kernel
+from simfl.engine.build import fleet_of, plan_of, workload_of
 from simfl.results.store import Store
 from simfl.scenario import parse
 from simfl.streams import Streams

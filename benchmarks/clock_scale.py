@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from simfl.assemble import fleet_of, plan_of, workload_of
 from simfl.clock.kernel import Kernel
+from simfl.engine.build import fleet_of, plan_of, workload_of
 from simfl.fleet.traces import Trace, write_trace
 from simfl.results.store import Store
 from simfl.scenario import parse

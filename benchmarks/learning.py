@@ -26,13 +26,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from simfl.assemble import fleet_of, plan_of, problem_of, workload_of
 from simfl.clock.kernel import Kernel
+from simfl.engine.build import fleet_of, plan_of, problem_of, workload_of
+from simfl.engine.workload import Learning
 from simfl.errors import DataError
-from simfl.learn.data import DataDir, Dataset
+from simfl.learn.datasets.base import DataDir, Dataset
 from simfl.learn.datasets.images import Mnist
-from simfl.learn.jobs import Job, batches
-from simfl.learn.training import single_thread
+from simfl.learn.trainers.jobs import Job, batches
+from simfl.learn.trainers.one_by_one import single_thread
 from simfl.messages import local_steps
 from simfl.results.digest import digest
 from simfl.results.result import Result
@@ -40,7 +41,6 @@ from simfl.results.store import Store
 from simfl.results.summary import summarise
 from simfl.scenario import Scenario, parse
 from simfl.streams import Streams
-from simfl.workload import Learning
 
 ROUNDS = 5
 

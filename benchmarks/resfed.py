@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from simfl.learn.cnn5 import Cnn5
-from simfl.learn.data import Dataset
-from simfl.learn.flat import params_of
-from simfl.learn.jobs import Job, LocalData, TrainingOptions
-from simfl.learn.models import build
-from simfl.learn.partition import Partition
-from simfl.learn.training import OneByOne, single_thread
+from simfl.learn.datasets.base import Dataset
+from simfl.learn.models.base import build
+from simfl.learn.models.cnn5 import Cnn5
+from simfl.learn.models.flat import params_of
+from simfl.learn.partition.base import Partition
+from simfl.learn.trainers.jobs import Job, LocalData, TrainingOptions
+from simfl.learn.trainers.one_by_one import OneByOne, single_thread
 from simfl.params import Params
 from simfl.strategy.base import LocalRule
 from simfl.streams import Streams

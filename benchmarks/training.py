@@ -15,10 +15,10 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from simfl.assemble import problem_of
-from simfl.learn.flat import params_of
-from simfl.learn.jobs import Job, batches
-from simfl.learn.training import OneByOne, single_thread
+from simfl.engine.build import problem_of
+from simfl.learn.models.flat import params_of
+from simfl.learn.trainers.jobs import Job, batches
+from simfl.learn.trainers.one_by_one import OneByOne, single_thread
 from simfl.messages import local_steps
 from simfl.scenario import parse
 from simfl.strategy.base import LocalRule

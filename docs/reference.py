@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from simfl.cli import app
 from simfl.fleet.catalogue import catalogue_dirs, list_classes, load_class, quantities
-from simfl.results.frames import TABLES
+from simfl.results.tables import TABLES
 from simfl.scenario.parts import ALL, STRATEGY, Family
 from simfl.scenario.schema import options_of, schema
 

@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simfl.engine.run import run
     from simfl.errors import InputError, SimflError
     from simfl.fleet.columns import Fleet
     from simfl.interop import flower
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
     from simfl.results import open_run as open
     from simfl.results import plots as plot
     from simfl.results.study import Study
-    from simfl.run import run
     from simfl.scenario import Scenario, load
     from simfl.strategy.base import Change, LocalRule, Report, Server, Strategy, Wait, Work
-    from simfl.study import study
+    from simfl.studies.study import study
     from simfl.wire.codec import Codec, Wire
 
 __all__ = [
@@ -63,8 +63,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "load": "simfl.scenario:load",
-    "run": "simfl.run",  # a module that can be called: see simfl/verbs.py
-    "study": "simfl.study",
+    "run": "simfl.engine.run:run",
+    "study": "simfl.studies.study:study",
     "open": "simfl.results:open_run",
     "plot": "simfl.results.plots",
     "flower": "simfl.interop.flower",

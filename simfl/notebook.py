@@ -34,10 +34,10 @@ class RunBar(_Bar):
 
     def update(self, status: Status) -> None:
         """Redraws the bar."""
-        from simfl.results import say
+        from simfl.results import formatting
 
-        words = f"t {say.seconds(status.time_s)}, version {status.versions}, accuracy "
-        self.show(status.stop_fraction, words + say.share(status.accuracy))
+        words = f"t {formatting.seconds(status.time_s)}, version {status.versions}, accuracy "
+        self.show(status.stop_fraction, words + formatting.share(status.accuracy))
 
 
 class StudyBar(_Bar):

@@ -26,7 +26,7 @@ class Registry:
     def target(self, name: str) -> str:
         """The "module:Attribute" behind a name; imports nothing. Raises ScenarioError."""
         if ":" in name:
-            return name
+            return self._moved(name)
         if name in self.shipped:
             return self.shipped[name]
         for entry in self._installed():
@@ -52,6 +52,14 @@ class Registry:
             raise ScenarioError(
                 f"{self.noun} {name!r}: cannot import {target} ({error})"
             ) from error
+
+    def _moved(self, target: str) -> str:
+        """Where a shipped part lives now: run folders keep dotted names that were true once."""
+        module, _, attribute = target.partition(":")
+        if not module.startswith("simfl.") or target in self.shipped.values():
+            return target
+        homes = [home for home in self.shipped.values() if home.endswith(f":{attribute}")]
+        return homes[0] if homes else target
 
     def _installed(self) -> metadata.EntryPoints:
         return _entry_points(self.group)

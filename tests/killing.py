@@ -129,11 +129,11 @@ class Ticker:
 
 def watch(ticker: Ticker) -> None:
     """Every part of a run that is worth dying in ticks."""
-    from simfl import saving
     from simfl.clock.events import Clock
     from simfl.clock.kernel import Kernel
+    from simfl.engine import saving
+    from simfl.engine.workload import Learning
     from simfl.results.store import Store
-    from simfl.workload import Learning
 
     ticker.around(Kernel, "run", "clock")
     ticker.around(Clock, "advance", "clock")
@@ -142,7 +142,7 @@ def watch(ticker: Ticker) -> None:
     ticker.around(Learning, "_train", "training")
     ticker.around(Store, "_flush", "rows", ticks=0)
     ticker.around(saving, "save", "checkpoint", ticks=0)
-    ticker.around(sys.modules["simfl.run"], "_write_down", "finishing", ticks=0)
+    ticker.around(sys.modules["simfl.engine.run"], "_write_down", "finishing", ticks=0)
     sys.addaudithook(ticker.audit)
 
 

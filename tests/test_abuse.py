@@ -13,13 +13,13 @@ import pytest
 import torch
 
 import simfl
-from simfl import checkpoint
 from simfl.cli import main
 from simfl.clock.kernel import Kernel
+from simfl.engine import checkpoint
 from simfl.errors import InputError, PluginError, SimflError, Stalled
 from simfl.params import Params
 from simfl.strategy.base import Change, LocalRule, Wait
-from simfl.strategy.rounds import FedAvg
+from simfl.strategy.methods.fedavg import FedAvg
 from simfl.wire.codec import Codec, Wire
 
 ROOT = Path(__file__).parents[1]

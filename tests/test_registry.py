@@ -10,6 +10,8 @@ import pytest
 
 from simfl.errors import InputError, ScenarioError
 from simfl.registry import Registry
+from simfl.strategy import STRATEGIES
+from simfl.wire import CODECS
 
 CUPS = Registry("cup", "simfl.cups", {"tall": "fractions:Fraction", "gone": "simfl.no:Cup"})
 
@@ -76,3 +78,8 @@ def test_a_part_knows_the_name_it_is_found_under() -> None:
     assert cups.name_of("fractions:Fraction") == "tall"
     assert cups.name_of("decimal:Decimal") == "mug"
     assert cups.name_of("no.such:Cup") == "no.such:Cup"
+
+
+def test_a_dotted_name_of_a_shipped_part_that_moved_still_finds_it() -> None:
+    assert STRATEGIES.get("simfl.strategy.methods.fedbuff:FedBuff") is STRATEGIES.get("fedbuff")
+    assert CODECS.get("simfl.wire.sign_half:Sign") is CODECS.get("sign")

@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # spoiling.py
 from spoiling import ROOT, SHIPPED, keys_of, read, suggested, told, typos
 
 from simfl.errors import InputError
+from simfl.files import MOST_BYTES
 from simfl.fleet.catalogue import load_class
 from simfl.scenario import load, parse
-from simfl.toml import MOST_BYTES
 
 
 def complaint(work: Callable[[], object]) -> str:

@@ -15,12 +15,12 @@ from typing import Any
 import pandas as pd
 from matplotlib import pyplot as plt
 from parts.asyncfeded import ablation, acceptance, best, maxima, mechanism, times, updates
+from parts.pages import markdown, put_block
 from parts.whole import whole
 
 import simfl
-from simfl.console import Cells, err
-from simfl.learn.data import DATA_DIR
-from simfl.results.pages import markdown, put_block
+from simfl.cli.console import Cells, err
+from simfl.learn.datasets.base import DATA_DIR
 from simfl.results.study import Study
 from simfl.scenario import Scenario
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from parts.pages import markdown, put_block
 from parts.whole import whole
 
 import simfl
-from simfl.console import Cells, err
-from simfl.results.pages import markdown, put_block
+from simfl.cli.console import Cells, err
 from simfl.results.stats import in_words, median, target_table
 from simfl.results.study import Study
 

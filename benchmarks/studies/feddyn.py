@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from parts.feddyn import acceptance, gap_table, gaps, in_rounds
+from parts.pages import markdown, put_block
 from parts.spatl import UnitDigits
 from parts.whole import whole
 
 import simfl
-from simfl.console import Cells, err
-from simfl.learn.data import DATA_DIR
-from simfl.results.pages import markdown, put_block
+from simfl.cli.console import Cells, err
+from simfl.learn.datasets.base import DATA_DIR
 from simfl.results.stats import target_table
 from simfl.results.study import Study
 

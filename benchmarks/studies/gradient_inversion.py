@@ -16,11 +16,11 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from parts import inversion_mnist as mnist
 from parts.inversion import recovery, searches
+from parts.pages import markdown, put_block, verdicts
 from parts.whole import whole
 
 import simfl
-from simfl.console import Cells, err
-from simfl.results.pages import markdown, put_block, verdicts
+from simfl.cli.console import Cells, err
 from simfl.results.study import Study
 
 PAGE = Path(__file__).parents[2] / "docs" / "results" / "gradient-inversion.md"

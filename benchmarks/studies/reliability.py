@@ -22,15 +22,16 @@ from pathlib import Path
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "engine"))
 import fuzzing
 from killing import PHASES, Death, Executioner, Moment, executioner, moments_of
+from parts.pages import markdown, put_block
 from spoiling import SHIPPED, suggested, told, typos
 from test_damage import TABLE
 from test_resume import CASES, scenario
 
 import simfl
-from simfl.audit import audit
-from simfl.results.pages import markdown, put_block
+from simfl.engine.verify import audit
 from simfl.scenario import parse
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"

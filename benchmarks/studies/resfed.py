@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from parts import resfed_photographs as photographs
+from parts.pages import markdown, put_block, verdicts
 from parts.resfed import Added, Digits16, Ring, Swapped
 from parts.resfed_ends import distances
 from parts.resfed_sizes import counted_ratio, ratios
@@ -23,8 +24,7 @@ from parts.resfed_tables import by_method, by_participation, final, runs_of, to_
 from parts.whole import whole
 
 import simfl
-from simfl.console import Cells, err
-from simfl.results.pages import markdown, put_block, verdicts
+from simfl.cli.console import Cells, err
 from simfl.results.stats import target_table
 from simfl.results.study import Study
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot as plt
+from parts.pages import markdown, put_block
 from parts.spatl import FashionSubset, UnitDigits
 from parts.spatl_sizes import inference, messages
 from parts.whole import whole
 
 import simfl
-from simfl.learn.data import DATA_DIR
-from simfl.results.pages import markdown, put_block
+from simfl.learn.datasets.base import DATA_DIR
 from simfl.results.study import Study
 
 DOCS = Path(__file__).parents[2] / "docs" / "results"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from matplotlib import pyplot as plt
+from parts.pages import markdown, put_block
 
 import simfl
-from simfl.console import Cells, err
-from simfl.results.pages import markdown, put_block
+from simfl.cli.console import Cells, err
 from simfl.results.stats import target_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "results" / "speedup.md"

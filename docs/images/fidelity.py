@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 
 import simfl
 from simfl.clock.events import Clock, Kind
-from simfl.clock.transfers import SharedLink
-from simfl.fleet.diurnal import DiurnalOptions
+from simfl.clock.network.sharing import SharedLink
+from simfl.fleet.presence.diurnal import DiurnalOptions
 from simfl.results.plots.style import BLUE, FAINT, INK, ORANGE
 from simfl.streams import Streams
 

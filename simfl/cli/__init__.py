@@ -16,9 +16,9 @@ from simfl.errors import InputError, SimflError
 
 # isort: off
 # In the order in which `simfl --help` lists their commands.
-from simfl.cli import play as play
-from simfl.cli import parts as parts
-from simfl.cli import look as look
+from simfl.cli import runs as runs
+from simfl.cli import catalogue as catalogue
+from simfl.cli import results as results
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -110,14 +110,14 @@ def target_of(text: str) -> dict[str, float]:
 
 def tell(result: Result, folder: Path, as_json: bool, quiet: bool) -> None:
     """What a run was, in words or as JSON."""
-    from simfl import console
-    from simfl.results import say
+    from simfl.cli import console
+    from simfl.results import formatting
 
     summary = result.summary
     if as_json:
         print(json.dumps(summary, indent=2))
     elif not quiet:
-        told = {**say.headline(summary), "digest": result.digest, "folder": str(folder)}
+        told = {**formatting.headline(summary), "digest": result.digest, "folder": str(folder)}
         console.out().print(console.facts(told))
         warnings = [*summary["unused_settings"], *summary["never_fired"]]
         if "not_reproducible" in summary:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from simfl.fleet.view import view
+from simfl.fleet.table import view
 from simfl.messages import Task
 
 #: Levels this close to what is needed count as enough, lest rounding makes anybody wait.

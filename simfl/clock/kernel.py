@@ -15,17 +15,17 @@ from contextlib import contextmanager
 from math import inf, isfinite, nan
 from typing import Any
 
-from simfl.clock import stalls
-from simfl.clock.carry import Carrier
+from simfl.clock import watchdog
 from simfl.clock.events import Alarm, Clock, Kind
-from simfl.clock.journey import Journeys
 from simfl.clock.ledger import Append, Ledger
+from simfl.clock.lifecycle import Journeys
+from simfl.clock.network.sharing import SharedLink
+from simfl.clock.network.transfer import Carrier
 from simfl.clock.plan import Plan as Plan
 from simfl.clock.plan import Status as Status
 from simfl.clock.plan import glance
 from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
-from simfl.clock.transfers import SharedLink
 from simfl.clock.workload import Workload
 from simfl.errors import Diverged, PluginError, SimflError, blaming
 from simfl.messages import Task, Update
@@ -76,6 +76,7 @@ class Kernel:
         self.accuracy = nan
         self.diverged = ""  #: what is not finite any more, and since when; empty if all is well
         self._progress = progress
+        self._next_glance = self.GLANCE  # in ended tasks; a telling looks at all in flight
         self._wait = Wait()
         self._arrived: list[Update] = []
         self._deadline: Alarm | None = None
@@ -154,14 +155,14 @@ class Kernel:
                 if self._met():
                     return
             elif not clock.advance():
-                raise stalls.nothing_due(clock.now, self.server.in_flight)
+                raise watchdog.nothing_due(clock.now, self.server.in_flight)
             if self._save_due:
                 self._save()
             events += 1
             if clock.now != instant:
                 instant, events = clock.now, 0
             elif events > self.STANDSTILL:
-                raise stalls.standstill(clock.now, events)
+                raise watchdog.standstill(clock.now, events)
 
     def _stop(self, reason: str) -> None:
         self.reason = self.reason or reason
@@ -202,7 +203,8 @@ class Kernel:
             bearable = self._wait.losses
             if bearable is not None and len(server.lost) >= bearable:
                 self._step_soon()
-        if not self.ledger.ended % self.GLANCE:
+        if self.ledger.ended >= self._next_glance:
+            self._next_glance = self.ledger.ended + max(self.GLANCE, len(server.tasks))
             self._glance()
         elif self._learns:
             self._look()
@@ -269,7 +271,7 @@ class Kernel:
         server, now_s = self.server, self.clock.now
         back_s = _next_presence(server.presence, server.devices, now_s)
         if back_s <= now_s:
-            raise stalls.nothing_sent(type(self.strategy).__name__, now_s)
+            raise watchdog.nothing_sent(type(self.strategy).__name__, now_s)
         self.clock.at(back_s, Kind.TASK, 0, self._step_soon)
 
     def _check_hope(self) -> None:
@@ -279,13 +281,13 @@ class Kernel:
         if ends and self._lost_in_a_row < max(self.LOST, 10 * self.server.devices):
             return
         causes = (task.cause for task in self.server.lost)
-        raise stalls.all_lost(self.clock.now, self._lost_in_a_row, causes)
+        raise watchdog.all_lost(self.clock.now, self._lost_in_a_row, causes)
 
     def _check_fruit(self) -> None:
         steps = self.server.steps - self._fruitful
         if isfinite(self.plan.limits.after_s) or steps < 10 * self.server.devices:
             return
-        raise stalls.no_version(type(self.strategy).__name__, self.clock.now, steps)
+        raise watchdog.no_version(type(self.strategy).__name__, self.clock.now, steps)
 
     # Evaluation, limits, progress.
 
@@ -311,7 +313,7 @@ class Kernel:
     def _later(self, seconds: float, key: str) -> float:
         due_s = self.clock.now + seconds
         if due_s <= self.clock.now:
-            raise stalls.too_short(key, seconds, self.clock.now)
+            raise watchdog.too_short(key, seconds, self.clock.now)
         return due_s
 
     def _save_on_time(self, _: object) -> None:
@@ -334,7 +336,7 @@ class Kernel:
     def observe(self, metrics: Mapping[str, float], version: int) -> None:
         """Writes down what is known of a version now, and stops the run if that was its target."""
         self._evaluated_version = version
-        self.ledger.evaluation(self.clock.now, version, metrics)
+        self.ledger.evaluation(self.clock.now, version, metrics, self.moved_bytes())
         self.accuracy = metrics.get("accuracy", self.accuracy)
         for name, value in self.plan.limits.target.items():
             found = metrics.get(name, nan)
@@ -351,7 +353,7 @@ class Kernel:
         """Learning went wrong: the run ends, or says so once and goes on."""
         if self.diverged:
             return
-        self.diverged = stalls.gone_wrong(what, self.clock.now, self.server)
+        self.diverged = watchdog.gone_wrong(what, self.clock.now, self.server)
         if self.plan.stop_diverged:
             raise Diverged(self.diverged)
         warnings.warn(self.diverged, stacklevel=2)
@@ -377,10 +379,16 @@ class Kernel:
         if self._progress is not None:
             self._progress(self.status())
 
+    def moved_bytes(self) -> tuple[int, int]:
+        """Bytes down and up so far, of tasks that ended and of those in flight. A scan of these."""
+        flying = [self.server.journeys.moved_bytes(task) for task in self.server.tasks.values()]
+        down, up = zip(*flying, strict=True) if flying else ((), ())
+        return self.ledger.down_bytes + sum(down), self.ledger.up_bytes + sum(up)
+
     def status(self) -> Status:
         """Where the run is now."""
-        limits = self.plan.limits
-        return glance(self.clock.now, self.server, self.ledger, limits, self.accuracy)
+        limits, moved = self.plan.limits, self.moved_bytes()
+        return glance(self.clock.now, self.server, self.ledger, limits, self.accuracy, moved)
 
     def _carrier(self, fleet: Any) -> Carrier:
         shared = self.plan.shared_links

@@ -29,7 +29,6 @@ _TASK = (
 )
 _VERSION = (
     "version", "time_s", "updates", "staleness_mean", "staleness_max", "weight_sum", "step_s",
-    "down_bytes", "up_bytes",
 )
 # fmt: on
 
@@ -47,7 +46,7 @@ class Ledger:
         self._fleet = fleet
         self._tasks: list[tuple[Any, ...]] = []
         self._versions: list[tuple[Any, ...]] = []
-        self.down_bytes = 0
+        self.down_bytes = 0  #: of tasks that ended
         self.up_bytes = 0
         self.ended = 0  #: tasks that ended, whatever became of them
         self.applied = 0  #: updates that entered the model
@@ -79,7 +78,7 @@ class Ledger:
             self._flush_tasks()
 
     def count(self, task: Task) -> None:
-        """The task has ended: its bytes and its end enter the running totals."""
+        """The task has ended: its bytes and its end enter the totals of ended tasks."""
         self.ended += 1
         self.down_bytes += task.moved_bytes[0]
         self.up_bytes += task.moved_bytes[1]
@@ -97,14 +96,14 @@ class Ledger:
         self.applied += n
         self.recent.extend(staleness)
         mean, top = (sum(staleness) / n, max(staleness)) if n else (nan, None)
-        self._versions.append(
-            (version, time_s, n, mean, top, weight_sum, step_s, self.down_bytes, self.up_bytes)
-        )
+        self._versions.append((version, time_s, n, mean, top, weight_sum, step_s))
         if len(self._versions) >= CHUNK_ROWS:
             self._flush_versions()
 
-    def evaluation(self, time_s: float, version: int, metrics: Mapping[str, float]) -> None:
-        """Writes the row of an evaluation."""
+    def evaluation(
+        self, time_s: float, version: int, metrics: Mapping[str, float], moved: tuple[int, int]
+    ) -> None:
+        """Writes the row of an evaluation. moved: bytes down and up so far, see `moved_bytes`."""
         columns: dict[str, Any] = {
             "time_s": time_s,
             "version": version,
@@ -112,7 +111,7 @@ class Ledger:
             "accuracy": nan,
         }
         columns.update(metrics)
-        columns.update(tasks_ended=self.ended, down_bytes=self.down_bytes, up_bytes=self.up_bytes)
+        columns.update(tasks_ended=self.ended, down_bytes=moved[0], up_bytes=moved[1])
         self._append("evaluations", {name: [value] for name, value in columns.items()})
 
     def staleness_quantiles(self) -> tuple[float, float]:

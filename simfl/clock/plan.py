@@ -42,8 +42,15 @@ class Status:
     stop_fraction: float
 
 
-def glance(now_s: float, server: Server, ledger: Ledger, limits: Limits, accuracy: float) -> Status:
-    """Where a run is now. accuracy: as last evaluated."""
+def glance(
+    now_s: float,
+    server: Server,
+    ledger: Ledger,
+    limits: Limits,
+    accuracy: float,
+    moved: tuple[int, int],
+) -> Status:
+    """Where a run is now. accuracy: as last evaluated. moved: bytes down and up so far."""
     p50, p95 = ledger.staleness_quantiles()
     shares = [now_s / limits.after_s]
     if limits.versions:
@@ -57,8 +64,8 @@ def glance(now_s: float, server: Server, ledger: Ledger, limits: Limits, accurac
         in_flight=server.in_flight,
         staleness_p50=p50,
         staleness_p95=p95,
-        down_bytes=ledger.down_bytes,
-        up_bytes=ledger.up_bytes,
+        down_bytes=moved[0],
+        up_bytes=moved[1],
         accuracy=accuracy,
         stop_fraction=min(1.0, max(shares)),
     )

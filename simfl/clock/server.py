@@ -12,9 +12,9 @@ import numpy as np
 
 from simfl.clock.battery import Batteries, Reachable
 from simfl.clock.events import Clock, Kind
-from simfl.clock.journey import Journeys
 from simfl.clock.ledger import Ledger
-from simfl.clock.pool import Pool
+from simfl.clock.lifecycle import Journeys
+from simfl.clock.sampling import Pool
 from simfl.clock.versions import VersionStore
 from simfl.clock.workload import Workload
 from simfl.errors import PluginError
@@ -126,7 +126,7 @@ class Server:
         """Adds a change to the model and makes the next version."""
         if not isinstance(change, Change):
             raise PluginError(
-                f"server.apply takes a Change (see simfl.strategy.fold), not {change!r}"
+                f"server.apply takes a Change (see simfl.strategy.aggregation), not {change!r}"
             )
         if self.over:
             return  # after the last version nothing enters the model any more

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, StringConstraints, ValidationError, model_validator
 
 from simfl.errors import CatalogueError, did_you_mean
+from simfl.files import read_toml
 from simfl.fleet.energy import PowerOptions
 from simfl.fleet.laws import FlopRate
-from simfl.fleet.link import LinkOptions
+from simfl.fleet.network.link import LinkOptions
 from simfl.fleet.table import Table
-from simfl.toml import read_toml
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 

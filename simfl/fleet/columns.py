@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from simfl.fleet.cells import Cells
-from simfl.fleet.compute import Compute
 from simfl.fleet.energy import Energy
 from simfl.fleet.faults import Faults
-from simfl.fleet.link import Link
-from simfl.fleet.presence import Presence
+from simfl.fleet.laws import Compute
+from simfl.fleet.network.cells import Cells
+from simfl.fleet.network.link import Link
+from simfl.fleet.presence.base import Presence
 from simfl.units import MBPS
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from annotated_types import Interval
 from pydantic import model_validator
 
-from simfl.fleet.table import Table
-from simfl.fleet.view import view
+from simfl.fleet.table import Table, view
 from simfl.units import Fraction, NonNegative, Positive
 
 

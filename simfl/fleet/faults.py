@@ -12,8 +12,7 @@ from annotated_types import Ge
 from pydantic import model_validator
 
 from simfl.fleet.laws import Law, LawOptions
-from simfl.fleet.table import Table
-from simfl.fleet.view import view
+from simfl.fleet.table import Table, view
 from simfl.units import HOUR_S, Count, Fraction, NonNegative, Seconds
 
 

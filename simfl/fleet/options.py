@@ -7,14 +7,14 @@ from typing import Annotated, Any
 from annotated_types import Interval
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
-from simfl.fleet.diurnal import DiurnalOptions
 from simfl.fleet.energy import BatteryOptions, PowerOptions
 from simfl.fleet.faults import FaultOptions
 from simfl.fleet.laws import ComputeOptions
-from simfl.fleet.link import LinkOptions
-from simfl.fleet.onoff import OnOffOptions
-from simfl.fleet.presence import AlwaysOptions
-from simfl.fleet.recorded import RecordedOptions
+from simfl.fleet.network.link import LinkOptions
+from simfl.fleet.presence.base import AlwaysOptions
+from simfl.fleet.presence.diurnal import DiurnalOptions
+from simfl.fleet.presence.onoff import OnOffOptions
+from simfl.fleet.presence.trace import RecordedOptions
 from simfl.fleet.table import Table
 from simfl.fleet.traces import TraceName
 from simfl.units import Count

@@ -29,8 +29,8 @@ import numpy as np
 from pydantic import StringConstraints
 
 from simfl.errors import TraceError, did_you_mean, first_line
-from simfl.fleet.intervals import Intervals
-from simfl.fleet.series import Series
+from simfl.fleet.network.series import Series
+from simfl.fleet.presence.intervals import Intervals
 
 VERSION = 1
 FOLDER = "traces"

@@ -16,8 +16,8 @@ import numpy as np
 
 from simfl.errors import TraceError
 from simfl.fleet.traces import Trace
+from simfl.interop.flash import Span, joined, presence
 from simfl.interop.plain_pickle import load_plain
-from simfl.interop.spans import Span, joined, presence
 
 #: FLOP of one inference that the capacities were measured with: MobileNet V2 at 224 x 224.
 INFERENCE_FLOPS = 0.6e9

@@ -9,15 +9,16 @@ day stay where they were.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from math import ceil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from simfl.errors import TraceError
 from simfl.fleet.traces import Trace
-from simfl.interop.spans import Span, joined, presence
 from simfl.units import DAY_S
 
 #: message -> (what it is about, whether that now holds)
@@ -98,3 +99,34 @@ def _there(messages: list[tuple[datetime, str]], midnight: datetime) -> Iterator
         elif since is not None:
             yield since, t
             since = None
+
+
+Span = tuple[float, float]
+
+
+def joined(spans: Iterable[Span], period_s: float) -> list[Span]:
+    """Ascending and apart, within 0 to period_s: those that meet are one, those of no length none.
+
+    Less than 10 ms counts as no length.
+    """
+    found: list[Span] = []
+    for start, end in sorted((max(0.0, start), min(end, period_s)) for start, end in spans):
+        if end - start < 0.01:
+            continue
+        if found and start - found[-1][1] < 0.01:
+            found[-1] = found[-1][0], max(found[-1][1], end)
+        else:
+            found.append((start, end))
+    return found
+
+
+def presence(devices: list[tuple[list[Span], float]], **about: object) -> Trace:
+    """A presence trace of these devices: (spans, period_s) of each. Raises TraceError if empty."""
+    rows = [
+        (i, start, end, period_s)
+        for i, (spans, period_s) in enumerate(devices)
+        for start, end in spans
+    ]
+    device, start, end, period = np.array(rows, dtype=np.float64).reshape(-1, 4).T
+    columns = {"device": device.astype(np.int64), "start_s": start, "end_s": end}
+    return Trace("presence", columns | {"period_s": period}, {"devices": len(devices), **about})

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simfl.assemble import Problem, problem_of
+from simfl.engine.build import Problem, problem_of
 from simfl.errors import ScenarioError
 from simfl.fleet.catalogue import DeviceClass, quantities
 from simfl.scenario import LearningOptions, Scenario
@@ -57,7 +57,7 @@ def measured(scenario: Scenario, data_dir: Path | None = None) -> DeviceClass:
     """
     import torch
 
-    from simfl.learn.training import single_thread
+    from simfl.learn.trainers.one_by_one import single_thread
 
     options = scenario.learning
     if not isinstance(options, LearningOptions):
@@ -129,7 +129,7 @@ def _step(problem: Problem, lr: float) -> Callable[[int], None]:
     """A step of plain SGD on so many examples."""
     import torch
 
-    from simfl.learn.models import example_losses
+    from simfl.learn.models.base import example_losses
 
     dataset, model = problem.data.dataset, problem.model.train()
     optimiser = torch.optim.SGD(model.parameters(), lr=lr)

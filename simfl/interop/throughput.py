@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from simfl.errors import TraceError, did_you_mean
-from simfl.fleet.series import TICKS
+from simfl.fleet.network.series import TICKS
 from simfl.fleet.traces import MOST_ROWS, Trace
 
 PACKET_BYTES = 1500

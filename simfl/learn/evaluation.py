@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from simfl.learn.failures import computing
-from simfl.learn.models import example_losses
-from simfl.learn.partition import Partition
+from simfl.learn.models.base import example_losses
+from simfl.learn.partition.base import Partition
 from simfl.params import Params
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from simfl.errors import PluginError, ScenarioError, first_line
-from simfl.learn.data import Dataset
+from simfl.learn.datasets.base import Dataset
 from simfl.learn.failures import computing, name_of
-from simfl.learn.models import example_losses
+from simfl.learn.models.base import example_losses
 from simfl.messages import whole_batches
 
 _NEARBY = 200  # batch sizes that are tried before none is proposed

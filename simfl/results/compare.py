@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from simfl.errors import InputError, did_you_mean
-from simfl.results import say
+from simfl.results import formatting
 from simfl.results.metrics import reached, speedup
 from simfl.results.result import Result
 
@@ -126,12 +126,16 @@ def _row(run: Result, target: Mapping[str, float] | None) -> dict[str, Any]:
 
 def _shown(row: dict[Any, Any]) -> dict[str, str]:
     if "speedup" not in row:
-        return {"strategy": row["strategy"], **say.headline(row)}
+        return {"strategy": row["strategy"], **formatting.headline(row)}
     met = math.isfinite(row["to_target_s"])
-    target = say.seconds(row["to_target_s"]) if met else f"> {say.seconds(row['virtual_s'])}"
+    target = (
+        formatting.seconds(row["to_target_s"])
+        if met
+        else f"> {formatting.seconds(row['virtual_s'])}"
+    )
     counted = ("versions", "down_bytes", "up_bytes")
     costs = {key: row[f"to_target_{key}"] if met else None for key in counted}
-    rest = say.headline({**row, **costs})
+    rest = formatting.headline({**row, **costs})
     del rest["virtual time"]
     lead = {"strategy": row["strategy"], "speed-up": _bounded(row["speedup"], row["speedup_bound"])}
     return lead | {"to target": target} | rest
@@ -139,7 +143,7 @@ def _shown(row: dict[Any, Any]) -> dict[str, str]:
 
 def _bounded(speedup: float, bound: float) -> str:
     sign = {0.0: "< ", math.inf: "> "}.get(speedup, "")
-    return sign + say.factor(bound if sign else speedup)
+    return sign + formatting.factor(bound if sign else speedup)
 
 
 def _aligned(column: Sequence[str], left: bool) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from simfl.messages import PHASES
-from simfl.results.frames import OUTCOMES
+from simfl.results.tables import OUTCOMES
 
 #: Outcomes whose cost is waste.
 WASTED = tuple(outcome for outcome in OUTCOMES if outcome != "applied")

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from simfl.results.frames import TABLES, paths_of
+from simfl.results.tables import TABLES, paths_of
 
 if TYPE_CHECKING:
     from simfl.params import Params

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from simfl.errors import InputError
-from simfl.results import frames
+from simfl.files import read_toml
+from simfl.results import tables
 from simfl.results.digest import digest
-from simfl.results.frames import MODEL, SCENARIO, SUMMARY
+from simfl.results.formatting import as_html, headline
 from simfl.results.model import load_model
-from simfl.results.say import as_html, headline
 from simfl.results.store import Store
 from simfl.results.summary import summarise
-from simfl.toml import read_toml
+from simfl.results.tables import MODEL, SCENARIO, SUMMARY
 
 if TYPE_CHECKING:
     from simfl.params import Params
@@ -35,17 +35,17 @@ class Result:
 
     @cached_property
     def tasks(self) -> pd.DataFrame:
-        """One row per task; columns as in `frames.TASKS`."""
+        """One row per task; columns as in `tables.TASKS`."""
         return self.read("tasks")
 
     @cached_property
     def evaluations(self) -> pd.DataFrame:
-        """One row per evaluation; columns as in `frames.EVALUATIONS`, then further metrics."""
+        """One row per evaluation; columns as in `tables.EVALUATIONS`, then further metrics."""
         return self.read("evaluations")
 
     @cached_property
     def versions(self) -> pd.DataFrame:
-        """One row per version; columns as in `frames.VERSIONS`."""
+        """One row per version; columns as in `tables.VERSIONS`."""
         return self.read("versions")
 
     @cached_property
@@ -101,7 +101,7 @@ class Result:
 
     def read(self, table: str, columns: list[str] | None = None) -> pd.DataFrame:
         """A table afresh, or only some of its columns, without keeping it."""
-        return frames.read(self.folder, table, columns)
+        return tables.read(self.folder, table, columns)
 
     def headline(self) -> dict[str, str]:
         """The few things that one wants to know first, as text."""
@@ -122,7 +122,7 @@ def open_run(folder: Path | str) -> Result:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a run folder as `simfl run` makes it")
-    if not any(frames.paths_of(folder, table) for table in frames.TABLES):
+    if not any(tables.paths_of(folder, table) for table in tables.TABLES):
         inside = sorted(p.name for p in folder.iterdir() if any(p.glob("tasks.parquet")))
         hint = f"; the runs inside it are {', '.join(inside)}" if inside else ""
         raise InputError(f"{folder}: not a run folder, for it holds no tasks.parquet{hint}")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from simfl.results import say
+from simfl.results import formatting
 from simfl.results.costs import PHASE_S
 from simfl.results.metrics import reached
 from simfl.results.result import Result
@@ -173,18 +173,18 @@ def in_words(estimate: Estimate, quantity: str = "number") -> str:
     elif estimate.low < estimate.high:
         sign, middle = "< ", estimate.high
     scale, unit = UNITS[quantity](middle)
-    ends = [say.number(end / scale) for end in (estimate.lowest, estimate.highest)]
+    ends = [formatting.number(end / scale) for end in (estimate.lowest, estimate.highest)]
     known = (estimate.lowest, estimate.highest) != (estimate.low, estimate.high)
     interval = f" [{', '.join(ends)}]" if known else ""
-    return f"{sign}{say.number(middle / scale)}{interval} {unit}".rstrip()
+    return f"{sign}{formatting.number(middle / scale)}{interval} {unit}".rstrip()
 
 
 #: Scale and name of the unit that suits a value, by quantity.
 UNITS: dict[str, Callable[[float], tuple[float, str]]] = {
     "number": lambda value: (1.0, ""),
     "factor": lambda value: (1.0, "x"),
-    "seconds": say.time_unit,
-    "bytes": lambda value: (say.prefix_of(value)[0], f"{say.prefix_of(value)[1]}B"),
+    "seconds": formatting.time_unit,
+    "bytes": lambda value: (formatting.prefix_of(value)[0], f"{formatting.prefix_of(value)[1]}B"),
 }
 
 

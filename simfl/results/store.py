@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 
 from simfl.errors import InputError
 from simfl.files import put, settle, settle_folder
-from simfl.results import frames
-from simfl.results.frames import MODEL, SUMMARY
+from simfl.results import tables
+from simfl.results.tables import MODEL, SUMMARY
 
 #: Rows that are held in memory before they become a part.
 PART_ROWS = 50_000
@@ -43,15 +43,15 @@ class Store:
         self._remove = _removal(self, self.folder) if folder is None else None
         self._durable = folder is not None
         self._digests: dict[str, str] = {}
-        self._parts = self.folder / frames.PARTS
-        self._held: dict[str, list[pa.Table]] = {table: [] for table in frames.TABLES}
-        self._rows = dict.fromkeys(frames.TABLES, 0)
-        self._count = dict(at) if at is not None else dict.fromkeys(frames.TABLES, 0)
+        self._parts = self.folder / tables.PARTS
+        self._held: dict[str, list[pa.Table]] = {table: [] for table in tables.TABLES}
+        self._rows = dict.fromkeys(tables.TABLES, 0)
+        self._count = dict(at) if at is not None else dict.fromkeys(tables.TABLES, 0)
         self._clear(keep=at is not None)
 
     def append(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Adds rows to `tasks`, `evaluations` or `versions`; columns as in `frames.TABLES`."""
-        rows = frames.to_arrow(table, columns)
+        """Adds rows to `tasks`, `evaluations` or `versions`; columns as in `tables.TABLES`."""
+        rows = tables.to_arrow(table, columns)
         self._held[table].append(rows)
         self._rows[table] += len(rows)
         if self._rows[table] >= PART_ROWS:
@@ -59,7 +59,7 @@ class Store:
 
     def put_devices(self, columns: Mapping[str, Any]) -> None:
         """Writes the fleet's columns, once."""
-        _write(self.folder / "devices.parquet", [frames.free_table(columns)], self._durable)
+        _write(self.folder / "devices.parquet", [tables.free_table(columns)], self._durable)
 
     def put_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json. Numbers must be finite; None says that there is none."""
@@ -68,7 +68,7 @@ class Store:
 
     def mark(self) -> dict[str, int]:
         """Makes all rows so far durable and says where they end: for `Store(folder, at=...)`."""
-        for table in frames.TABLES:
+        for table in tables.TABLES:
             self._flush(table)
         if self._durable:
             settle_folder(self._parts)
@@ -90,9 +90,9 @@ class Store:
     def join(self) -> None:
         """Joins the parts of each table into TABLE.parquet, a part at a time; they stay."""
         self.mark()
-        for table in frames.TABLES:
+        for table in tables.TABLES:
             parts = [self._part(table, i) for i in range(self._count[table])]
-            whole = _stream(parts, frames.schema(table))
+            whole = _stream(parts, tables.schema(table))
             _write(self.folder / f"{table}.parquet", whole, self._durable)
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ class Store:
 
     def _flush(self, table: str) -> None:
         if self._rows[table]:
-            rows = frames.unite(self._held[table])
+            rows = tables.unite(self._held[table])
             _write(self._part(table, self._count[table]), [rows], self._durable, "lz4")
             self._count[table] += 1
             self._held[table], self._rows[table] = [], 0
@@ -120,7 +120,7 @@ class Store:
         absent = sorted(name for name in kept if not (self._parts / name).exists())
         if absent:
             raise InputError(f"{self.folder}: cannot resume, {absent[0]} is not there any more")
-        stale = [f"{table}.parquet" for table in frames.TABLES] + [SUMMARY, MODEL]
+        stale = [f"{table}.parquet" for table in tables.TABLES] + [SUMMARY, MODEL]
         for name in stale if keep else [*stale, "devices.parquet"]:
             (self.folder / name).unlink(missing_ok=True)
 
@@ -128,7 +128,7 @@ class Store:
 def check_parts(folder: Path, digests: Mapping[str, str]) -> None:
     """Raises InputError if a part that a checkpoint counts is missing or damaged."""
     for name, digest in digests.items():
-        path = folder / frames.PARTS / name
+        path = folder / tables.PARTS / name
         if not path.is_file():
             raise InputError(f"{name} is not there any more")
         if _digest(path) != digest:
@@ -151,28 +151,28 @@ def _stream(parts: Sequence[Path], plan: pa.Schema) -> Iterator[pa.Table]:
     plan = pa.unify_schemas([plan, *found])
     held = [plan.empty_table()]
     for part in parts:
-        held.append(frames.widen(pq.read_table(part), plan))
+        held.append(tables.widen(pq.read_table(part), plan))
         if sum(map(len, held)) >= PART_ROWS:
-            yield frames.unite(held)
+            yield tables.unite(held)
             held = [plan.empty_table()]
-    yield frames.unite(held)
+    yield tables.unite(held)
 
 
 def _write(
     path: Path,
-    tables: Sequence[pa.Table] | Iterator[pa.Table],
+    groups: Sequence[pa.Table] | Iterator[pa.Table],
     durable: bool,
     compression: str = "zstd",
 ) -> None:
-    """Writes tables as row groups of one file, which appears under its name when complete.
+    """Writes these tables as row groups of one file, which appears under its name when complete.
 
     Words alone are dictionary-encoded: numbers take half the time, and a fifth less room, plain.
     """
     unfinished = path.with_name(path.name + ".tmp")
     writer = None
-    for table in tables:
+    for table in groups:
         writer = writer or pq.ParquetWriter(
-            unfinished, table.schema, compression=compression, use_dictionary=frames.words(table)
+            unfinished, table.schema, compression=compression, use_dictionary=tables.words(table)
         )
         writer.write_table(table)
     if writer is not None:

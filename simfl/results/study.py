@@ -16,8 +16,8 @@ import pandas as pd
 
 from simfl.errors import InputError, did_you_mean
 from simfl.results import stats
+from simfl.results.formatting import as_html
 from simfl.results.result import Result, open_run
-from simfl.results.say import as_html
 from simfl.results.summary import NO_RESULT, is_end, is_result, summary_of
 
 TABLE, CELLS = "study.parquet", "cells"

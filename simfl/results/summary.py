@@ -12,8 +12,8 @@ import pandas as pd
 
 from simfl.results.costs import PHASE_BYTES, PHASE_S, WASTED, spent, wasted_share
 from simfl.results.failures import by_cause, energy_by_phase, never_fired
-from simfl.results.frames import OUTCOMES, SUMMARY
 from simfl.results.metrics import ages_in_flight, gini, jain, participation, spread, staleness_of
+from simfl.results.tables import OUTCOMES, SUMMARY
 
 # What is read of the tasks; the other columns stay on disk.
 _TASK_COLUMNS = [

@@ -175,25 +175,36 @@ def _conservation(t: Tables) -> str | None:
 
 
 def _moved(t: Tables) -> str | None:
-    """Running totals are those of the tasks that had ended, whatever became of them.
+    """Totals lie between what had been moved for certain and what was on its way at most.
 
-    What ends at the very instant may be on either side of it.
+    What ends or begins at the very instant may be on either side of it.
     """
-    order = np.argsort(t.tasks["ended_s"].to_numpy(), kind="stable")
-    ended_s = t.tasks["ended_s"].to_numpy()[order]
-    moments = {
-        "versions": (t.versions, t.versions["time_s"] - t.versions["step_s"]),
-        "evaluations": (t.evaluations, t.evaluations["time_s"]),
-    }
-    for column in ("down_bytes", "up_bytes"):
-        totals = np.concatenate(([0], np.cumsum(t.tasks[column].to_numpy()[order])))
-        for name, (frame, now_s) in moments.items():
-            now, told = now_s.to_numpy(), frame[column].to_numpy()
-            least = totals[np.searchsorted(ended_s, now - SLACK_S, "left")]
-            most = totals[np.searchsorted(ended_s, now + SLACK_S, "right")]
-            if ((told < least) | ((told > most) & t.finished)).any():
-                return f"{column} of the {name} are not those of the tasks that had ended"
+    tasks, now_s = t.tasks, t.evaluations["time_s"].to_numpy()
+    up_s = tasks["dispatched_s"] + tasks["download_s"] + tasks["train_s"]
+    latest_s = np.where(tasks["phase"] == PHASES[0], tasks["ended_s"], _download_by(t))
+    spans = {"down_bytes": (tasks["dispatched_s"], latest_s), "up_bytes": (up_s, tasks["ended_s"])}
+    for column, (first_s, last_s) in spans.items():
+        told, nbytes = t.evaluations[column].to_numpy(), tasks[column].to_numpy()
+        least = _by(np.asarray(last_s), nbytes, now_s - SLACK_S)
+        most = _by(np.asarray(first_s), nbytes, now_s + SLACK_S)
+        if ((told < least) | ((told > most) & t.finished)).any():
+            return f"{column} of the evaluations are not what the tasks had moved"
     return None
+
+
+def _download_by(t: Tables) -> pd.Series:
+    """When a task's download had ended at the latest, if it did."""
+    tasks = t.tasks
+    straight_s = tasks["dispatched_s"] + tasks["download_s"]
+    latest_s = tasks["ended_s"] - tasks["train_s"] - tasks["upload_s"]
+    return straight_s.where(~tasks["device"].isin(t.waiting), latest_s)
+
+
+def _by(moments_s: np.ndarray, nbytes: np.ndarray, now_s: np.ndarray) -> np.ndarray:
+    """Bytes of all moments up to each of these."""
+    order = np.argsort(moments_s, kind="stable")
+    totals = np.concatenate(([0], np.cumsum(nbytes[order])))
+    return totals[np.searchsorted(moments_s[order], now_s, "right")]
 
 
 def _devices(t: Tables) -> str | None:

@@ -128,9 +128,9 @@ class Family:
 
 STRATEGY = Family("simfl.strategy:STRATEGIES", "step")
 CODEC = Family("simfl.wire:CODECS", "encode")
-DATASET = Family("simfl.learn.data:DATASETS")
-PARTITION = Family("simfl.learn.partition:PARTITIONS")
-MODEL = Family("simfl.learn.models:MODELS")
+DATASET = Family("simfl.learn.datasets.base:DATASETS")
+PARTITION = Family("simfl.learn.partition.base:PARTITIONS")
+MODEL = Family("simfl.learn.models.base:MODELS")
 
 #: Which family a field of this type takes its part from.
 FAMILIES: dict[type, Family] = {

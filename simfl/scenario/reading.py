@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from simfl.errors import ScenarioError, did_you_mean
+from simfl.files import parse_toml, read_toml
 from simfl.scenario.complain import KeyPath, dotted, shown
-from simfl.toml import parse_toml, read_toml
 
 Table = dict[str, Any]
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Lt
 from pydantic import Discriminator, Field, Strict, StringConstraints, Tag, model_validator
 
-from simfl.fleet.cells import CellOptions
 from simfl.fleet.memory import Policy
+from simfl.fleet.network.cells import CellOptions
 from simfl.fleet.options import GroupOptions
 from simfl.fleet.table import Table
 from simfl.scenario import parts
 from simfl.units import Count, Duration, Every, Fraction, Index, NonNegative, Positive, Rate, Share
 
 if TYPE_CHECKING:
-    from simfl.learn.jobs import TrainingOptions
+    from simfl.learn.trainers.jobs import TrainingOptions
 
 #: Names become folders, on every system.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_. -]*[A-Za-z0-9_-])?$")]
@@ -117,7 +117,7 @@ class LearningOptions(Table):
     @property
     def training(self) -> TrainingOptions:
         """The options of local SGD, as trainers take them."""
-        from simfl.learn.jobs import TrainingOptions
+        from simfl.learn.trainers.jobs import TrainingOptions
 
         names = [option.name for option in parts.option_fields(TrainingOptions)]
         return TrainingOptions(**{name: getattr(self, name) for name in names})
@@ -147,8 +147,8 @@ class WireOptions(Table):
 class EvaluateOptions(Table):
     """[evaluate]: every so many virtual seconds, every so many versions, or both.
 
-    personal: adds accuracies as the devices meet them; see `simfl.learn.personal`. by_class: adds
-    the accuracy on each class, `accuracy_class_0` and so on.
+    personal: adds accuracies as the devices meet them; see `simfl.learn.personalised`.
+    by_class: adds the accuracy on each class, `accuracy_class_0` and so on.
     """
 
     every_s: Every | None = None

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from simfl.anatomy import Anatomy
     from simfl.params import Groups
+    from simfl.structure import Anatomy
 
 Context = dict[str, "Tensor"]
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy import Busy, Rounds, ToyFleet, play
 
-from simfl.clock.absence import done_at, worked_s
 from simfl.clock.kernel import Limits, Plan
+from simfl.clock.pauses import done_at, worked_s
 
 
 def by(kernel, *names):

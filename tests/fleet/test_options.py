@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from simfl.fleet.faults import FaultOptions
 from simfl.fleet.options import GroupOptions
-from simfl.fleet.presence import AlwaysOptions
+from simfl.fleet.presence.base import AlwaysOptions
 
 PLAIN = {"device": "phone-mid", "count": 3}
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from simfl.errors import TraceError
-from simfl.fleet.diurnal import DiurnalOptions
-from simfl.fleet.onoff import OnOffOptions
 from simfl.fleet.options import GroupOptions
+from simfl.fleet.presence.diurnal import DiurnalOptions
+from simfl.fleet.presence.onoff import OnOffOptions
 from simfl.fleet.traces import Trace
 from simfl.interop.fit import fit
-from simfl.interop.spans import presence
+from simfl.interop.flash import presence
 from simfl.streams import Streams
 
 DAY_S = 86400.0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from simfl.errors import TraceError
 from simfl.fleet.traces import read_trace
-from simfl.interop.spans import joined
+from simfl.interop.flash import joined
 from simfl.interop.traces import FORMATS, import_trace
 
 DAY_S = 86400.0

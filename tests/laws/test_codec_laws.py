@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from simfl.params import Layout, Params
 from simfl.wire.chain import chain
-from simfl.wire.coarse import Sign
 from simfl.wire.codec import Codec
 from simfl.wire.mediansplit import MedianSplit
 from simfl.wire.quantize import QSGD, Quantize
+from simfl.wire.sign_half import Sign
 from simfl.wire.sparse import RandomK, TopK
 
 N = 60

@@ -11,12 +11,12 @@ import torch
 from scenes import DIGITS, group, same, scene
 
 import simfl
-from simfl.assemble import problem_of
-from simfl.learn.jobs import Job
-from simfl.learn.training import OneByOne
+from simfl.engine.build import problem_of
+from simfl.learn.trainers.jobs import Job
+from simfl.learn.trainers.one_by_one import OneByOne
 from simfl.scenario import parse
 from simfl.strategy.base import LocalRule
-from simfl.strategy.dcasgd import DcAsgd
+from simfl.strategy.methods.dcasgd import DcAsgd
 from simfl.streams import Streams
 
 

@@ -11,7 +11,7 @@ from scenes import scene
 
 import simfl
 from simfl.clock.events import Clock, Kind
-from simfl.clock.transfers import SharedLink
+from simfl.clock.network.sharing import SharedLink
 
 FRAME_BYTES = 64
 

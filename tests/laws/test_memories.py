@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import group, scene
 
-from simfl.assemble import fleet_of, plan_of, workload_of
 from simfl.clock.kernel import Kernel
+from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.engine.workload import Learning
 from simfl.messages import PHASES, Task, Update
 from simfl.scenario import parse
 from simfl.streams import Streams
-from simfl.workload import Learning
 
 LEARNING = {
     "dataset": {"kind": "synthetic", "users": 8, "features": 12, "classes": 4, "examples": 20},

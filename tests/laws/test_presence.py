@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simfl.errors import TraceError
-from simfl.fleet.cells import CellOptions, OutageOptions
-from simfl.fleet.diurnal import DiurnalOptions
-from simfl.fleet.intervals import Intervals
-from simfl.fleet.onoff import OnOffOptions
-from simfl.fleet.outages import Behind, outages
-from simfl.fleet.presence import Always, Presence
+from simfl.fleet.network.cells import CellOptions, OutageOptions
+from simfl.fleet.presence.base import Always, Presence
+from simfl.fleet.presence.diurnal import DiurnalOptions
+from simfl.fleet.presence.intervals import Intervals
+from simfl.fleet.presence.onoff import OnOffOptions
+from simfl.fleet.presence.outages import Behind, outages
 from simfl.streams import Streams
 
 DEVICES = 6

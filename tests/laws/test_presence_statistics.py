@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from simfl.fleet.diurnal import DiurnalOptions
-from simfl.fleet.onoff import OnOffOptions, Poisson
+from simfl.fleet.presence.diurnal import DiurnalOptions
+from simfl.fleet.presence.onoff import OnOffOptions, Poisson
 from simfl.streams import Streams
 
 HOUR_S, DAY_S = 3600.0, 86400.0

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from scenes import group, same, scene
 
 import simfl
-from simfl.assemble import fleet_of, plan_of, workload_of
 from simfl.clock.kernel import Kernel
+from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.engine.exchange import Memory
+from simfl.engine.workload import Learning
 from simfl.messages import Task
-from simfl.post import Memory
 from simfl.scenario import parse
 from simfl.streams import Streams
 from simfl.wire.resfed import ResFed, Rule, Trajectory
-from simfl.workload import Learning
 
 RULES: list[Rule] = [0, 1, 2, "g", "none"]
 LEARNING = {

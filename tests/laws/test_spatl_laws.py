@@ -9,14 +9,14 @@ import torch
 from scenes import group, scene
 
 import simfl
-from simfl.assemble import fleet_of, plan_of, problem_of, workload_of
 from simfl.clock.kernel import Kernel
-from simfl.learn.anatomy import anatomy_of
+from simfl.engine.build import fleet_of, plan_of, problem_of, workload_of
+from simfl.engine.run import resolve
+from simfl.learn.models.structure import anatomy_of
 from simfl.messages import FRAME_BYTES, Task
 from simfl.params import Part
-from simfl.run import resolve
-from simfl.strategy.spatl.filters import groups_of
-from simfl.strategy.spatl.strategy import AsyncSpatl, Spatl
+from simfl.strategy.methods.spatl.filters import groups_of
+from simfl.strategy.methods.spatl.strategy import AsyncSpatl, Spatl
 from simfl.streams import Streams
 
 #: Convolutions of 4 and 8 filters, so that masks take two bytes; the head has 8·4 + 1 per class.

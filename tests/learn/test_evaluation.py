@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from simfl.learn.evaluation import evaluate, evaluate_devices, means, score
-from simfl.learn.flat import params_of
-from simfl.learn.partition import Partition
+from simfl.learn.models.flat import params_of
+from simfl.learn.partition.base import Partition
 
 X = torch.tensor([[2.0, 0.0], [0.0, 2.0], [3.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
 Y = torch.tensor([0, 1, 1, 1, 0])  # the third is what an identity model gets wrong

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from simfl.results import Result, frames
-from simfl.results.frames import SCENARIO
+from simfl.results import Result, tables
 from simfl.results.store import Store
 from simfl.results.summary import summarise
+from simfl.results.tables import SCENARIO
 
 PLAIN = {
     "tasks": {
@@ -29,7 +29,7 @@ PLAIN = {
     },
     "versions": {
         "version": 1, "time_s": 0.0, "updates": 1, "staleness_mean": 0.0, "staleness_max": None,
-        "weight_sum": 1.0, "step_s": 0.0, "down_bytes": 0, "up_bytes": 0,
+        "weight_sum": 1.0, "step_s": 0.0,
     },
 }  # fmt: skip
 
@@ -54,8 +54,8 @@ def frame() -> Callable[..., pd.DataFrame]:
     """frame("tasks", {...}, ...): the same as the frame that a Result would show."""
 
     def make(table: str, *rows: Row) -> pd.DataFrame:
-        whole = frames.to_arrow(table, columns(table, (*rows, {})))
-        return frames.to_pandas(whole.slice(0, len(rows)), table)
+        whole = tables.to_arrow(table, columns(table, (*rows, {})))
+        return tables.to_pandas(whole.slice(0, len(rows)), table)
 
     return make
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simfl.results import costs
-from simfl.results.frames import OUTCOMES
+from simfl.results.tables import OUTCOMES
 
 some_s = st.floats(0.0, 1e5)
 some_bytes = st.integers(0, 10**9)

@@ -9,10 +9,10 @@ from simfl.errors import InputError
 from simfl.params import Params
 from simfl.results import Result, open_run
 from simfl.results.digest import digest
-from simfl.results.frames import MODEL, SCENARIO, SUMMARY
 from simfl.results.model import save_model
 from simfl.results.store import Store
 from simfl.results.summary import summarise
+from simfl.results.tables import MODEL, SCENARIO, SUMMARY
 
 TASKS = [
     {"staleness": 0, "applied_version": 1},

@@ -7,13 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from simfl.errors import InputError, InvariantError
-from simfl.results import frames, store
+from simfl.results import store, tables
 from simfl.results.digest import digest
 from simfl.results.store import Store
 
 
 def task_column(folder: Path) -> list[int]:
-    return frames.read(folder, "tasks")["task"].tolist()
+    return tables.read(folder, "tasks")["task"].tolist()
 
 
 def test_a_finished_store_gives_back_what_was_appended(tmp_path, cols) -> None:
@@ -24,12 +24,12 @@ def test_a_finished_store_gives_back_what_was_appended(tmp_path, cols) -> None:
     with_store.mark()
     with_store.append("tasks", cols("tasks", rows[1]))
     with_store.finish()
-    tasks = frames.read(tmp_path, "tasks")
+    tasks = tables.read(tmp_path, "tasks")
     assert tasks["staleness"].tolist() == [3, pd.NA]
     assert tasks["drift"].tolist()[0] == 0.5
     assert tasks["drift"].isna().tolist() == [False, True]
     assert tasks["outcome"].tolist() == ["applied", "lost"]
-    assert tasks.columns.tolist() == [column.name for column in frames.TASKS]
+    assert tasks.columns.tolist() == [column.name for column in tables.TASKS]
 
 
 def test_dtypes_are_those_of_the_documented_table(tmp_path, cols) -> None:
@@ -38,8 +38,8 @@ def test_dtypes_are_those_of_the_documented_table(tmp_path, cols) -> None:
     store = Store(tmp_path)
     store.append("tasks", cols("tasks", {}))
     store.finish()
-    for table, plan in frames.TABLES.items():
-        found = frames.read(tmp_path, table).dtypes.astype(str).to_dict()
+    for table, plan in tables.TABLES.items():
+        found = tables.read(tmp_path, table).dtypes.astype(str).to_dict()
         assert found == {column.name: names[column.dtype] for column in plan}
 
 
@@ -50,7 +50,7 @@ def test_a_finished_folder_holds_one_file_per_table(tmp_path, cols) -> None:
     store.finish()
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [f"{t}.parquet" for t in ("devices", "evaluations", "tasks", "versions")]
-    assert frames.read(tmp_path, "devices")["train_gflops"].tolist() == [2.0]
+    assert tables.read(tmp_path, "devices")["train_gflops"].tolist() == [2.0]
 
 
 def test_a_killed_run_leaves_complete_parts(tmp_path, cols, monkeypatch) -> None:
@@ -59,7 +59,7 @@ def test_a_killed_run_leaves_complete_parts(tmp_path, cols, monkeypatch) -> None
     killed = Store(tmp_path)
     for task in range(5):
         killed.append("tasks", cols("tasks", {"task": task}))
-    (tmp_path / frames.PARTS / "tasks-000002.parquet.tmp").write_bytes(b"PAR1 and then nothing")
+    (tmp_path / tables.PARTS / "tasks-000002.parquet.tmp").write_bytes(b"PAR1 and then nothing")
     assert task_column(tmp_path) == [0, 1, 2, 3]
 
 
@@ -68,7 +68,7 @@ def test_a_run_killed_while_it_joins_its_parts_counts_nothing_twice(tmp_path, co
     killed = Store(tmp_path)
     killed.append("tasks", cols("tasks", {"task": 7}))
     killed.mark()
-    part = frames.paths_of(tmp_path, "tasks")[0]
+    part = tables.paths_of(tmp_path, "tasks")[0]
     (tmp_path / "tasks.parquet").write_bytes(part.read_bytes())
     assert task_column(tmp_path) == [7]
 
@@ -119,7 +119,7 @@ def test_a_fresh_store_forgets_an_earlier_run(tmp_path, cols) -> None:
     old.put_summary({"tasks": 1})
     old.finish()
     Store(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [frames.PARTS]
+    assert [path.name for path in tmp_path.iterdir()] == [tables.PARTS]
     assert task_column(tmp_path) == []
 
 
@@ -139,9 +139,9 @@ def test_a_metric_that_comes_later_is_missing_before(tmp_path, cols) -> None:
     store.mark()
     store.append("evaluations", cols("evaluations", {"accuracy": 0.2, "head_accuracy": 0.4}))
     store.mark()
-    parts = frames.read(tmp_path, "evaluations")
+    parts = tables.read(tmp_path, "evaluations")
     store.finish()
-    for table in (parts, frames.read(tmp_path, "evaluations")):
+    for table in (parts, tables.read(tmp_path, "evaluations")):
         assert table["head_accuracy"].isna().tolist() == [True, False]
         assert table["head_accuracy"].tolist()[1] == 0.4
 
@@ -149,12 +149,12 @@ def test_a_metric_that_comes_later_is_missing_before(tmp_path, cols) -> None:
 def test_some_columns_are_read_alone(tmp_path, cols) -> None:
     """From parts, from the joined file, and where there is nothing."""
     store = Store(tmp_path)
-    assert frames.read(tmp_path, "tasks", ["up_bytes"]).shape == (0, 1)
+    assert tables.read(tmp_path, "tasks", ["up_bytes"]).shape == (0, 1)
     store.append("tasks", cols("tasks", {"up_bytes": 5}))
     store.mark()
-    assert frames.read(tmp_path, "tasks", ["up_bytes"]).to_dict("list") == {"up_bytes": [5]}
+    assert tables.read(tmp_path, "tasks", ["up_bytes"]).to_dict("list") == {"up_bytes": [5]}
     store.finish()
-    assert frames.read(tmp_path, "tasks", ["up_bytes"]).to_dict("list") == {"up_bytes": [5]}
+    assert tables.read(tmp_path, "tasks", ["up_bytes"]).to_dict("list") == {"up_bytes": [5]}
 
 
 def test_rows_that_do_not_fit_the_table_are_refused(tmp_path, cols) -> None:
@@ -176,4 +176,4 @@ def test_a_summary_holds_no_number_that_json_does_not_know(tmp_path) -> None:
 def test_a_damaged_table_is_named(tmp_path) -> None:
     (tmp_path / "tasks.parquet").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="cannot read its table 'tasks'"):
-        frames.read(tmp_path, "tasks")
+        tables.read(tmp_path, "tasks")

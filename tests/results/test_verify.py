@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import simfl
-from simfl import audit
+from simfl.engine import verify
 from simfl.results.digest import digest
-from simfl.results.frames import free_table
 from simfl.results.summary import summarise
+from simfl.results.tables import free_table
 from simfl.results.verify import LAWS, SUMMARY_LAWS
 
 SCENARIO: dict[str, Any] = {
@@ -54,7 +54,7 @@ def run(original: simfl.Result, tmp_path: Path) -> simfl.Result:
 
 
 def broken(folder: Path) -> list[str]:
-    return [check.law for check in audit.audit(simfl.open(folder)) if check.wrong]
+    return [check.law for check in verify.audit(simfl.open(folder)) if check.wrong]
 
 
 def forge(run: simfl.Result, table: str, frame: pd.DataFrame) -> None:
@@ -188,8 +188,8 @@ def uncounted(v: pd.DataFrame) -> pd.DataFrame:
     return at(v, 0, updates=v.updates.iloc[0] + 1)
 
 
-def moved(v: pd.DataFrame) -> pd.DataFrame:
-    return at(v, 3, down_bytes=v.down_bytes.iloc[3] + 10**6)
+def moved(e: pd.DataFrame) -> pd.DataFrame:
+    return at(e, 3, down_bytes=e.down_bytes.iloc[3] + 10**6)
 
 
 FORGERIES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
@@ -202,15 +202,15 @@ FORGERIES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
     "versions count the updates that entered them": ("versions", uncounted),
     "bytes move in their phase": ("tasks", sent_early),
     "staleness is conserved": ("tasks", aged),
-    "waste and use add up to what was moved": ("versions", moved),
+    "waste and use add up to what was moved": ("evaluations", moved),
     "tasks belong to devices of the fleet": ("tasks", reclassed),
-    audit.LAW: ("tasks", exchanged),
+    verify.LAW: ("tasks", exchanged),
 }
 
 
 def test_there_is_a_forgery_for_every_law(run: simfl.Result) -> None:
-    assert set(FORGERIES) == {*LAWS, audit.LAW}
-    assert {check.law for check in audit.audit(run)} == {*FORGERIES, *SUMMARY_LAWS}
+    assert set(FORGERIES) == {*LAWS, verify.LAW}
+    assert {check.law for check in verify.audit(run)} == {*FORGERIES, *SUMMARY_LAWS}
 
 
 @pytest.mark.parametrize("law", FORGERIES)

@@ -13,20 +13,20 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from simfl.errors import ScenarioError
-from simfl.learn.jobs import TrainingOptions
+from simfl.learn.trainers.jobs import TrainingOptions
 from simfl.registry import Registry
 from simfl.scenario import load
 from simfl.scenario.parts import ALL, Family, Foreign, Reading, option_fields, options_model, plain
 from simfl.scenario.sections import LearningOptions
 from simfl.strategy.base import LocalRule
-from simfl.strategy.local import Proximal
+from simfl.strategy.local_rules import Proximal
 from simfl.units import Count, Share
 
 SHIPPED = [(family, kind) for family in ALL for kind in family.registry.shipped]
 
 MINE = """
 from dataclasses import dataclass
-from simfl.strategy.fedbuff import FedBuff
+from simfl.strategy.methods.fedbuff import FedBuff
 from simfl.units import Count
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +165,7 @@ def test_untrusted_code_is_named_and_not_imported(night: Path, mine: str) -> Non
 
 
 def test_a_dotted_path_to_a_shipped_part_is_shortened(night: Path) -> None:
-    scenario = load(night, ["strategy.kind=simfl.strategy.fedbuff:FedBuff"])
+    scenario = load(night, ["strategy.kind=simfl.strategy.methods.fedbuff:FedBuff"])
     assert scenario.resolved()["strategy"]["kind"] == "fedbuff"
 
 

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from simfl.errors import ScenarioError
 from simfl.scenario import TimingOptions, load, parse
 from simfl.scenario.reading import shipped_names
-from simfl.strategy.fedbuff import FedBuff
-from simfl.strategy.local import Proximal
+from simfl.strategy.local_rules import Proximal
+from simfl.strategy.methods.fedbuff import FedBuff
 from simfl.wire.quantize import Quantize
 from simfl.wire.sparse import TopK
 

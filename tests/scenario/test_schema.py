@@ -10,7 +10,7 @@ import pytest
 
 from simfl.scenario import load
 from simfl.scenario.schema import Option, options_of, schema
-from simfl.strategy.fedbuff import FedBuff
+from simfl.strategy.methods.fedbuff import FedBuff
 
 jsonschema = pytest.importorskip("jsonschema")
 

@@ -18,8 +18,8 @@ import torch
 
 from simfl.messages import Task, Update
 from simfl.params import Layout, Params
+from simfl.strategy.aggregation import applied
 from simfl.strategy.base import Change, Report, Work
-from simfl.strategy.fold import applied
 
 LR = 0.1
 

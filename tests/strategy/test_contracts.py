@@ -23,16 +23,16 @@ from lab import Lab
 
 import simfl
 from simfl.clock.server import Server
+from simfl.engine.snapshot import Reader, Writer
 from simfl.fleet.traces import Trace, write_trace
 from simfl.messages import FRAME_BYTES, Update
 from simfl.params import Layout, Params
 from simfl.results.verify import verify
 from simfl.scenario import parse
-from simfl.snapshot import Reader, Writer
 from simfl.strategy import LOCAL_RULES, SELECTIONS, SERVER_OPTIMISERS, STRATEGIES, WEIGHTINGS
 from simfl.wire.chain import chain
-from simfl.wire.coarse import BF16
 from simfl.wire.quantize import Quantize
+from simfl.wire.sign_half import BF16
 
 _ROUNDS = {"cohort": 4}
 _BUFFER = {"concurrency": 6, "buffer": 2}

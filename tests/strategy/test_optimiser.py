@@ -12,9 +12,9 @@ from lab import Lab, params
 
 from simfl.messages import NOTHING
 from simfl.params import Layout, Params
-from simfl.strategy.fedbuff import FedBuff
+from simfl.strategy.methods.fedavg import FedAvg
+from simfl.strategy.methods.fedbuff import FedBuff
 from simfl.strategy.optimiser import Adagrad, Adam, Amsgrad, Momentum, ServerOptimiser, Yogi
-from simfl.strategy.rounds import FedAvg
 
 ALL = [ServerOptimiser(), Momentum(), Adagrad(), Adam(), Yogi(), Amsgrad()]
 CENTRES = [[float(i), 1.0 - i] for i in range(4)]

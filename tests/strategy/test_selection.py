@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from lab import Lab
 
-from simfl.strategy.rounds import FedAvg
+from simfl.strategy.methods.fedavg import FedAvg
 from simfl.strategy.selection import Coin
 
 

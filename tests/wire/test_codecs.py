@@ -15,11 +15,11 @@ from simfl.errors import WireError
 from simfl.params import Layout, Params
 from simfl.wire import CODECS
 from simfl.wire.chain import Chain, Sizes, Stage, chain
-from simfl.wire.coarse import BF16, FP16, Sign
 from simfl.wire.codec import Codec, Wire
 from simfl.wire.mediansplit import MedianSplit
 from simfl.wire.quantize import QSGD, Quantize
 from simfl.wire.resfed import ResFed
+from simfl.wire.sign_half import BF16, FP16, Sign
 from simfl.wire.sparse import RandomK, TopK
 
 

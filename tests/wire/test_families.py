@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simfl.params import Layout, Params
-from simfl.wire.coarse import BF16, FP16, Sign
 from simfl.wire.codec import Codec
 from simfl.wire.quantize import QSGD, Quantize
+from simfl.wire.sign_half import BF16, FP16, Sign
 from simfl.wire.sparse import RandomK, TopK, largest
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from parts.pages import verdicts
 
-from simfl.results.pages import verdicts
 from simfl.results.study import Study
 
 

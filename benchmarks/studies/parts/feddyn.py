@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from parts.pages import verdicts
 from scipy.optimize import minimize
 
-from simfl.assemble import problem_of
-from simfl.results.pages import verdicts
+from simfl.engine.build import problem_of
+from simfl.engine.run import resolve
 from simfl.results.study import Study
-from simfl.run import resolve
 from simfl.streams import Streams
 
 GAPS = (0.1, 0.05, 0.02)

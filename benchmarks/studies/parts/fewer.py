@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simfl.learn.data import DATASETS, DataDir, Dataset
+from simfl.learn.datasets.base import DATASETS, DataDir, Dataset
 from simfl.units import Count
 
 

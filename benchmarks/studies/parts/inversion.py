@@ -12,15 +12,15 @@ import pandas as pd
 import torch
 
 import simfl
-from simfl.assemble import Problem, problem_of
-from simfl.learn.jobs import Job
-from simfl.learn.local import Local
-from simfl.learn.training import OneByOne, single_thread
+from simfl.engine.build import Problem, problem_of
+from simfl.learn.trainers.jobs import Job
+from simfl.learn.trainers.local_training import Local
+from simfl.learn.trainers.one_by_one import OneByOne, single_thread
 from simfl.messages import Update
 from simfl.params import Params
 from simfl.strategy.base import Lesson, LocalRule
-from simfl.strategy.inversion.late import rows_of, search, search_flops
-from simfl.strategy.inversion.recover import Draft, Effort
+from simfl.strategy.methods.gradientinversion.estimate import rows_of, search, search_flops
+from simfl.strategy.methods.gradientinversion.recover import Draft, Effort
 from simfl.streams import Streams
 
 SCENE = "gradientinversion/digits"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from simfl.learn.data import DataDir, Dataset
-from simfl.learn.partition import Partition
+from simfl.learn.datasets.base import DataDir, Dataset
+from simfl.learn.partition.base import Partition
 from simfl.params import Layout, Params
 from simfl.units import Count
 from simfl.wire.codec import Wire

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from simfl.assemble import fleet_of, plan_of, workload_of
 from simfl.clock.kernel import Kernel
+from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.engine.exchange import Memory
+from simfl.engine.run import resolve
+from simfl.engine.workload import Learning
 from simfl.messages import Task
-from simfl.post import Memory
-from simfl.run import resolve
 from simfl.streams import Streams
-from simfl.workload import Learning
 
 
 def distances(scenario: str, seed: int, **overrides: Any) -> list[float]:

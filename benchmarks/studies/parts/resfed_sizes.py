@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from simfl.learn.cnn5 import Cnn5
-from simfl.learn.data import Dataset
-from simfl.learn.flat import params_of
-from simfl.learn.models import build
+from simfl.learn.datasets.base import Dataset
+from simfl.learn.models.base import build
+from simfl.learn.models.cnn5 import Cnn5
+from simfl.learn.models.flat import params_of
 from simfl.params import Layout
 from simfl.wire.codec import Wire, as_params
 from simfl.wire.resfed import ResFed

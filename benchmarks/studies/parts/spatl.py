@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from simfl.learn.data import DataDir, Dataset
+from simfl.learn.datasets.base import DataDir, Dataset
 from simfl.learn.datasets.images import FashionMnist
 from simfl.units import Count
 

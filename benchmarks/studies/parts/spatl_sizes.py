@@ -7,16 +7,16 @@ import pandas as pd
 import torch
 from parts.spatl import alternately, thinned
 
-from simfl.learn.anatomy import anatomy_of
-from simfl.learn.convnets import ConvNet, Vgg11
-from simfl.learn.data import Dataset
-from simfl.learn.flat import FlatModule, params_of
-from simfl.learn.models import build
-from simfl.learn.resnet import Resnet20
-from simfl.learn.training import single_thread
+from simfl.learn.datasets.base import Dataset
+from simfl.learn.models.base import build
+from simfl.learn.models.convnets import ConvNet, Vgg11
+from simfl.learn.models.flat import FlatModule, params_of
+from simfl.learn.models.resnet import Resnet20
+from simfl.learn.models.structure import anatomy_of
+from simfl.learn.trainers.one_by_one import single_thread
 from simfl.params import Part
-from simfl.strategy.spatl.filters import choose, groups_of, masked, removed, scaled, shares
-from simfl.wire.message import pack_part
+from simfl.strategy.methods.spatl.filters import choose, groups_of, masked, removed, scaled, shares
+from simfl.wire.extras import pack_part
 
 MIB = 2.0**20
 

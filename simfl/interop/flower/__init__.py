@@ -7,8 +7,8 @@ See docs/flower.md. Flower is imported when an app is played.
 
 from __future__ import annotations
 
+from simfl.interop.flower.hooks import record
 from simfl.interop.flower.options import App
-from simfl.interop.flower.play import run, run_folder
-from simfl.interop.flower.watch import record
+from simfl.interop.flower.run import run, run_folder
 
 __all__ = ["App", "record", "run", "run_folder"]

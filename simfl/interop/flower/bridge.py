@@ -15,11 +15,11 @@ import numpy as np
 from simfl.interop.flower import compat
 from simfl.interop.flower.classic import Registrar, ask_clients, no_thread
 from simfl.interop.flower.compat import Array, ArrayRecord, Grid, GridClientProxy, Message
-from simfl.interop.flower.dialect import EVALUATE, TRAIN, Dialect, Model
 from simfl.interop.flower.grid import VirtualGrid
-from simfl.interop.flower.stage import replaced
-from simfl.interop.flower.watch import Watch
-from simfl.interop.flower.words import RUN_ID, Flower, model_of
+from simfl.interop.flower.hooks import Watch
+from simfl.interop.flower.messages import RUN_ID, Flower, model_of
+from simfl.interop.flower.protocol import EVALUATE, TRAIN, Dialect, Model
+from simfl.interop.flower.virtual_time import replaced
 
 LOGGER = logging.getLogger("flwr")
 

@@ -17,9 +17,9 @@ import numpy as np
 from simfl.clock.events import Kind
 from simfl.clock.kernel import Kernel
 from simfl.errors import PluginError, Stalled
-from simfl.interop.flower.desk import Desk, Letter
-from simfl.interop.flower.dialect import Dialect, Model
-from simfl.interop.flower.stage import Stage
+from simfl.interop.flower.protocol import Dialect, Model
+from simfl.interop.flower.strategy import Desk, Letter
+from simfl.interop.flower.virtual_time import Stage
 
 #: Node ids are this plus the device's number: Flower keeps small ones for itself.
 FIRST_NODE = 1_000_000

@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from simfl.errors import InputError
-from simfl.interop.flower.dialect import Dialect, Model
 from simfl.interop.flower.grid import VirtualGrid
-from simfl.interop.flower.watch import Watch
+from simfl.interop.flower.hooks import Watch
+from simfl.interop.flower.protocol import Dialect, Model
 
 #: The oldest release that has what the bridge needs, and the newest that it was tested with.
 OLDEST, NEWEST = (1, 22), (1, 42)

@@ -1,1 +1,1 @@
-"""The shipped data sets, one story a file. Ask `simfl.learn.data.DATASETS` for them by name."""
+"""The shipped data sets, one story a file. `simfl.learn.datasets.base.DATASETS` names them."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from simfl.errors import DataError
-from simfl.learn.data import DataDir, Dataset, Remote
+from simfl.learn.datasets.base import DataDir, Dataset, Remote
 from simfl.learn.datasets.formats import read_cifar, read_idx, read_npz
 
 _MNIST = "https://storage.googleapis.com/cvdf-datasets/mnist/"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from simfl.errors import DataError
-from simfl.learn.data import DataDir, Dataset
+from simfl.learn.datasets.base import DataDir, Dataset
 from simfl.learn.datasets.formats import unpacked
 from simfl.units import Count
 

@@ -16,17 +16,17 @@ import torch
 from torch import nn
 
 from simfl.errors import ScenarioError
-from simfl.learn.flops import flops_per_example
-from simfl.learn.jobs import Trainer
-from simfl.learn.local import Local
+from simfl.learn.models.flops import flops_per_example
 from simfl.learn.trainers.batched import Batched
+from simfl.learn.trainers.can_batch import trouble
 from simfl.learn.trainers.compiled import CompiledDense, cannot_compile
 from simfl.learn.trainers.dense import dense_widths
 from simfl.learn.trainers.inductor import InductorKernel, cannot_compile_steps
+from simfl.learn.trainers.jobs import Trainer
 from simfl.learn.trainers.kernels import DenseKernel, FunctionalKernel, Kernel
-from simfl.learn.trainers.trial import trouble
+from simfl.learn.trainers.local_training import Local
+from simfl.learn.trainers.one_by_one import OneByOne, single_thread
 from simfl.learn.trainers.workers import Workers
-from simfl.learn.training import OneByOne, single_thread
 
 Kind = Literal["auto", "one-by-one", "batched", "compiled"]
 Device = Literal["cpu", "cuda", "auto"]

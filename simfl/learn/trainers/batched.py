@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from simfl.learn.failures import computing
-from simfl.learn.jobs import Job, Trained, Trainer
-from simfl.learn.local import Local, Opened, asking, moments
+from simfl.learn.trainers.jobs import Job, Trained, Trainer
 from simfl.learn.trainers.kernels import Kernel, aligned
-from simfl.learn.trainers.plan import Plan, chunks, plan
+from simfl.learn.trainers.local_training import Local, Opened, asking, moments
+from simfl.learn.trainers.minibatches import Plan, chunks, plan
 from simfl.strategy.base import Context
 
 

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simfl.learn.jobs import Job, Trained, Trainer, passes
-from simfl.learn.local import Local, Opened, asking, overrides
-from simfl.learn.trainers.build import CannotBuild, shared_library
 from simfl.learn.trainers.dense import dense_widths
+from simfl.learn.trainers.jobs import Job, Trained, Trainer, passes
+from simfl.learn.trainers.local_training import Local, Opened, asking, overrides
+from simfl.learn.trainers.native import CannotBuild, shared_library
 from simfl.strategy.base import Report
 
 _MAX_LAYERS = 16  # as in dense.c

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from simfl.errors import SimflError
-from simfl.learn.trainers.build import cache_dir
 from simfl.learn.trainers.kernels import Kernel, Slope
+from simfl.learn.trainers.native import cache_dir
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch's own variable; its default is a temporary folder
 

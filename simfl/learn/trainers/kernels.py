@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from simfl.learn.flat import params_of
-from simfl.learn.models import example_losses
+from simfl.learn.models.base import example_losses
+from simfl.learn.models.flat import params_of
 
 relu_backward = torch.ops.aten.threshold_backward
 

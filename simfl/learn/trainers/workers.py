@@ -20,9 +20,9 @@ import torch
 from torch import multiprocessing, nn
 
 from simfl.errors import SimflError
-from simfl.learn.jobs import Job, LocalData, Trained, Trainer, TrainingOptions
-from simfl.learn.local import Local
-from simfl.learn.trainers.mail import Mail
+from simfl.learn.trainers.jobs import Job, LocalData, Trained, Trainer, TrainingOptions
+from simfl.learn.trainers.local_training import Local
+from simfl.learn.trainers.shared_memory import Mail
 from simfl.messages import local_steps
 from simfl.strategy.base import LocalRule
 from simfl.streams import Streams

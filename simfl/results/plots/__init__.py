@@ -11,18 +11,18 @@ from collections.abc import Callable
 
 from matplotlib.axes import Axes
 
-from simfl.results.plots.ages import (
+from simfl.results.plots.critical_path import critical_path, slowest_version
+from simfl.results.plots.gantt import timeline
+from simfl.results.plots.participation import participation, waste
+from simfl.results.plots.progress import accuracy, traffic, traffic_by_link
+from simfl.results.plots.staleness import (
     staleness,
     staleness_by_class,
     staleness_ecdf,
     staleness_heatmap,
     staleness_ridges,
 )
-from simfl.results.plots.critical import critical_path, slowest_version
-from simfl.results.plots.effort import participation, waste
-from simfl.results.plots.gantt import timeline
-from simfl.results.plots.progress import accuracy, traffic, traffic_by_link
-from simfl.results.plots.seeds import bands, pareto, time_to_target
+from simfl.results.plots.studies import bands, pareto, time_to_target
 
 __all__ = [
     "PLOTS",

@@ -15,9 +15,9 @@ import numpy as np
 import tomli_w
 
 from simfl.fleet.traces import Trace, write_trace
-from simfl.interop.flower.dialect import Model
 from simfl.interop.flower.grid import FIRST_NODE
-from simfl.interop.flower.play import AppRun, scenario_of
+from simfl.interop.flower.protocol import Model
+from simfl.interop.flower.run import AppRun, scenario_of
 from simfl.params import Params
 from simfl.results.result import Result
 

@@ -144,7 +144,7 @@ SAME = (
 
 def same_learning(table: dict[str, Any], rounds: int) -> tuple[ServerApp, ClientApp]:
     """The learning of a simfl scenario as Flower apps."""
-    from simfl.assemble import problem_of
+    from simfl.engine.build import problem_of
     from simfl.scenario import parse
     from simfl.streams import Streams
 
@@ -273,7 +273,7 @@ def test_large_arrays_are_counted_as_they_would_be_serialised(shapes: list[Any])
     from flwr.common.serde import message_to_proto
 
     from simfl.interop.flower.compat import TaskIdentity
-    from simfl.interop.flower.words import Flower
+    from simfl.interop.flower.messages import Flower
 
     if TaskIdentity is not None:  # newer releases ask who sends
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1

@@ -9,7 +9,7 @@ from petal import SECOND, Note, answer, model, played, present, scene
 
 from simfl.errors import PluginError, Stalled
 from simfl.interop.flower import grid as grid_module
-from simfl.interop.flower.dialect import EXPIRED, GONE, RAISED
+from simfl.interop.flower.protocol import EXPIRED, GONE, RAISED
 from simfl.results.verify import verify
 
 

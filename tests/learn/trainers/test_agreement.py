@@ -10,19 +10,19 @@ import torch
 from torch import nn
 from trainer_bench import SIZES, Drift, Pull, distance, equal, images, jobs, noise, problem
 
-from simfl.learn.data import Dataset
-from simfl.learn.models import Cnn, Lenet, Mlp, Softmax
-from simfl.learn.resnet import Resnet20
+from simfl.learn.datasets.base import Dataset
+from simfl.learn.models.base import Cnn, Lenet, Mlp, Softmax
+from simfl.learn.models.resnet import Resnet20
 from simfl.learn.trainers import choose
 from simfl.learn.trainers.batched import Batched
-from simfl.learn.trainers.build import CannotBuild
 from simfl.learn.trainers.compiled import cannot_compile
 from simfl.learn.trainers.dense import dense_widths
 from simfl.learn.trainers.kernels import DenseKernel, FunctionalKernel
+from simfl.learn.trainers.native import CannotBuild
 from simfl.strategy.base import LocalRule
-from simfl.strategy.feddyn import Dynamic
-from simfl.strategy.local import Proximal
-from simfl.strategy.scaffold import ControlVariate
+from simfl.strategy.local_rules import Proximal
+from simfl.strategy.methods.feddyn import Dynamic
+from simfl.strategy.methods.scaffold import ControlVariate
 
 OPTIONS = [
     {},

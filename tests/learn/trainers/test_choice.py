@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from trainer_bench import Drift, distance, equal, images, jobs, problem
 
 from simfl.errors import ScenarioError, SimflError
-from simfl.learn.data import Dataset
-from simfl.learn.models import CharLstm, Cnn, Mlp
-from simfl.learn.trainers import build, choose, device_of, inductor, make
-from simfl.learn.trainers.build import CannotBuild, shared_library
+from simfl.learn.datasets.base import Dataset
+from simfl.learn.models.base import CharLstm, Cnn, Mlp
+from simfl.learn.trainers import choose, device_of, inductor, make, native
 from simfl.learn.trainers.dense import dense_widths
 from simfl.learn.trainers.inductor import InductorKernel, cannot_compile_steps
-from simfl.strategy.local import Proximal
+from simfl.learn.trainers.native import CannotBuild, shared_library
+from simfl.strategy.local_rules import Proximal
 
 
 def tanh(dataset: Dataset) -> nn.Module:
@@ -185,7 +185,7 @@ def test_code_that_does_not_compile_is_told_with_the_compiler(tmp_path: Path) ->
 
 
 def test_without_a_compiler_there_is_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    monkeypatch.setattr(native.shutil, "which", lambda name: None)
     with pytest.raises(CannotBuild, match="no C compiler"):
         shared_library(Path("dense.c"), Path("nowhere"))
 

@@ -19,10 +19,10 @@ from trainer_bench import distance, equal, jobs, noise, problem
 
 from simfl.errors import PluginError, SimflError
 from simfl.learn.trainers import choose, make
-from simfl.learn.trainers.mail import Mail
+from simfl.learn.trainers.shared_memory import Mail
 from simfl.learn.trainers.workers import Workers
 from simfl.params import Params
-from simfl.strategy.scaffold import ControlVariate
+from simfl.strategy.methods.scaffold import ControlVariate
 
 
 @pytest.fixture(scope="module")

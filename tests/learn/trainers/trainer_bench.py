@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from simfl.learn.data import Dataset
-from simfl.learn.jobs import Job, LocalData, Trained, TrainingOptions
-from simfl.learn.local import Local
-from simfl.learn.models import Mlp, build
-from simfl.learn.partition import Partition
+from simfl.learn.datasets.base import Dataset
+from simfl.learn.models.base import Mlp, build
+from simfl.learn.partition.base import Partition
+from simfl.learn.trainers.jobs import Job, LocalData, Trained, TrainingOptions
+from simfl.learn.trainers.local_training import Local
 from simfl.params import Params
 from simfl.strategy.base import Context, LocalRule
 from simfl.streams import Streams

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from simfl.strategy.aggregation import mean
 from simfl.strategy.base import LocalRule, Wait
-from simfl.strategy.fold import mean
 from simfl.units import Positive
 from simfl.wire.chain import Stage
 

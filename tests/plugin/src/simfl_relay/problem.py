@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from simfl.learn.data import DataDir, Dataset
+from simfl.learn.datasets.base import DataDir, Dataset
 from simfl.units import Count
 
 

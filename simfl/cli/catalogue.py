@@ -1,0 +1,125 @@
+"""Commands about what there is to build with: devices, strategies, traces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simfl.cli.common import DataDirOption, app, load, reach_here
+
+traces = typer.Typer(help="Import traces of other formats, or fit a fleet to one.")
+app.add_typer(traces, name="traces")
+
+_TRACE_FORMATS = ("fedscale", "flash", "mahimahi", "csv", "json")
+
+
+@app.command()
+def devices(
+    name: Annotated[
+        str | None, typer.Argument(help="A device or network class, or `measure`.")
+    ] = None,
+    scenario: Annotated[
+        str, typer.Option("--model-of", metavar="SCENARIO", help="measure: the model to train.")
+    ] = "quickstart",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="measure: class to write.")
+    ] = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """List device and network classes, show one with its sources, or measure this machine."""
+    if name == "measure":
+        _measure(scenario, out, data_dir)
+        return
+    from simfl.cli import console
+    from simfl.fleet.catalogue import catalogue_dirs, list_classes, load_class, quantities
+
+    dirs, screen = catalogue_dirs(Path()), console.out()
+    if name is None:
+        listed = [(entry.kind, entry.name, entry.about) for entry in list_classes(dirs)]
+        screen.print(console.table(("kind", "name", "about"), listed))
+        return
+    entry = load_class(name, dirs)
+    screen.print(f"{name}: {entry.about}", style="bold", markup=False)
+    rows = [
+        (key, f"{q.value:g}", _range(q.low, q.high), q.unit, q.mark, q.source)
+        for key, q in quantities(entry).items()
+    ]
+    screen.print(console.table(("number", "value", "range", "unit", "mark", "source"), rows))
+    print("marks: C computed from measurements, S stated by the source, D derived, M estimated")
+
+
+def _measure(scenario: str, out: Path | None, data_dir: Path | None) -> None:
+    """Writes this machine as a device class, or prints it."""
+    from simfl.interop.measure import measured, to_toml
+
+    text = to_toml(measured(load(scenario, None, None), data_dir))
+    if out is None:
+        print(text, end="")
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+    print(f"wrote {out}; a scenario beside the folder `devices` names it {out.stem}")
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{low:g} to {high:g}"
+
+
+@app.command()
+def strategies(
+    name: Annotated[str | None, typer.Argument(help="A strategy.")] = None,
+) -> None:
+    """List the strategies, or show one with its options, their bounds and defaults."""
+    from simfl.cli import console
+    from simfl.scenario.schema import first_line, options_of
+    from simfl.strategy import STRATEGIES
+
+    screen = console.out()
+    if name is None:
+        parts = [(kind, STRATEGIES.get(kind)) for kind in STRATEGIES.names()]
+        rows = [(kind, first_line(part), getattr(part, "reference", "")) for kind, part in parts]
+        screen.print(console.table(("kind", "what it does", "reference"), rows))
+        return
+    reach_here()
+    part = STRATEGIES.get(name)
+    screen.print(f"{name}: {first_line(part)}", style="bold", markup=False)
+    screen.print(getattr(part, "reference", ""), markup=False)
+    options = [(option.name, option.type, option.default) for option in options_of(part)]
+    screen.print(console.table(("option", "type", "default"), options))
+
+
+@traces.command("import")
+def import_trace(
+    kind: Annotated[str, typer.Argument(metavar="FORMAT", help=", ".join(_TRACE_FORMATS))],
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.parquet")],
+    up: Annotated[Path | None, typer.Option(help="mahimahi: packets of the way up.")] = None,
+    bin_s: Annotated[float | None, typer.Option(min=0.01, help="mahimahi: seconds a bin.")] = None,
+    inference_flops: Annotated[
+        float | None, typer.Option(min=1.0, help="fedscale: FLOP of what was timed.")
+    ] = None,
+) -> None:
+    """Turn a foreign trace into one of simfl's: Parquet, as docs/traces.md describes it."""
+    from simfl.interop.traces import import_trace as imported
+
+    options = {"up": up, "bin_s": bin_s, "inference_flops": inference_flops}
+    given = {name: value for name, value in options.items() if value is not None}
+    print(imported(kind, file, out, **given))
+
+
+@traces.command("fit")
+def fit_trace(
+    file: Annotated[Path, typer.Argument(metavar="TRACE.parquet")],
+) -> None:
+    """Print the options of a [[fleet.group]] that spreads as a trace does."""
+    import tomli_w
+
+    from simfl.fleet.traces import read_trace
+    from simfl.interop.fit import fit
+
+    found = fit(read_trace(file))
+    print(tomli_w.dumps({"fleet": {"group": [found.group]}}), end="")
+    for name, distance in found.distances.items():
+        print(f"# {name}: Kolmogorov-Smirnov distance {distance:g}")

@@ -1,0 +1,137 @@
+"""What the command line shows: tables, paragraphs, and a run while it lives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from simfl.clock.kernel import Status
+
+#: Seconds between two lines where there is no terminal.
+LINE_EVERY_S = 5.0
+_LOOKS_PER_S = 8
+
+
+def out() -> Console:
+    """Standard output: what was asked for. Lines are never broken where there is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=10_000)
+
+
+def err() -> Console:
+    """Standard error: progress and complaints."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None
+) -> Table:
+    """A plain table; cells are shown as they are, without markup."""
+    drawn = Table(box=None, title=title, title_justify="left", header_style="bold", pad_edge=False)
+    for heading in headings:
+        drawn.add_column(heading)
+    for row in rows:
+        drawn.add_row(*map(Text, row))
+    return drawn
+
+
+def facts(pairs: Mapping[str, str]) -> Table:
+    """Subjects and what is said of them, in two columns."""
+    drawn = Table(box=None, show_header=False, pad_edge=False)
+    drawn.add_column(style="bold")
+    drawn.add_column(overflow="fold")
+    for subject, words in pairs.items():
+        drawn.add_row(Text(subject), Text(words))
+    return drawn
+
+
+class Silent:
+    """Progress that nobody wants to see."""
+
+    def update(self, status: Status) -> None:
+        """Shows nothing."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Shown:
+    """Progress of a run: one line that is rewritten on a terminal, else a line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started = self._last = time.monotonic()
+        self._live = None
+        if console.is_terminal:
+            self._live = Live(console=console, transient=True, auto_refresh=False)
+            self._live.start()
+
+    def update(self, status: Status) -> None:
+        """Shows the status, unless the last one was shown just now."""
+        now = time.monotonic()
+        if now - self._last < (1 / _LOOKS_PER_S if self._live else LINE_EVERY_S):
+            return
+        self._last = now
+        line = Text(progress_line(status, now - self._started), no_wrap=True, overflow="ellipsis")
+        if self._live:
+            self._live.update(line, refresh=True)
+        else:
+            self._console.print(line)
+
+    def close(self) -> None:
+        """Removes the line from a terminal."""
+        if self._live:
+            self._live.stop()
+
+
+class Cells:
+    """Progress of a study: a line for every cell that ended."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started, self._first = time.monotonic(), 0
+
+    def update(self, done: int, total: int, cell: str) -> None:
+        """Says which cell ended, how many did, and how long the rest may take."""
+        from simfl.results import formatting
+
+        self._first = self._first or done  # what was finished earlier took no time now
+        paced = done - self._first
+        elapsed_s = time.monotonic() - self._started
+        left = f", {formatting.seconds(elapsed_s * (total - done) / paced)} left" if paced else ""
+        self._console.print(Text(f"{done}/{total}{left}: {cell}"))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def progress(quiet: bool) -> Silent | Shown:
+    """Progress on standard error."""
+    return Silent() if quiet else Shown(err())
+
+
+def progress_line(status: Status, elapsed_s: float) -> str:
+    """A status in one line. elapsed_s: seconds that the simulating machine has taken so far."""
+    from simfl.results import formatting
+
+    done = status.stop_fraction
+    left_s = elapsed_s * (1 - done) / done if done > 0 else None
+    said = [
+        f"{100 * done:.0f} %, {formatting.seconds(left_s)} left",
+        f"t {formatting.seconds(status.time_s)}",
+        f"version {status.versions}",
+        f"accuracy {formatting.share(status.accuracy)}",
+        f"staleness {formatting.number(status.staleness_p50)}"
+        f"/{formatting.number(status.staleness_p95)}",
+        f"{status.tasks / max(elapsed_s, 1e-9):.0f} tasks/s",
+        f"{formatting.amount(status.down_bytes, 'B')} down",
+        f"{formatting.amount(status.up_bytes, 'B')} up",
+    ]
+    return "  ".join(said)

@@ -1,0 +1,147 @@
+"""Commands about finished runs and studies: compare, plot, report, export, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from simfl.cli.common import app, target_of
+from simfl.errors import InputError, InvariantError, SimflError, did_you_mean
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Run folders.")],
+    target: Annotated[str | None, typer.Option(help="What to reach, as in accuracy=0.8.")] = None,
+) -> None:
+    """Lay runs side by side: time, versions and bytes to a target, staleness, waste."""
+    from simfl.cli import console
+    from simfl.results import open_run
+    from simfl.results.compare import as_rich
+    from simfl.results.compare import compare as compared
+
+    wanted = None if target is None else target_of(target)
+    with _reading(runs):
+        console.out().print(as_rich(compared([open_run(run) for run in runs], wanted)))
+
+
+@app.command()
+def plot(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DIR... KIND", help="Run folders, or one study folder; then what to plot."
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Picture; by default RUN_DIR/KIND.png.")
+    ] = None,
+) -> None:
+    """Plot one run, several in one picture where the kind allows it, or a study."""
+    from simfl.results import open_run
+    from simfl.results.plots import PLOTS, STUDY_PLOTS
+    from simfl.results.study import Study
+
+    *folders, kind = words
+    if kind not in PLOTS and kind not in STUDY_PLOTS:
+        hint = did_you_mean(kind, [*PLOTS, *STUDY_PLOTS])
+        raise InputError(f"{kind!r} is not a kind of plot {hint}")
+    if not folders:
+        raise InputError(f"plot {kind}: give at least one run folder before the kind")
+    if kind in STUDY_PLOTS:
+        _save(STUDY_PLOTS[kind](Study(folders[0])), output or Path(folders[0]) / f"{kind}.png")
+        return
+    if len(folders) > 1 and "runs" not in signature(PLOTS[kind]).parameters:
+        raise InputError(f"plot {kind} shows one run at a time, not {len(folders)}")
+    with _reading(folders):
+        runs = [open_run(folder) for folder in folders]
+        axes = PLOTS[kind](runs if len(runs) > 1 else runs[0])
+        _save(axes, output or Path(folders[0]) / f"{kind}.png")
+
+
+def _save(axes: Axes, path: Path) -> None:
+    axes.figure.savefig(path, bbox_inches="tight")  # type: ignore[union-attr]
+    print(path)
+
+
+@app.command()
+def report(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Run folders, or one study folder.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File; by default DIR/report.html.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="What to reach, as in accuracy=0.8.")] = None,
+) -> None:
+    """Write one HTML file with tables, figures and scenarios of runs or of a study."""
+    from simfl.results import open_run
+    from simfl.results.report import report as write
+    from simfl.results.study import TABLE, Study
+
+    study = len(folders) == 1 and (folders[0] / TABLE).is_file()
+    wanted = None if target is None else target_of(target)
+    with _reading([] if study else folders):
+        seen = Study(folders[0]) if study else [open_run(folder) for folder in folders]
+        print(write(seen, output or folders[0] / "report.html", wanted))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run folder.")],
+    kind: Annotated[str, typer.Argument(help="chrome-trace or tensorboard.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Default: trace.json or tensorboard.")
+    ] = None,
+) -> None:
+    """Write a run for another viewer: a timeline for Perfetto, scalars for TensorBoard."""
+    from simfl.results import open_run
+    from simfl.results.export import EXPORTS
+
+    if kind not in EXPORTS:
+        raise InputError(f"{kind!r} is not a kind of export {did_you_mean(kind, EXPORTS)}")
+    write, name = EXPORTS[kind]
+    with _reading([run]):
+        print(write(open_run(run), output or run / name))
+
+
+@contextmanager
+def _reading(folders: Sequence[str | Path]) -> Iterator[None]:
+    """What goes wrong with a run folder that obeys its laws is a bug; with another, its damage."""
+    try:
+        yield
+    except (SimflError, OSError):
+        raise
+    except Exception as error:
+        from simfl.engine.verify import audit
+        from simfl.results import open_run
+
+        for folder in folders:
+            broken = [check for check in audit(open_run(folder)) if check.wrong]
+            if broken:
+                raise InputError(
+                    f"{folder}: holds what no run writes: {broken[0].law} ({broken[0].wrong})"
+                ) from error
+        raise
+
+
+@app.command()
+def verify(run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")]) -> None:
+    """Replay a run's ledger and check every law that it must obey."""
+    from simfl.engine.verify import audit
+    from simfl.results import open_run
+
+    checks = audit(open_run(run_dir))
+    for check in checks:
+        print(f"{'broken' if check.wrong else 'holds ':6}  {check.law}")
+    broken = [f"{check.law} ({check.wrong})" for check in checks if check.wrong]
+    if broken:
+        raise InvariantError(f"{run_dir}: {'; '.join(broken)}")

@@ -1,0 +1,196 @@
+"""Commands about scenarios: run, validate, explain, schema, study, flower."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simfl.cli.common import (
+    DataDirOption,
+    JsonOption,
+    ScenarioArg,
+    SeedOption,
+    SetOption,
+    app,
+    load,
+    reach_here,
+    run_folder,
+    single,
+    target_of,
+    tell,
+)
+from simfl.errors import InputError, SimflError
+
+
+@app.command()
+def run(
+    scenario: ScenarioArg,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; by default runs/NAME-seedN.")
+    ] = None,
+    timing: Annotated[bool, typer.Option("--timing", help="The same clock, no learning.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train.")] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run folder.")
+    ] = False,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
+) -> None:
+    """Run a scenario and write its run folder."""
+    from simfl.cli import console
+    from simfl.engine.run import run as play
+
+    whole = load(scenario, set_, seed)
+    single(whole)
+    folder = run_folder(whole, out, timing)
+    watch = console.progress(quiet or as_json)
+    result = play(
+        whole,
+        folder,
+        timing=timing,
+        workers=workers,
+        resume=resume,
+        data_dir=data_dir,
+        progress=watch,
+    )
+    tell(result, folder, as_json, quiet)
+
+
+@app.command()
+def validate(
+    scenario: ScenarioArg,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+) -> None:
+    """Check a scenario to the last key, without importing code that it names."""
+    whole = load(scenario, set_, seed, trusted=False)
+    print(f"{scenario}: valid ({whole.name}, {whole.fleet.devices} devices, hash {whole.hash})")
+    for target in whole.foreign:
+        print(f"would import {target}; its options were not checked")
+
+
+@app.command()
+def explain(
+    scenario: ScenarioArg,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Say in words and medians what a scenario will do."""
+    from simfl.cli import console
+    from simfl.engine.explain import explain as told_of
+
+    told = told_of(load(scenario, set_, seed), data_dir)
+    screen = console.out()
+    screen.print(told.title, style="bold", markup=False)
+    screen.print(console.facts(told.facts))
+    rows = [list(row.values()) for row in told.classes]
+    screen.print(console.table(list(told.classes[0]), rows))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of scenarios, with the options of every part."""
+    from simfl.scenario.schema import schema as whole
+
+    print(json.dumps(whole(), indent=2))
+
+
+@app.command()
+def study(
+    scenario: ScenarioArg,
+    set_: SetOption = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="As in 0..4 or 1,5,9; default: those swept, else 0..4.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Study folder; by default runs/NAME.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
+    backend: Annotated[str, typer.Option(help="What plays the runs: local or ray.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="What to reach; default: the scenario's [stop] target.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no table.")] = False,
+) -> None:
+    """Run a scenario's sweep under many seeds; finished cells are not played again."""
+    from simfl.cli import console
+    from simfl.results.stats import target_table
+    from simfl.studies.study import study as play
+
+    whole = load(scenario, set_, None)
+    watch = None if quiet else console.Cells(console.err())
+    done = play(
+        whole, seeds=None if seeds is None else _seeds(seeds), out=out, workers=workers,
+        backend=backend, address=address, data_dir=data_dir, progress=watch,
+    )  # fmt: skip
+    wanted = target_of(target) if target else done.target
+    if wanted and not quiet:
+        found = target_table(done.at_target(None, **wanted)).reset_index()
+        console.out().print(console.table(list(found), found.to_numpy().tolist()))
+    if len(done.failed):
+        first = done.failed["ended"].iloc[0]
+        raise SimflError(
+            f"{len(done.failed)} of {len(done.table)} cells have no result, the first because it "
+            f"{first}; those that failed or were not played are played when it is run again"
+        )
+    if not quiet:
+        print(done.folder)
+
+
+@app.command()
+def flower(
+    app_dir: Annotated[
+        Path, typer.Argument(metavar="APP_DIR", help="A Flower app: a folder with pyproject.toml.")
+    ],
+    fleet: Annotated[
+        str,
+        typer.Option("--fleet", metavar="SCENARIO", help="The scenario whose fleet it runs on."),
+    ],
+    run_config: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run-config", metavar="'K=V ...'", help="The app's own options; repeatable."
+        ),
+    ] = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; by default runs/NAME-APP-seedN.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Flower's log.")] = False,
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
+) -> None:
+    """Run a Flower app, unmodified, on a scenario's fleet and the virtual clock."""
+    from simfl.cli import console
+    from simfl.interop.flower.run import play_folder, scenario_of
+
+    reach_here()
+    whole = scenario_of(fleet, app_dir, run_config, set_ or [], seed)
+    folder = run_folder(whole, out, timing=False, kind=app_dir.resolve().name)
+    watch = console.progress(quiet or as_json)
+    with redirect_stdout(sys.stderr if as_json else sys.stdout):  # apps print
+        result = play_folder(whole, folder, data_dir, verbose, watch)
+    tell(result, folder, as_json, quiet)
+
+
+def _seeds(text: str) -> list[int]:
+    """Seeds of "0..4" (both included), "1,5,9", or both mixed."""
+    found: list[int] = []
+    try:
+        for word in text.split(","):
+            first, dots, last = word.partition("..")
+            found += range(int(first), int(last) + 1) if dots else [int(first)]
+    except ValueError:
+        raise InputError(f"--seeds {text}: expected seeds, as in 0..4 or 1,5,9") from None
+    return found

@@ -1,0 +1,1 @@
+"""One run: the scenario's parts built, joined, played, saved and checked."""

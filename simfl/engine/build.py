@@ -1,0 +1,337 @@
+"""From a scenario's options to the parts that the kernel plays with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simfl.clock.kernel import Limits, Plan
+from simfl.clock.workload import TimingOnly, Workload
+from simfl.errors import PluginError, ScenarioError, blaming, did_you_mean
+from simfl.fleet.build import build as build_fleet
+from simfl.fleet.catalogue import catalogue_dirs
+from simfl.fleet.columns import Fleet
+from simfl.scenario import LearningOptions, Scenario, TimingOptions
+from simfl.scenario.checks import trace_dirs
+from simfl.strategy.base import Lesson
+from simfl.streams import Streams
+from simfl.units import GFLOPS, MBPS
+from simfl.wire.chain import chain
+from simfl.wire.codec import Codec, as_params
+from simfl.wire.extras import extras_nbytes
+from simfl.wire.guard import Guarded
+
+if TYPE_CHECKING:
+    from simfl.params import Params
+
+
+def fleet_of(scenario: Scenario, streams: Streams) -> Fleet:
+    """All devices. Raises CatalogueError, TraceError."""
+    beside = scenario.path.parent if scenario.path else None
+    return build_fleet(
+        scenario.fleet.group,
+        streams,
+        catalogue_dirs(beside),
+        cells=scenario.network.cell,
+        traces=trace_dirs(scenario),
+    )
+
+
+def plan_of(scenario: Scenario) -> Plan:
+    """When the run stops and is evaluated, and what the server can carry."""
+    stop, server, evaluate = scenario.stop, scenario.server, scenario.evaluate
+    target = {} if stop.target is None else stop.target.model_dump(exclude_none=True)
+    limits = Limits(
+        after_s=_or_inf(stop.after_s),
+        versions=stop.versions,
+        updates=stop.updates,
+        target=target,
+        wall_s=_or_inf(stop.wall_s),
+    )
+    return Plan(
+        limits=limits,
+        shared_links=server.sharing == "max-min",
+        down_rate=_or_inf(server.down_mbps) * MBPS,
+        up_rate=_or_inf(server.up_mbps) * MBPS,
+        server_flops=server.gflops * GFLOPS,
+        evaluate_every_s=_or_inf(evaluate.every_s),
+        evaluate_every_versions=evaluate.every_versions,
+        evaluate_at_start=evaluate.at_start,
+        save_every_s=_or_inf(scenario.checkpoint.every_s),
+        save_wall_s=scenario.checkpoint.wall_s,
+        stop_diverged=stop.on_divergence == "stop",
+    )
+
+
+def workload_of(
+    scenario: Scenario,
+    streams: Streams,
+    *,
+    timing: bool,
+    data_dir: Path | None,
+    workers: int = 1,
+    problem: Problem | None = None,
+) -> Workload:
+    """What tasks carry: real learning, or with `timing` its sizes alone. Raises DataError.
+
+    workers: processes that train; 1 is this one alone. problem: loaded here, unless it is given.
+    """
+    options = scenario.learning
+    if isinstance(options, TimingOptions):
+        return _stated(scenario, options)
+    problem = problem or problem_of(scenario, options, streams, data_dir)
+    if timing:
+        return _sized(scenario, problem, options)
+    return _learning(scenario, problem, streams, workers)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A data set dealt out to the fleet, and an untrained model of it."""
+
+    data: Any  #: learn.jobs.LocalData
+    model: Any  #: torch module
+    initial: Any  #: Params: what of the model travels
+    flops: float  #: of training on one example
+    groups: Any = None  #: in which uploads may be thinned
+
+
+def problem_of(
+    scenario: Scenario, options: LearningOptions, streams: Streams, data_dir: Path | None
+) -> Problem:
+    """Loads the data, deals it out and makes the model, all from the scenario's seed."""
+    from simfl.learn.datasets.base import DataDir, Dataset
+    from simfl.learn.models.base import build
+    from simfl.learn.models.flat import params_of
+    from simfl.learn.models.flops import flops_per_example
+    from simfl.learn.models.structure import split_of
+    from simfl.learn.partition.base import Partition
+    from simfl.learn.partition.intertwine import intertwined
+    from simfl.learn.partition.shift import drifting, negative
+    from simfl.learn.trainers.jobs import LocalData
+    from simfl.learn.trainers.local_training import asking
+    from simfl.learn.tryout import check_batches, check_model
+
+    source = DataDir(data_dir or _data_dir(scenario, options))
+    with _part("data set", options.dataset, Dataset) as made:
+        dataset = made(options.dataset(source, streams.generator("dataset")))
+    devices = scenario.fleet.devices
+    with _part("model", options.model):
+        model = build(options.model, dataset, streams.integer("model"))
+        check_model(model, dataset)
+        flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
+    with _part("partition", options.partition, Partition) as made:
+        partition = made(options.partition(dataset, devices, streams.generator("partition")))
+    held = None
+    if options.intertwined is not None:
+        slow = _slow(scenario, options, streams, flops, float(partition.sizes.mean()))
+        partition = intertwined(partition, dataset, options.intertwined.label, slow)
+    if options.hold_back:
+        partition, held = partition.hold_back(options.hold_back, streams.generator("hold back"))
+    check_batches(
+        model,
+        dataset,
+        partition.sizes,
+        options.batch_size,
+        drop_last=options.drop_last,
+        steps=getattr(scenario.strategy, "steps", None),
+    )
+    data = LocalData(dataset, partition, held)
+    if options.drift is not None:
+        later = negative(dataset)
+        if options.drift.dataset is not None:
+            later = options.drift.dataset(source, streams.generator("later dataset"))
+        versions = options.drift.first, options.drift.last
+        data = drifting(data, later, *versions, streams.generator("drift"))
+    rule = scenario.strategy.local
+    with asking(rule, "split"):
+        found = split_of(rule, model, dataset.x[:1])
+    if found is None:
+        return Problem(data, model, initial, flops)
+    _, split = found
+    return Problem(data, model, initial.select(split.names), flops, split.groups)
+
+
+@contextmanager
+def _part(noun: str, part: Any, wanted: type = object) -> Iterator[Callable[[Any], Any]]:
+    """Errors inside are told under the part's name; what it makes must be of the wanted type."""
+    name = getattr(part, "kind", None) or getattr(part, "__qualname__", type(part).__name__)
+
+    def made(value: Any) -> Any:
+        if not isinstance(value, wanted):
+            raise PluginError(f"must make a {wanted.__name__}, not {value!r}")
+        return value
+
+    with blaming(f"{noun} {name}"):
+        yield made
+
+
+def _slow(
+    scenario: Scenario, options: LearningOptions, streams: Streams, flops: float, examples: float
+) -> np.ndarray:
+    """The devices that are to hold most of a class, the slowest first. Raises ScenarioError.
+
+    flops: of training on one example; examples: that a device has on average.
+    """
+    wanted, fleet = options.intertwined, fleet_of(scenario, streams)
+    assert wanted is not None
+    steps = max(1.0, examples / options.batch_size)
+    order = np.argsort(-fleet.compute.expected_s(flops * examples, steps), kind="stable")
+    if wanted.devices is not None:
+        return order[: wanted.devices]
+    if wanted.group not in fleet.device_classes:
+        hint = did_you_mean(str(wanted.group), fleet.device_classes)
+        raise ScenarioError(
+            f"learning.intertwined.group = {wanted.group!r} is not the name of a group {hint}"
+        )
+    return order[fleet.class_id[order] == fleet.device_classes.index(wanted.group)]
+
+
+def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: int) -> Workload:
+    from simfl.engine.workload import Learning
+    from simfl.learn.trainers import device_of, make
+    from simfl.learn.trainers.local_training import Local
+
+    options, rule = scenario.learning, scenario.strategy.local
+    assert isinstance(options, LearningOptions)
+    training, device = options.training, device_of(options.device)
+    local = Local(problem.model, problem.data, training, rule, streams, device)
+    if options.drift is None:
+        choice = make(options.trainer, local, workers)
+    else:
+        choice = make("one-by-one", local)  # the one that asks for a version's data
+    return Learning(
+        problem.initial,
+        choice.trainer,
+        _metrics(scenario, problem, local),
+        rule,
+        streams,
+        notes={"trainer": f"{choice.kind}: {choice.why}"},
+        lesson=_lesson(problem, training),
+        groups=problem.groups,
+        tried_flops=problem.flops / 3.0 * problem.data.tried,
+        examples=problem.data.partition.sizes,
+        batch_size=training.batch_size,
+        drop_last=training.drop_last,
+        flops=problem.flops,
+        rate=training.rate,
+        memory_bytes=_training_bytes(scenario, problem.initial.layout.size),
+        down=Guarded(chain(scenario.wire.down)),
+        up=Guarded(chain(scenario.wire.up)),
+    )
+
+
+def _lesson(problem: Problem, training: Any) -> Lesson:
+    """The problem as the server knows it: everything but the data."""
+    dataset = problem.data.dataset
+    tokens = dataset.sequence
+    return Lesson(
+        flops=problem.flops,
+        batch_size=training.batch_size,
+        model=copy.deepcopy(problem.model).eval(),
+        shape=tuple(dataset.x.shape[1:]),
+        classes=dataset.classes,
+        bounds=None if tokens else (float(dataset.x.min()), float(dataset.x.max())),
+        training=training,
+    )
+
+
+def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
+    """How models are evaluated: (params, kept) -> values by name."""
+    from simfl.learn.evaluation import averaged, evaluate, means, score, with_decay
+    from simfl.learn.personalised import Personal
+
+    options = scenario.learning
+    assert isinstance(options, LearningOptions)
+    if scenario.evaluate.personal or local.anatomy is not None:
+        return Personal(local)
+    test = problem.data.dataset.x_test, problem.data.dataset.y_test
+    decay = local.options.weight_decay
+
+    def metrics(params: Any, kept: Any) -> dict[str, float]:
+        loss, right = score(problem.model, params, *test)
+        found = with_decay(averaged(loss, right), params, decay)
+        if scenario.evaluate.by_class:
+            each = means(right, test[1].numpy(), problem.data.dataset.classes)
+            found |= {f"accuracy_class_{label}": float(a) for label, a in enumerate(each)}
+        if options.drift is not None:
+            later = problem.data.later
+            values = evaluate(problem.model, params, later.x_test, later.y_test)
+            found |= {f"{name}_later": value for name, value in values.items()}
+        return found
+
+    return metrics
+
+
+def _sized(scenario: Scenario, problem: Problem, options: LearningOptions) -> Workload:
+    """A learning problem's sizes without its learning."""
+    sizes, batch_size = problem.data.partition.sizes, options.batch_size
+    load = _timing(scenario, problem.initial, sizes, batch_size, problem.flops)
+    load.drop_last = options.drop_last
+    return load
+
+
+def _stated(scenario: Scenario, options: TimingOptions) -> Workload:
+    """Sizes that the scenario states."""
+    from simfl.params import Layout
+
+    layout = Layout((("model", (options.parameters,)),), options.parameters)
+    initial = as_params(np.zeros(options.parameters, np.float32), layout)
+    sizes = np.broadcast_to(np.array(options.examples, np.int64), (scenario.fleet.devices,))
+    return _timing(scenario, initial, sizes, options.batch_size, options.flops_per_example)
+
+
+def _timing(
+    scenario: Scenario, initial: Params, sizes: np.ndarray, batch_size: int, flops: float
+) -> TimingOnly:
+    """Messages of this model and what goes beside it, with nothing inside."""
+    layout, rule = initial.layout, scenario.strategy.local
+    return TimingOnly(
+        sizes,
+        batch_size,
+        flops,
+        _nbytes(chain(scenario.wire.down), layout),
+        _nbytes(chain(scenario.wire.up), layout),
+        passes=rule.passes(),
+        sent_bytes=extras_nbytes(rule.sends(initial) or {}, layout),
+        extras_nbytes=lambda extras: extras_nbytes(extras, layout),
+        memory_bytes=_training_bytes(scenario, layout.size),
+    )
+
+
+def _training_bytes(scenario: Scenario, parameters: int) -> int:
+    """What training takes on a device: the model as it came, as it is trained, and its gradient.
+
+    A lower bound: activations, data and the framework come on top.
+    """
+    momentum = getattr(scenario.learning, "momentum", 0.0) > 0.0
+    return 4 * parameters * (4 if momentum else 3)
+
+
+def _nbytes(codec: Codec, layout: Any) -> int:
+    """Payload bytes of a message; where they depend on the values, those of normal noise."""
+    nbytes = codec.nbytes(layout)
+    if nbytes is not None:
+        return nbytes
+    rng = np.random.Generator(np.random.Philox(key=0))
+    noise = rng.standard_normal(layout.size, dtype=np.float32)
+    return codec.encode(as_params(noise, layout), None, rng).nbytes
+
+
+def _data_dir(scenario: Scenario, options: LearningOptions) -> Path | None:
+    """Where the scenario says that data sets lie, relative to its own folder."""
+    if options.data_dir is None:
+        return None
+    beside = scenario.path.parent if scenario.path else Path()
+    return beside / options.data_dir
+
+
+def _or_inf(value: float | None) -> float:
+    return inf if value is None else value

@@ -1,0 +1,245 @@
+"""What a scenario will do, in words and medians, before it is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from simfl.clock.workload import TimingOnly
+from simfl.engine.build import Problem, fleet_of, problem_of, workload_of
+from simfl.engine.workload import Learning
+from simfl.fleet.build import unused
+from simfl.fleet.columns import Fleet
+from simfl.fleet.network.cells import CellOptions
+from simfl.messages import FRAME_BYTES, examples_seen, local_steps, whole_batches
+from simfl.results import formatting
+from simfl.scenario import Scenario, TimingOptions
+from simfl.scenario.parts import kind_of, plain
+from simfl.scenario.sections import WireOptions
+from simfl.streams import Streams
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """title: one line. classes: one row per device class, by heading. facts: by subject."""
+
+    title: str
+    classes: list[dict[str, str]]
+    facts: dict[str, str]
+
+
+def explain(scenario: Scenario, data_dir: Path | None = None) -> Explanation:
+    """What will happen. Loads the data set, deals it out, builds the model; trains nothing.
+
+    Seconds are medians over a class's devices, each alone on its link and without jitter.
+    """
+    streams = Streams(scenario.seed)
+    fleet = fleet_of(scenario, streams)
+    problem = None
+    if not isinstance(scenario.learning, TimingOptions):
+        problem = problem_of(scenario, scenario.learning, streams, data_dir)
+    load = bare = _sizes(scenario, streams, problem)
+    if scenario.wire != WireOptions():
+        dense = scenario.model_copy(update={"wire": WireOptions()})
+        bare = _sizes(dense, streams, problem)
+    steps, flops = _work(scenario, load)
+    title = (
+        f"{scenario.name}: {kind_of(type(scenario.strategy))} on {len(fleet)} devices, "
+        f"seed {scenario.seed}"
+    )
+    trainer = None if problem is None else _trainer(scenario, streams, problem)
+    facts = {
+        "learning": _learning(scenario, load),
+        **({} if trainer is None else {"trainer": trainer.notes["trainer"]}),
+        "a task": _task(scenario, steps, flops),
+        "bytes": _bytes(load, bare),
+        "at once": _at_once(scenario),
+        "server": _server(scenario),
+        "faults": _faults(scenario),
+        "evaluated": _evaluated(scenario),
+        "ends": _ends(scenario),
+        "memory": _memory(scenario, bare, trainer),
+        **_beyond(scenario, fleet),
+    }
+    return Explanation(title, _classes(fleet, load, steps, flops), facts)
+
+
+def _sizes(scenario: Scenario, streams: Streams, problem: Problem | None) -> TimingOnly:
+    load = workload_of(scenario, streams, timing=True, data_dir=None, problem=problem)
+    assert isinstance(load, TimingOnly)
+    return load
+
+
+def _trainer(scenario: Scenario, streams: Streams, problem: Problem) -> Learning:
+    """The workload as it would learn."""
+    load = workload_of(scenario, streams, timing=False, data_dir=None, problem=problem)
+    assert isinstance(load, Learning)
+    load.close()
+    return load
+
+
+def _work(scenario: Scenario, load: TimingOnly) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) mini-batch steps and (N,) FLOP of a task on each device."""
+    epochs, steps = _asked(scenario)
+    sizes = load.examples.tolist()
+    sizes = [whole_batches(n, load.batch_size, load.drop_last) for n in sizes]
+    taken = [local_steps(n, load.batch_size, epochs, steps) for n in sizes]
+    seen = [examples_seen(n, load.batch_size, s) for n, s in zip(sizes, taken, strict=True)]
+    return np.array(taken), load.flops * np.array(seen)
+
+
+def _asked(scenario: Scenario) -> tuple[float | None, int | None]:
+    """Epochs and steps that the strategy's options ask for; one epoch if they do not say."""
+    steps = getattr(scenario.strategy, "steps", None)
+    epochs = getattr(scenario.strategy, "epochs", None)
+    return (None, steps) if steps is not None else (1.0 if epochs is None else epochs, None)
+
+
+def _classes(
+    fleet: Fleet, load: TimingOnly, steps: np.ndarray, flops: np.ndarray
+) -> list[dict[str, str]]:
+    columns = fleet.columns()
+    latency_s = columns["latency_s"]
+    phases = {
+        "download": latency_s + (load.down_bytes + FRAME_BYTES) / columns["down_bytes_per_s"],
+        "train": fleet.compute.expected_s(flops, steps),
+        "upload": latency_s + (load.up_bytes + FRAME_BYTES) / columns["up_bytes_per_s"],
+    }
+    phases["task"] = sum(phases.values(), np.zeros(len(fleet)))
+    rows = []
+    for i, name in enumerate(fleet.device_classes):
+        mine = fleet.class_id == i
+        words = {key: ", ".join(dict.fromkeys(columns[key][mine])) for key in _WORDS}
+        medians = {key: formatting.seconds(float(np.median(s[mine]))) for key, s in phases.items()}
+        rows.append({"class": name, "devices": str(mine.sum()), **words, **medians})
+    return rows
+
+
+_WORDS = ("network", "presence")  # columns whose distinct values are listed
+
+
+def _learning(scenario: Scenario, load: TimingOnly) -> str:
+    sizes, learning = load.examples, scenario.learning
+    spread = f"{sizes.min()} to {sizes.max()} examples a device (median {np.median(sizes):g})"
+    if isinstance(learning, TimingOptions):
+        return f"nothing, timing only; {spread}"
+    parts = (learning.dataset, learning.model, learning.partition)
+    dataset, model, partition = (plain(part)["kind"] for part in parts)
+    return f"{dataset} by {model}; {partition} partition: {spread}"
+
+
+def _task(scenario: Scenario, steps: np.ndarray, flops: np.ndarray) -> str:
+    epochs, fixed = _asked(scenario)
+    asked = f"{fixed} steps" if fixed is not None else f"{epochs:g} epoch(s)"
+    batch = scenario.learning.batch_size
+    median = formatting.number(float(np.median(steps)))
+    cost = formatting.amount(float(np.median(flops)), "FLOP")
+    return f"{asked} in batches of {batch}: in the median {median} steps and {cost}"
+
+
+def _bytes(load: TimingOnly, bare: TimingOnly) -> str:
+    parts = []
+    for way in ("down", "up"):
+        now, before = (getattr(one, f"{way}_bytes") for one in (load, bare))
+        saved = f" ({formatting.share(now / before)} of dense)" if now != before else ""
+        parts.append(f"{formatting.amount(now + FRAME_BYTES, 'B')} {way}{saved}")
+    return ", ".join(parts) + ", framing included, extras not"
+
+
+def _concurrency(scenario: Scenario) -> tuple[str, int] | None:
+    """The option that says how many devices work at once, if the strategy has one."""
+    found = {name: getattr(scenario.strategy, name, None) for name in ("concurrency", "cohort")}
+    return next(((name, n) for name, n in found.items() if isinstance(n, int)), None)
+
+
+def _at_once(scenario: Scenario) -> str:
+    found = _concurrency(scenario)
+    if found is None:
+        return f"as the strategy decides; there are {scenario.fleet.devices} devices"
+    name, n = found
+    return f"{name} = {n} of {scenario.fleet.devices} devices"
+
+
+def _server(scenario: Scenario) -> str:
+    server = scenario.server
+    if server.sharing == "none":
+        return "every transfer has its device's own rate"
+    caps = [(way, getattr(server, f"{way}_mbps")) for way in ("down", "up")]
+    said = [f"{way} {mbps:g} Mbit/s" for way, mbps in caps if mbps is not None]
+    what = " and ".join(said) or ("their cells" if scenario.network.cell else "no cap")
+    return f"transfers share {what} by max-min fairness"
+
+
+def _beyond(scenario: Scenario, fleet: Fleet) -> dict[str, str]:
+    """What not every scenario has: cells, and settings that never make a difference."""
+    cells = scenario.network.cell
+    idle = unused(scenario.fleet.group, cells, fleet)
+    said = {"cells": "; ".join(map(_cell, cells)), "without effect": "; ".join(idle)}
+    return {subject: text for subject, text in said.items() if text}
+
+
+def _cell(cell: CellOptions) -> str:
+    said = [
+        f"{way} {mbps:g} Mbit/s" for way in ("down", "up") if (mbps := getattr(cell, f"{way}_mbps"))
+    ]
+    said += [f"as the trace {cell.trace} moves"] if cell.trace else []
+    if cell.outages:
+        up, down = (
+            formatting.seconds(s) for s in (cell.outages.mean_up_s, cell.outages.mean_down_s)
+        )
+        said.append(f"down for {down} after {up} on average")
+    return f"{cell.count} x {cell.name}" + (f" ({', '.join(said)})" if said else "")
+
+
+def _faults(scenario: Scenario) -> str:
+    said = []
+    for i, group in enumerate(scenario.fleet.group):
+        faults = group.faults.model_dump(exclude_defaults=True)
+        if group.presence.kind != "always":
+            faults["on_offline"] = group.faults.on_offline
+        if faults:
+            listed = ", ".join(f"{key} = {value}" for key, value in faults.items())
+            said.append(f"{group.name or group.device or f'group {i}'}: {listed}")
+    return "; ".join(said) or "none"
+
+
+def _evaluated(scenario: Scenario) -> str:
+    evaluate = scenario.evaluate
+    said = ["at the start"] if evaluate.at_start else []
+    if evaluate.every_s is not None:
+        said.append(f"every {formatting.seconds(evaluate.every_s)}")
+    if evaluate.every_versions is not None:
+        said.append(f"every {evaluate.every_versions} version(s)")
+    return ", ".join([*said, "at the end"])
+
+
+def _ends(scenario: Scenario) -> str:
+    stop, said = scenario.stop, []
+    if stop.after_s is not None:
+        said.append(f"after {formatting.seconds(stop.after_s)}")
+    said += [f"after {n} {word}" for word in ("versions", "updates") if (n := getattr(stop, word))]
+    if stop.target is not None:
+        reached = stop.target.model_dump(exclude_none=True)
+        said += [f"at {metric} {value:g}" for metric, value in reached.items()]
+    if stop.wall_s is not None:
+        said.append(f"after {formatting.seconds(stop.wall_s)} of computing")
+    return ", or ".join(said)
+
+
+def _memory(scenario: Scenario, bare: TimingOnly, trainer: Learning | None) -> str:
+    if trainer is None:
+        return "no models are held"
+    model = formatting.amount(bare.down_bytes, "B")
+    found = _concurrency(scenario)
+    if found is None:
+        return (
+            f"one model of {model} for each version that a task in flight started from, and "
+            f"results of at most {trainer.trainer.width} task(s) that wait to be used"
+        )
+    waiting = min(found[1], trainer.trainer.width)
+    return (
+        f"at most {found[1] + 1} versions of the model, {model} each, and results of {waiting} "
+        "task(s) that wait to be used"
+    )

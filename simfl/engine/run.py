@@ -1,0 +1,238 @@
+"""One scenario in, one Result out.
+
+    result = simfl.run("quickstart", **{"strategy.buffer": 20}, seed=3, out="runs/b20")
+
+A run folder is readable whatever happens: a run that is interrupted or fails leaves what it had
+seen until then.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from simfl.clock.kernel import Kernel, Status
+from simfl.engine import checkpoint, saving, session
+from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.errors import Diverged, ScenarioError, Stalled
+from simfl.files import put
+from simfl.fleet.build import unused
+from simfl.fleet.columns import Fleet
+from simfl.fleet.memory import fitting
+from simfl.results.digest import digest
+from simfl.results.result import Result
+from simfl.results.store import Store
+from simfl.results.summary import NO_RESULT, is_end, summarise, summary_of
+from simfl.results.tables import MODEL, PARTS, SCENARIO
+from simfl.scenario import Scenario, TimingOptions, load, parse
+from simfl.streams import Streams
+
+
+class Progress(Protocol):
+    """Somebody who wants to see a run live."""
+
+    def update(self, status: Status) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def run(
+    scenario: Scenario | Mapping[str, Any] | str | Path,
+    out: str | Path | None = None,
+    *,
+    seed: int | None = None,
+    timing: bool = False,
+    workers: int = 1,
+    resume: bool = False,
+    data_dir: str | Path | None = None,
+    progress: Progress | None = None,
+    **overrides: Any,
+) -> Result:
+    """The scenario, played once. Raises InputError, Stalled, Diverged, PluginError.
+
+    scenario: its file, the name of a shipped one, a table, or what `load` gave. out: the run
+    folder; without one the results live as long as the Result. timing: the same clock without
+    learning. workers: processes that train; results do not depend on it. resume: go on from the
+    newest checkpoint in `out`, if there is one, to the digest of an unbroken run; a run that has
+    ended is not played again. overrides: options by key path, as in `**{"strategy.buffer": 20}`.
+    """
+    whole = resolve(scenario, overrides, seed)
+    if whole.sweep:
+        raise ScenarioError(f"{whole.name}: has a [sweep], which is a study: use simfl.study")
+    folder = None if out is None else Path(out)
+    with session.alone(folder):
+        if resume and folder is not None and _played(folder, whole, timing):
+            _tidy(folder)
+            _tell_again(summary_of(folder))
+            return Result(folder)
+        saved = saving.found(folder, whole, timing) if resume and folder is not None else None
+        streams = Streams(whole.seed)
+        fleet = fleet_of(whole, streams)
+        data = None if data_dir is None else Path(data_dir)
+        workload = workload_of(whole, streams, timing=timing, data_dir=data, workers=workers)
+        fleet = fitting(fleet, workload.memory_bytes, whole.fleet.memory)
+        store = Store(folder, at=None if saved is None else saved[0]["rows"])
+        told = None if progress is None else progress.update
+        kernel = Kernel(
+            fleet, workload, whole.strategy, streams, plan_of(whole), store.append, told
+        )
+
+        def player() -> None:
+            if saved is None:
+                begin(whole, store, fleet, workers)
+            else:
+                saving.restore(kernel, *saved)
+                checkpoint.drop_newer(store.folder, saved[0]["checkpoint"])
+            if folder is not None:
+                kernel.save = session.saver(kernel, store, whole, timing)
+            kernel.run()
+
+        with _quiet(timing):
+            play(kernel, player, store, whole, progress)
+        return Result(store.folder, store if folder is None else None)
+
+
+def play(
+    kernel: Kernel,
+    player: Callable[[], Any],
+    store: Store,
+    scenario: Scenario,
+    progress: Progress | None,
+) -> None:
+    """Calls the player of a run and writes down what it saw, whatever becomes of it."""
+    try:
+        with session.interruptible(kernel):
+            player()
+    except BaseException as error:
+        with suppress(Exception):  # of two errors the first is the one to tell
+            _write_down(kernel, store, scenario, ended=_name(error), cause=str(error))
+        raise
+    finally:
+        kernel.workload.close()
+        if progress is not None:
+            progress.close()
+    if kernel.reason == "interrupted":
+        _leave(kernel, store, scenario)
+        raise KeyboardInterrupt
+    _write_down(kernel, store, scenario, ended=kernel.reason)
+
+
+def begin(scenario: Scenario, store: Store, fleet: Fleet, workers: int = 1) -> None:
+    """What a run folder holds from the start."""
+    checkpoint.clear(store.folder)
+    _write_scenario(scenario, store.folder)
+    session.write_environment(store.folder, workers)
+    store.put_devices(fleet.columns())
+
+
+def _leave(kernel: Kernel, store: Store, scenario: Scenario) -> None:
+    """An interrupted run leaves a checkpoint; if it cannot, what it has seen so far."""
+    kernel.save()
+    if not checkpoint.exists(store.folder):
+        _write_down(kernel, store, scenario, ended="interrupted")
+
+
+def resolve(
+    scenario: Scenario | Mapping[str, Any] | str | Path,
+    overrides: Mapping[str, Any],
+    seed: int | None,
+) -> Scenario:
+    """The scenario with its overrides, whatever it was given as. Raises ScenarioError."""
+    if isinstance(scenario, str | Path):
+        return load(scenario, overrides, seed)
+    if isinstance(scenario, Scenario):
+        if not overrides and seed is None:
+            return scenario
+        return parse(scenario.resolved(), overrides, seed, path=scenario.path)
+    return parse(scenario, overrides, seed)
+
+
+def _write_scenario(scenario: Scenario, folder: Path) -> None:
+    """The resolved scenario, with what lay beside it: all that repeats the run."""
+    put(folder / SCENARIO, scenario.to_toml().encode())
+    beside = {"devices": scenario.class_files(), "traces": scenario.trace_files()}
+    for name, files in beside.items():
+        for path in files:
+            (folder / name).mkdir(exist_ok=True)
+            shutil.copy(path, folder / name / path.name)
+
+
+def _write_down(
+    kernel: Kernel, store: Store, scenario: Scenario, ended: str, cause: str = ""
+) -> None:
+    """Finishes the run folder: tables, final model, summary. cause: of an end without a result.
+
+    Killed on the way, the run is resumed from its last checkpoint. So is one that failed, once the
+    disk has room or the plug-in is mended; what it had seen is written down all the same.
+    """
+    kernel.close()
+    store.join()
+    params = kernel.server.published[0]
+    learnt = hasattr(params, "flat")
+    if learnt:
+        from simfl.results.model import save_model
+
+        save_model(store.folder / MODEL, params)
+    numbers = summarise(Result(store.folder).read, devices=scenario.fleet.devices)
+    store.put_summary(
+        {
+            "name": scenario.name,
+            "scenario": scenario.hash,
+            "seed": scenario.seed,
+            "ended": ended,
+            **({"cause": cause} if ended in NO_RESULT else {}),
+            **({"diverged": kernel.diverged} if kernel.diverged and not cause else {}),
+            **numbers,
+            **kernel.workload.totals,
+            **kernel.workload.notes,
+            "unused_settings": unused(
+                scenario.fleet.group, scenario.network.cell, kernel.server.fleet
+            ),
+            "models_alive_max": kernel.server.versions.peak,
+            "digest": digest(store.folder, params if learnt else None),
+        }
+    )
+    if is_end(ended) or not checkpoint.exists(store.folder):
+        _tidy(store.folder)
+
+
+def _tidy(folder: Path) -> None:
+    """A run that has ended needs neither its checkpoints nor the parts that they count."""
+    checkpoint.clear(folder)
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
+
+
+def _played(folder: Path, scenario: Scenario, timing: bool) -> bool:
+    """True if the folder holds this run, played to its end."""
+    learns = not timing and not isinstance(scenario.learning, TimingOptions)
+    summary = summary_of(folder)
+    same = summary.get("scenario") == scenario.hash and (folder / MODEL).exists() == learns
+    return same and is_end(summary.get("ended", ""))
+
+
+def _tell_again(summary: Mapping[str, Any]) -> None:
+    """Raises what ended a run that is not worth repeating, and has no result either."""
+    ended = summary.get("ended")
+    if ended in NO_RESULT:
+        kind = Stalled if ended == "stalled" else Diverged
+        raise kind(str(summary.get("cause") or ended))
+
+
+def _quiet(timing: bool) -> AbstractContextManager[None]:
+    """Torch on one thread, where there is learning."""
+    if timing:
+        return nullcontext()
+    from simfl.learn.trainers.one_by_one import single_thread
+
+    return single_thread()
+
+
+def _name(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, Diverged):
+        return "diverged"
+    return "stalled" if isinstance(error, Stalled) else f"failed: {error}"

@@ -1,0 +1,125 @@
+"""What surrounds a run on this machine: one run per folder, signals, checkpoints, environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+
+from filelock import FileLock, Timeout
+
+from simfl.clock.kernel import Kernel
+from simfl.engine import saving
+from simfl.errors import InputError, PluginError
+from simfl.files import put
+from simfl.results.store import Store
+from simfl.scenario import Scenario
+
+ENVIRONMENT = "environment.json"
+_PACKAGES = (
+    "simfl",
+    "simpy",
+    "torch",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+    "constriction",
+)
+
+
+@contextmanager
+def alone(folder: Path | None) -> Iterator[None]:
+    """No other run writes into the folder meanwhile. Raises InputError if one does.
+
+    The lock is the operating system's, so it ends with the process that holds it, however.
+    """
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{folder}: another run is writing into this folder; choose another one with --out, or "
+            "wait until it has ended"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def interruptible(kernel: Kernel) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run between two events; a second SIGINT at once.
+
+    Signals can be caught in the main thread alone; elsewhere they do what they did before.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+        kernel.interrupt()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def saver(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> Callable[[], None]:
+    """Writes a checkpoint at each call; that a state cannot be kept is said once."""
+
+    def save() -> None:
+        try:
+            saving.save(kernel, store, scenario, timing)
+        except (PluginError, RecursionError) as error:
+            kernel.save = _not_again
+            warnings.warn(f"no checkpoints of {scenario.name}: {error}", stacklevel=2)
+
+    return save
+
+
+def _not_again() -> None:
+    """This run's state cannot be kept."""
+
+
+def write_environment(folder: Path, workers: int) -> None:
+    """environment.json: what the run was computed with. workers: processes that train."""
+    found = {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": {"training": 1, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")},
+        "workers": workers,
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+    text = json.dumps(found, indent=2)
+    put(folder / ENVIRONMENT, (text + "\n").encode())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,262 @@
+"""What tasks compute when they learn: joins trainers and the post for the clock.
+
+A task's base, data, memory and mini-batches are fixed when it is dispatched, so its training may
+be done at any moment until its result is needed. Results are computed when the first of them is:
+then everything in flight that is bound to arrive is handed to the trainer together, up to
+`trainer.width` tasks. `simfl.engine.exchange` says how models travel and what is remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from math import inf, isfinite, nan
+from typing import Any
+
+import numpy as np
+
+from simfl.clock.workload import size_up
+from simfl.engine.exchange import Memory, Parcel, Post, upload_nbytes
+from simfl.errors import blaming
+from simfl.learn.trainers.jobs import Job, Trained, Trainer
+from simfl.messages import PHASES, Counter, Task, Update
+from simfl.params import Groups, Params, Part
+from simfl.strategy.aggregation import applied
+from simfl.strategy.base import Change, Lesson, LocalRule
+from simfl.streams import Streams
+from simfl.wire.codec import Codec, Wire
+from simfl.wire.extras import decode_extras
+
+Kept = Callable[[int], Mapping[str, Any]]
+
+
+class Learning:
+    """The workload of a run that learns.
+
+    metrics(params, kept) gives the values of an evaluation, kept(device) being what the local
+    rule keeps there. groups: in which a rule may thin its uploads. tried_flops: (devices,) FLOP
+    of trying a model on a device's held-back data. rate(version): local learning rate of a task.
+    memory_bytes: that training takes on a device, at least.
+
+    notes: how it is computed, in words.
+    """
+
+    def __init__(
+        self,
+        initial: Params,
+        trainer: Trainer,
+        metrics: Callable[[Params, Kept], dict[str, float]],
+        rule: LocalRule,
+        streams: Streams,
+        *,
+        examples: np.ndarray,
+        batch_size: int,
+        drop_last: bool = False,
+        flops: float,
+        down: Codec,
+        up: Codec,
+        groups: Groups | None = None,
+        tried_flops: np.ndarray | None = None,
+        notes: Mapping[str, str] | None = None,
+        rate: Callable[[int], float] = lambda version: nan,
+        memory_bytes: int = 0,
+        lesson: Lesson | None = None,
+    ) -> None:
+        self.initial = initial
+        self.lesson = lesson
+        self.memory_bytes = memory_bytes
+        self.examples = examples
+        self.notes: Mapping[str, str] = notes or {}
+        self.post = Post(initial, down, up, streams, groups)
+        self._metrics = metrics
+        self._rule = rule
+        self._tried_flops = np.zeros(len(examples)) if tried_flops is None else tried_flops
+        self._layout = initial.layout
+        self.trainer = trainer
+        self._batch_size = batch_size
+        self._drop_last = drop_last
+        self._flops = flops
+        self._rate = rate
+        self._up_bytes = upload_nbytes(up, rule, initial)
+        self._untrained: dict[int, Task] = {}
+
+    @property
+    def totals(self) -> Mapping[str, float]:
+        """The post's; every evaluation has them, too."""
+        return self.post.totals
+
+    @property
+    def memories(self) -> Mapping[int, Memory]:
+        """The post's, by device."""
+        return self.post.memories
+
+    def evaluate(self, params: Params) -> dict[str, float]:
+        """The model's metrics, those of the devices' own models if any, and the totals so far."""
+        return self._metrics(params, self.kept) | self.post.totals
+
+    def close(self) -> None:
+        """Ends the processes that train, if there are any."""
+        self.trainer.close()
+
+    def kept(self, device: int) -> Mapping[str, Any]:
+        """What the local rule keeps on a device."""
+        memory = self.post.memories.get(device)
+        return {} if memory is None else memory.rule
+
+    def start(self, task: Task) -> None:
+        """Encodes the download, whose bytes are charged, and fills in sizes and work."""
+        self._size(task, int(self.examples[task.device]))
+        parcel = self.post.wrap(task)
+        self._untrained[task.serial] = task
+        task.down_bytes = parcel.down.nbytes + len(parcel.extras)
+        task.up_bytes = self._up_bytes
+
+    def shorten(self, task: Task, steps: int) -> None:
+        """Training goes on for so many steps only; a result of more is thrown away."""
+        task.steps = steps
+        self._size(task, task.examples)
+        self.post.parcels[task.serial].trained = None
+        self._untrained[task.serial] = task
+
+    def ready(self, task: Task) -> None:
+        """Trains and encodes the upload now, since its size depends on what was learnt.
+
+        A device that could not decode the download says so in an empty message.
+        """
+        if self._encode(task) is None:
+            task.up_bytes = 0
+
+    def deliver(self, task: Task, server: Counter) -> Update | None:
+        """The update as the server decodes it; both ends remember what was delivered.
+
+        None if one end was out of step with the other, whose next message starts afresh.
+        """
+        sent = self._encode(task)
+        if sent is None:
+            self.post.restart_down(task.device)
+            self._forget(task)
+            return None
+        parcel, trained, up = sent
+        delta = self.post.receive(task, parcel, trained, up)
+        self._forget(task)
+        if delta is None:
+            return None
+        return Update(
+            task=task.serial,
+            device=task.device,
+            version=task.version,
+            base=task.base,
+            delta=delta,
+            extras=decode_extras(parcel.up_extras, self._layout),
+            examples=trained.examples,
+            steps=trained.steps,
+            epochs=trained.epochs,
+            loss=trained.loss,
+            loss_rms=trained.loss_rms,
+            dispatched_s=task.dispatched_s,
+            arrived_s=task.ended_s,
+            server=server,
+            lr=self._rate(task.version),
+        )
+
+    def lose(self, task: Task) -> None:
+        """A download that got through is remembered; so is a lost upload, by codecs that care."""
+        if task.serial not in self.post.parcels:
+            return  # it never left the server
+        phase = PHASES[min(task.phase, 2)]
+        if phase != "download":
+            self.post.commit_down(task)
+            if phase == "upload" and self.post.up.remembers_lost:
+                sent = self._encode(task)
+                if sent is not None:
+                    self.post.memory_of(task.device).up_sent = sent[2].lost
+        self._forget(task)
+
+    def measure(self, update: Update, params: Params) -> tuple[float, float]:
+        """(drift, cosine) over what the device sent; (0, 1) if the model has not moved."""
+        if not update.staleness:
+            return 0.0, 1.0
+        moved = params - update.base
+        if update.delta.layout != self._layout:
+            held = isinstance(update.delta, Part)
+            names = update.delta.layout.names
+            moved = update.delta.of_same(moved) if held else moved.select(names)
+        far, length = moved.norm(), update.delta.norm()
+        if not far:
+            return 0.0, 1.0
+        if not length:
+            return inf, 0.0
+        return far / length, moved.dot(update.delta) / (far * length)
+
+    def applied(self, params: Params, change: Change, updates: Sequence[Update]) -> Params:
+        """The model after a change; running statistics are folded as values."""
+        after: Params = applied(params, change, updates)
+        return after
+
+    def finite(self, params: Params) -> bool:
+        """False if any element is NaN or infinite."""
+        return bool(params.flat.sum().isfinite()) or bool(params.flat.isfinite().all())
+
+    def trouble(self, params: Params, updates: Sequence[Update]) -> str:
+        """What is not finite of a model or of the updates that made it; empty if all is well."""
+        if not self.finite(params):
+            bad = int((~params.flat.isfinite()).sum())
+            return f"{bad} of the model's {len(params)} values are not finite"
+        lost = next((update for update in updates if not isfinite(update.loss)), None)
+        return "" if lost is None else f"the training loss of device {lost.device} is {lost.loss}"
+
+    def _size(self, task: Task, n: int) -> None:
+        with blaming(f"local rule {type(self._rule).__name__}"):
+            passes = self._rule.passes()
+            trials = self._rule.trials(self.kept(task.device))
+        size_up(task, n, self._batch_size, self._flops, passes, self._drop_last)
+        task.flops += trials * float(self._tried_flops[task.device])
+
+    # Training.
+
+    def _encode(self, task: Task) -> tuple[Parcel, Trained, Wire] | None:
+        """Trains if need be, and makes the upload's bytes; None without a model to start from."""
+        parcel = self.post.parcels[task.serial]
+        self.post.commit_down(task)
+        if parcel.refused:
+            return None
+        trained = parcel.trained or self._train(task)
+        return parcel, trained, parcel.up or self.post.pack(task, trained)
+
+    def _train(self, task: Task) -> Trained:
+        """Trains the task, together with others that will be needed, as many as fit.
+
+        Of results that wait to be used there are at most `trainer.width`, this one aside.
+        """
+        others = (t for t in self._untrained.values() if t is not task and not t.doomed)
+        waiting = len(self.post.parcels) - len(self._untrained)
+        room = max(1, self.trainer.width - waiting)
+        batch = list(islice(self._jobs(chain([task], others)), room))
+        results = self.trainer.train([job for _, job in batch])
+        for (serial, _), trained in zip(batch, results, strict=True):
+            self.post.parcels[serial].trained = trained
+            del self._untrained[serial]
+        return results[0]
+
+    def _jobs(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Job]]:
+        """By serial, the work of those tasks whose device can read what it was sent."""
+        for task in tasks:
+            start = self.post.open(task)
+            if start is not None:
+                yield task.serial, self._job(task, start)
+
+    def _job(self, task: Task, start: Params) -> Job:
+        parcel = self.post.parcels[task.serial]
+        return Job(
+            base=start,
+            device=task.device,
+            index=task.index,
+            version=task.version,
+            steps=task.local_steps,
+            extras=decode_extras(parcel.extras, self._layout),
+            memory=self.post.memory_of(task.device).rule,
+        )
+
+    def _forget(self, task: Task) -> None:
+        del self.post.parcels[task.serial]
+        self._untrained.pop(task.serial, None)

@@ -1,0 +1,81 @@
+"""What chance decides about each device of a group, once and for all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from simfl.fleet.laws import FlopRate
+from simfl.fleet.network.link import rates, spread
+from simfl.fleet.network.varying import Roaming
+from simfl.fleet.presence.base import Part
+from simfl.fleet.presence.trace import RecordedOptions
+from simfl.fleet.resolve import Plan
+from simfl.streams import Streams
+from simfl.units import MBPS
+
+
+@dataclass(frozen=True, eq=False)
+class Crowd:
+    """A group's n devices. z: (n, 3) standard normal. rows: (n,) of the capacity trace."""
+
+    plan: Plan
+    z: np.ndarray
+    rows: np.ndarray
+    roaming: Roaming | None
+    presence: Part
+    charge: np.ndarray  #: (n,) in (0, 1): how full each battery is between its bounds
+
+    def slowness(self) -> np.ndarray:
+        """(n,) seconds over the median device's."""
+        recorded = self._recorded("train_gflops")
+        if recorded is None:
+            r = self.plan.options.correlation
+            z = (1.0 - r * r) ** 0.5 * self.z[:, 2] - r * self.z[:, 0]
+            return spread(self.plan.law.spread_sigma, z)
+        assert isinstance(self.plan.law, FlopRate)  # a recorded rate makes it one
+        return np.asarray(self.plan.law.gflops / recorded)
+
+    def rates(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) median bytes/s down, and up."""
+        drawn = rates(self.plan.link, self.z[:, :2], self.roaming)
+        recorded = self._recorded("down_mbps"), self._recorded("up_mbps")
+        down, up = (
+            own if trace is None else trace * MBPS
+            for own, trace in zip(drawn, recorded, strict=True)
+        )
+        return down, up
+
+    def _recorded(self, column: str) -> np.ndarray | None:
+        trace = self.plan.capacity
+        return trace.columns[column][self.rows] if trace and column in trace.columns else None
+
+
+def crowd(plan: Plan, streams: Streams) -> Crowd:
+    """The devices of a group. Every draw depends on the device's number alone."""
+    first, n = plan.members.start, plan.options.count
+    uniform = streams.generator("capacity", first).random(n)
+    return Crowd(
+        plan,
+        z=streams.generator("fleet", first).standard_normal((n, 3)),
+        rows=(uniform * len(plan.capacity or ())).astype(np.int64),
+        roaming=_roaming(plan, streams),
+        presence=_presence(plan, streams),
+        charge=streams.generator("battery", first).random(n),
+    )
+
+
+def _roaming(plan: Plan, streams: Streams) -> Roaming | None:
+    if plan.bandwidth is None or plan.link is None:
+        return None
+    rng = streams.generator("roaming", plan.members.start)
+    return Roaming(plan.bandwidth, plan.members, rng, (plan.link.down_mbps, plan.link.up_mbps))
+
+
+def _presence(plan: Plan, streams: Streams) -> Part:
+    options = plan.options.presence
+    if isinstance(options, RecordedOptions):
+        assert plan.intervals is not None  # looked up with the plan
+        return options.part(streams, plan.members, plan.intervals)
+    return options.part(streams, plan.members)

@@ -1,0 +1,1 @@
+"""Links, cells and rates that vary over time."""

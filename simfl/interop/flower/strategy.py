@@ -1,0 +1,244 @@
+"""The desk between an app and the clock: what the app sends goes out here, what comes back waits.
+
+To the kernel the desk is a strategy that never decides anything by itself. A message to a device
+that is busy waits here until the device is free, as it would at Flower's SuperLink. A version is
+made when the model in the app's messages changes: what the app has taken of earlier replies is
+then in it. That is exact for strategies of Flower, which say when they aggregate (see `watch`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from typing import Any
+
+from simfl.clock.events import Kind
+from simfl.clock.kernel import Kernel
+from simfl.interop.flower.protocol import (
+    EXPIRED,
+    GONE,
+    NO_MODEL,
+    TRAIN,
+    Dialect,
+    Failure,
+    Model,
+    family,
+)
+from simfl.messages import Task, Update
+from simfl.strategy.base import Change, LocalRule, Server, Wait
+
+
+@dataclass(slots=True, eq=False)
+class Letter:
+    """One message and what became of it."""
+
+    name: str
+    message: Any
+    device: int
+    kind: str
+    version: int  #: of the model that it carries
+    model: Any
+    expires_s: float
+    answer: Any = None  #: of the device, before it has arrived
+    context: Any = None  #: of the device, after its answer
+    reply: Any = None  #: what the app gets: the answer, or an error in its place
+    update: Update | None = None  #: what has arrived and is neither in the model nor thrown away
+    arrived: bool = False  #: the reply, or the news that there will be none, is here
+    turn: int = 0  #: its place among all arrivals
+    forgotten: bool = False  #: nobody waits for the reply any more
+
+
+class Desk:
+    """State and strategy of a run that an app drives."""
+
+    def __init__(self, dialect: Dialect, work: dict[str, Any], notice_s: float = 0.0) -> None:
+        self.local = LocalRule()
+        self.kernel: Kernel  # set once there is one: it takes this desk as its strategy
+        self.until_s = inf  #: when the app wants control back
+        self.orders: list[Callable[[Server], None]] = []  #: what the next step does
+        self.letters: dict[str, Letter] = {}  #: by name: sent, and not yet handed to the app
+        self.awaited: set[str] = set()  #: names that the app waits for
+        self.told = False  #: the app says when it has a new model; its messages do not
+        self.news = 0  #: replies and losses so far
+        self._dialect = dialect
+        self._work = work  # of a train message: epochs or steps
+        self._notice_s = notice_s
+        self._queues: dict[int, deque[Letter]] = {}  # by busy device
+        self._flying: dict[int, Letter] = {}  # by task
+        self._taken: list[Letter] = []  # train replies that the app has, not in a version yet
+
+    # For the kernel.
+
+    def init(self, params: Any) -> None:
+        """Nothing that could be saved."""
+
+    def step(self, state: None, server: Server, updates: list[Update]) -> Wait:
+        """Sorts in what came, sends what may leave. Never returns a Wait that nothing meets."""
+        for update in updates:
+            self._delivered(self._flying.pop(update.task), update, server)
+        for task in server.lost:
+            self._lost(self._flying.pop(task.serial), task)
+        orders, self.orders = self.orders, []
+        for order in orders:
+            order(server)
+        return Wait(arrivals=1, within=max(0.0, self.until_s - server.now_s), losses=1)
+
+    def _send(self, letter: Letter, server: Server) -> None:
+        if letter.model is not None and not (self.told or letter.model.same(server.params)):
+            self._show(letter.model, server)
+        letter.version, letter.model = server.version, server.params
+        queue = self._queues.get(letter.device)
+        if queue is None:
+            self._queues[letter.device] = deque()
+            self._dispatch(letter, server)
+        else:
+            queue.append(letter)
+
+    def _dispatch(self, letter: Letter, server: Server) -> None:
+        work = self._work if family(letter.kind) == TRAIN else {"epochs": 0.0}
+        (serial,) = server.dispatch([letter.device], extras={"letter": letter}, **work)
+        self._flying[serial] = letter
+        self.kernel.server.rebase(serial, letter.version, letter.model)
+
+    def _next(self, device: int) -> None:
+        """The device is free: it gets the first message that is still worth its time."""
+        queue = self._queues[device]
+        while queue:
+            letter = queue.popleft()
+            if letter.expires_s <= self.kernel.clock.now:
+                self.fail(letter, EXPIRED, _OUTLIVED)
+            if not letter.arrived:
+                self._dispatch(letter, self.kernel.server)
+                return
+        del self._queues[device]
+
+    def _delivered(self, letter: Letter, update: Update, server: Server) -> None:
+        self._next(letter.device)
+        late = letter.forgotten or letter.arrived
+        if self._dialect.is_error(letter.answer):
+            server.discard([update], "client error")
+        elif family(letter.kind) != TRAIN:
+            server.discard([update], letter.kind)
+        elif late:
+            server.discard([update], "late")
+        else:
+            letter.update = update
+        if not letter.arrived:
+            letter.reply = letter.answer
+            self._arrived(letter)
+
+    def _lost(self, letter: Letter, task: Task) -> None:
+        self._next(letter.device)
+        if self._notice_s:
+            due_s = self.kernel.clock.now + self._notice_s
+            self.kernel.clock.at(due_s, Kind.TASK, task.serial, self._noticed, (letter, task.cause))
+        else:
+            self.fail(letter, GONE, task.cause)
+
+    def _noticed(self, loss: tuple[Letter, str]) -> None:
+        self.fail(loss[0], GONE, loss[1])
+        self.kernel.ask()
+
+    def fail(self, letter: Letter, failure: Failure, reason: str) -> None:
+        """There will be no reply but this one."""
+        if not letter.arrived:
+            letter.reply = self._dialect.error(letter.message, failure, reason)
+            self._arrived(letter)
+
+    def _arrived(self, letter: Letter) -> None:
+        letter.arrived = True
+        letter.turn = self.news = self.news + 1
+        self.awaited.discard(letter.name)
+        if letter.forgotten:
+            self.letters.pop(letter.name, None)
+
+    # For the app.
+
+    def send(self, letter: Letter) -> None:
+        """The message leaves at the next step."""
+        self.letters[letter.name] = letter
+        self.orders.append(partial(self._send, letter))
+
+    def show(self, model: Model, used: Collection[str] | None = None) -> None:
+        """The app's model is this one from the next step on.
+
+        used: names of the messages whose replies are in it; None: of all that it has taken.
+        """
+        self.orders.append(partial(self._show, model, used=used))
+
+    def refuse(self) -> None:
+        """What the app has taken does not enter the model."""
+        self.orders.append(self._refuse)
+
+    def here(self, names: Iterable[str]) -> list[Letter]:
+        """Letters with a reply that the app has not had, in the order in which they came."""
+        letters = [self.letters[name] for name in names if name in self.letters]
+        for letter in letters:
+            if not letter.arrived and self.kernel.clock.now >= letter.expires_s:
+                self.fail(letter, EXPIRED, _OUTLIVED)
+        return sorted((one for one in letters if one.arrived), key=lambda one: one.turn)
+
+    def take(self, letter: Letter) -> Any:
+        """The reply; it is the app's from now on."""
+        del self.letters[letter.name]
+        if letter.update is not None:
+            self._taken.append(letter)
+        return letter.reply
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Nobody waits for the replies to these any more."""
+        for name in names:
+            letter = self.letters.get(name)
+            if letter is not None:
+                letter.forgotten = True
+
+    # Versions.
+
+    def _show(self, model: Model, server: Server, used: Collection[str] | None = None) -> None:
+        if used is not None:
+            unused = [letter for letter in self._taken if letter.name not in used]
+            self._taken = [letter for letter in self._taken if letter.name in used]
+            self._discard(unused, server)
+        if server.params is NO_MODEL:
+            self.kernel.server.first(model)
+            self._first_seen(model)
+        elif self._taken or not model.same(server.params):
+            server.apply(Change(model, self._weights()))
+            self._taken = []
+
+    def _refuse(self, server: Server) -> None:
+        self._discard(self._taken, server)
+        self._taken = []
+
+    def _discard(self, letters: Iterable[Letter], server: Server) -> None:
+        updates = [letter.update for letter in letters if letter.update is not None]
+        server.discard(updates, "not aggregated")
+
+    def _weights(self) -> dict[int, float]:
+        """By examples, as the replies report them; equal shares if one of them does not."""
+        pairs = [(letter.update, letter.reply) for letter in self._taken]
+        told = {u.task: examples_of(self._dialect.metrics(r)) for u, r in pairs if u is not None}
+        if None in told.values() or not any(told.values()):
+            told = dict.fromkeys(told, 1.0)
+        total = sum(n for n in told.values() if n)
+        return {task: (n or 0.0) / total for task, n in sorted(told.items())}
+
+    def _first_seen(self, model: Model) -> None:
+        if self.kernel.plan.evaluate_at_start:
+            metrics = self.kernel.workload.evaluate(model)
+            if metrics:
+                self.kernel.observe(metrics, 0)
+
+
+_OUTLIVED = "the message has outlived its time-to-live"
+
+
+def examples_of(metrics: Any) -> float | None:
+    """How many examples a reply says that it has seen, under either of Flower's names."""
+    for name in ("num-examples", "num_examples"):
+        if name in metrics:
+            return float(metrics[name])
+    return None

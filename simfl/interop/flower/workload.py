@@ -1,0 +1,193 @@
+"""What the tasks of a Flower run carry: messages down, the devices' code, replies up.
+
+A device's code runs when its training ends on the virtual clock, so that devices that are lost
+before never run; where the duration of the training depends on the reply, it runs at the dispatch,
+and what it changed on the device counts from the end of the training on. It sees a copy of the
+message and of its context, and generators of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from math import nan
+from typing import Any
+
+import numpy as np
+
+from simfl.clock.workload import size_up
+from simfl.interop.flower.grid import FIRST_NODE
+from simfl.interop.flower.options import App
+from simfl.interop.flower.protocol import EVALUATE, NO_MODEL, RAISED, TRAIN, Dialect, Model, family
+from simfl.interop.flower.strategy import Letter, examples_of
+from simfl.messages import Counter, Task, Update
+from simfl.strategy.base import Change, Lesson
+from simfl.streams import Streams
+from simfl.units import GFLOPS
+
+LOG = logging.getLogger("simfl.flower")
+
+#: Exceptions of the client app that are logged; all are counted.
+LOGGED = 3
+
+Client = Callable[[Any, Any], Any]
+
+
+class Cargo:
+    """The workload of a run that an app drives.
+
+    cost: batch size and FLOPs per example, as the scenario has them. examples: (devices,).
+    metrics(model): of an evaluation.
+    """
+
+    memory_bytes = 0
+    client: Client  #: the app's code for devices, once it has been loaded
+    reseed: Callable[[int], None]  #: sets the global generators for a call of it
+
+    def __init__(
+        self,
+        app: App,
+        dialect: Dialect,
+        streams: Streams,
+        cost: Lesson,
+        examples: np.ndarray,
+        metrics: Callable[[Model], dict[str, float]] | None = None,
+    ) -> None:
+        self.initial = NO_MODEL
+        self.examples = examples
+        self.lesson: Lesson | None = None
+        self.notes: Mapping[str, str] = {}
+        self._app, self._dialect, self._cost = app, dialect, cost
+        self._streams, self._metrics = streams, metrics
+        self._contexts: dict[int, Any] = {}  # by device, once it has replied
+        self._eager = app.examples == "reported" or app.measured_gflops is not None
+        self.raised = 0  #: calls of the client app that ended with an exception
+
+    @property
+    def totals(self) -> Mapping[str, float]:
+        return {"client_errors": self.raised}
+
+    def start(self, task: Task) -> None:
+        letter: Letter = task.extras["letter"]
+        seconds = self._answer(task, letter) if self._eager else 0.0
+        self._size(task, letter, seconds)
+        task.down_bytes = self._nbytes(letter.message)
+        task.up_bytes = -1
+
+    def ready(self, task: Task) -> None:
+        """The training has ended: what it changed on the device stays."""
+        letter: Letter = task.extras["letter"]
+        if letter.answer is None:
+            self._answer(task, letter)
+        self._contexts[task.device], letter.context = letter.context, None
+        task.up_bytes = self._nbytes(letter.answer)
+
+    def deliver(self, task: Task, server: Counter) -> Update:
+        letter: Letter = task.extras["letter"]
+        metrics = self._dialect.metrics(letter.answer)
+        return Update(
+            task=task.serial,
+            device=task.device,
+            version=task.version,
+            base=task.base,
+            delta=letter.model,
+            extras={},
+            examples=task.examples,
+            steps=task.local_steps,
+            epochs=task.epochs or 0.0,
+            loss=next((value for name, value in metrics.items() if "loss" in name), nan),
+            loss_rms=nan,
+            dispatched_s=task.dispatched_s,
+            arrived_s=task.ended_s,
+            server=server,
+        )
+
+    def lose(self, task: Task) -> None:
+        """An answer that was lost on its way is not the app's; the device keeps what it learnt."""
+        letter: Letter = task.extras["letter"]
+        letter.answer = letter.context = None
+
+    def shorten(self, task: Task, steps: int) -> None:
+        """Never asked for: Flower has no word for it."""
+
+    def measure(self, update: Update, params: Any) -> tuple[float, float]:
+        """Not known: what an app sends need not be a model plus a difference."""
+        return nan, nan
+
+    def applied(self, params: Any, change: Change, updates: Sequence[Update]) -> Any:
+        """The app's own sum."""
+        return params + change.delta
+
+    def finite(self, params: Any) -> bool:
+        """Whatever an app calls its model."""
+        return True
+
+    def trouble(self, params: Any, updates: Sequence[Update]) -> str:
+        """Not known: what is sound is up to the app."""
+        return ""
+
+    def evaluate(self, params: Any) -> dict[str, float]:
+        if self._metrics is None or not isinstance(params, Model):
+            return {}
+        return self._metrics(params)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+    # The device.
+
+    def _answer(self, task: Task, letter: Letter) -> float:
+        """Runs the device's code; returns the seconds of this machine that it took."""
+        device, dialect = task.device, self._dialect
+        message, context = dialect.copy(letter.message), self._context(device)
+        self.reseed(self._streams.integer("flower client", device, task.index))
+        begun_s = time.perf_counter()
+        try:
+            reply = dialect.copy(self.client(message, context))
+        except Exception as error:
+            self.raised += 1
+            if self.raised <= LOGGED:
+                LOG.warning("device %d: the client app raised", device, exc_info=True)
+            reply = dialect.error(letter.message, RAISED, f"{type(error).__name__}: {error}")
+        took_s = time.perf_counter() - begun_s
+        dialect.stamp(reply, f"reply to {letter.name}")
+        letter.answer, letter.context = reply, context
+        return took_s
+
+    def _context(self, device: int) -> Any:
+        context = self._contexts.get(device)
+        if context is None:
+            node, devices = FIRST_NODE + device, len(self.examples)
+            context = self._dialect.context(node, device, devices, self._app.run_config)
+        return self._dialect.copy_context(context)
+
+    # Sizes.
+
+    def _size(self, task: Task, letter: Letter, seconds: float) -> None:
+        app, cost, kind = self._app, self._cost, family(letter.kind)
+        n = self._examples(task, letter)
+        if kind == TRAIN:
+            size_up(task, n, cost.batch_size, cost.flops)
+            if app.train_gflop is not None:
+                task.flops = app.train_gflop * GFLOPS
+        elif kind == EVALUATE:
+            task.epochs = 1.0
+            size_up(task, n, cost.batch_size, cost.flops * app.evaluate_share)
+            task.epochs = 0.0
+        else:
+            task.examples, task.local_steps, task.epochs, task.flops = n, 1, 0.0, 0.0
+        if app.measured_gflops is not None:
+            task.flops = seconds * app.measured_gflops * GFLOPS
+
+    def _examples(self, task: Task, letter: Letter) -> int:
+        if self._app.examples == "reported" and not self._dialect.is_error(letter.answer):
+            told = examples_of(self._dialect.metrics(letter.answer))
+            if told is not None:
+                return max(1, round(told))
+        return int(self.examples[task.device])
+
+    def _nbytes(self, message: Any) -> int:
+        if self._app.charge == "arrays":
+            return self._dialect.tensor_bytes(message)
+        return self._dialect.nbytes(message)

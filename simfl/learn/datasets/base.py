@@ -1,0 +1,156 @@
+"""Data sets in memory, and where their files are looked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from simfl.errors import DataError
+from simfl.learn.datasets import intake
+from simfl.registry import Registry
+
+#: Environment variable that names the folder of data sets.
+DATA_DIR = "SIMFL_DATA_DIR"
+
+#: Each entry is a frozen dataclass of options, called with (DataDir, Generator) -> Dataset.
+DATASETS = Registry(
+    "data set",
+    "simfl.datasets",
+    {
+        "cifar10": "simfl.learn.datasets.images:Cifar10",
+        "digits": "simfl.learn.datasets.images:Digits",
+        "fashion-mnist": "simfl.learn.datasets.images:FashionMnist",
+        "femnist": "simfl.learn.datasets.images:Femnist",
+        "mnist": "simfl.learn.datasets.images:Mnist",
+        "shakespeare": "simfl.learn.datasets.text:Shakespeare",
+        "synthetic": "simfl.learn.datasets.synthetic:Synthetic",
+        "synthetic-types": "simfl.learn.datasets.synthetic:SyntheticTypes",
+    },
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Training and test examples, converted where that is safe, and checked to fit together.
+
+    x: (n, ...) float32 features, or int64 tokens. y: (n,) int64 labels, or with `sequence` (n, T)
+    int64 next tokens. Any array of numbers will do: see `simfl.learn.datasets.intake`. users: (n,)
+    natural owner of each training example, where the data has any. Raises DataError, which says
+    of which field what was found and what is expected.
+    """
+
+    name: str
+    x: torch.Tensor
+    y: torch.Tensor
+    x_test: torch.Tensor
+    y_test: torch.Tensor
+    classes: int
+    users: np.ndarray | None = None
+    sequence: bool = False
+
+    def __post_init__(self) -> None:
+        self._take_in()
+        for part, x, y in (("training", self.x, self.y), ("test", self.x_test, self.y_test)):
+            if len(x) != len(y) or not len(x):
+                raise DataError(f"{self.name}: {len(x)} {part} inputs but {len(y)} labels")
+            if int(y.min()) < 0 or int(y.max()) >= self.classes:
+                raise DataError(
+                    f"{self.name}: {part} labels run from {int(y.min())} to {int(y.max())}, "
+                    f"expected 0 to {self.classes - 1}"
+                )
+        like, test = (tuple(x.shape[1:]) for x in (self.x, self.x_test))
+        if like != test or self.x.dtype != self.x_test.dtype:
+            raise DataError(
+                f"{self.name}: an example has shape {like} and type {self.x.dtype} in x, but "
+                f"{test} and {self.x_test.dtype} in x_test; expected the same in both"
+            )
+
+    def _take_in(self) -> None:
+        """Each field as what the rest of simfl may rely on."""
+        classes = self.classes
+        if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 1:
+            raise DataError(f"{self.name}: classes = {classes!r}, expected a whole number from 1")
+        made: dict[str, Any] = {"classes": int(classes)}
+        for field in ("x", "x_test"):
+            given = getattr(self, field)
+            made[field] = intake.features(self.name, field, given, tokens=self.sequence)
+        for field in ("y", "y_test"):
+            given = getattr(self, field)
+            made[field] = intake.labels(self.name, field, given, sequence=self.sequence)
+        if self.users is not None:
+            made["users"] = intake.users(self.name, self.users, len(made["x"]))
+        for field, value in made.items():
+            object.__setattr__(self, field, value)
+
+    def __len__(self) -> int:
+        """Number of training examples."""
+        return len(self.x)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(n,) one label for each training example; DataError for sequences, which have many."""
+        if self.sequence:
+            raise DataError(
+                f"{self.name} has no single label per example, so it cannot be partitioned by "
+                "class; use the partition 'user', 'iid' or 'quantity'"
+            )
+        return self.y.numpy()
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A published file and the MD5 that its bytes must have."""
+
+    url: str
+    md5: str
+
+
+@dataclass(frozen=True)
+class DataDir:
+    """Finds files: in `path`, else in the folder that SIMFL_DATA_DIR names, else by download."""
+
+    path: Path | None = None
+
+    @property
+    def root(self) -> Path | None:
+        """The local folder, if one was given."""
+        given = self.path or os.environ.get(DATA_DIR)
+        return Path(given) if given else None
+
+    def find(self, folder: str, names: Sequence[str]) -> Path | None:
+        """The first of these files that is there."""
+        if self.root is None:
+            return None
+        candidates = [self.root / folder / name for name in names]
+        return next((path for path in candidates if path.is_file()), None)
+
+    def need(self, folder: str, names: Sequence[str], remote: Remote | None = None) -> Path:
+        """The first of these files, downloaded if need be; DataError says where it should lie."""
+        found = self.find(folder, names)
+        if found:
+            return found
+        reason = ""
+        if remote:
+            try:
+                return _download(folder, names[0], remote)
+            except Exception as error:  # offline, refused or altered: all the same to the user
+                reason = f", and its download failed ({type(error).__name__}: {error})"
+        where = (self.root or Path("DATA_DIR")) / folder / names[0]
+        raise DataError(
+            f"data file not found: expected {where}{reason}; put it there and name the folder that "
+            f"holds {folder!r} with data_dir or the environment variable {DATA_DIR}"
+        )
+
+
+def _download(folder: str, name: str, remote: Remote) -> Path:
+    """The file in the user's cache, fetched at first use and checked against its MD5."""
+    import pooch
+
+    cache = Path(pooch.os_cache("simfl")) / folder
+    return Path(pooch.retrieve(remote.url, f"md5:{remote.md5}", fname=name, path=cache))

@@ -1,0 +1,1 @@
+"""Models: shipped architectures, their structure, flat parameters and FLOPs."""

@@ -1,0 +1,1 @@
+"""Which device holds which examples, and how that changes over time."""

@@ -1,0 +1,114 @@
+"""How good the models are that devices use, each with its own private part.
+
+    pers_global   accuracy on all test examples, mean over devices
+    pers_local    the same with test examples weighted so that their classes are as frequent as
+                  on the device
+    global        accuracy on all test examples of the one model that all share, where there is one
+
+and the means over devices of what a local rule tells of itself (`LocalRule.metrics`).
+
+The first asks a device for classes that it never saw; never compare one column with another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from simfl.learn.evaluation import means, score
+from simfl.learn.trainers.jobs import Job, LocalData
+from simfl.learn.trainers.local_training import Local
+from simfl.learn.trainers.one_by_one import OneByOne
+from simfl.params import Params
+
+Kept = Callable[[int], Mapping[str, Any]]
+
+
+class Personal:
+    """Metrics over all devices, of one shared model or of their own.
+
+    A device that never took part fits its private part first, as the rule's `transfer` says.
+    Nothing of that is charged or remembered.
+    """
+
+    def __init__(self, local: Local) -> None:
+        self._local = local
+        self._shares = class_shares(local.data)
+        plan = local.rule.transfer()
+        self._fit: OneByOne | None = None
+        if plan is not None:
+            rule, self._epochs = plan
+            model, data, options, streams = local.model, local.data, local.options, local.streams
+            self._fit = OneByOne(model, data, options, rule, streams, local.device)
+
+    def __call__(self, params: Params, kept: Kept) -> dict[str, float]:
+        """Loss and accuracy (mean over devices) with the columns above."""
+        if self._local.anatomy is None:
+            return self._of_one(params)
+        devices = range(len(self._shares))
+        told = [self._local.rule.metrics(kept(i), self._local.anatomy) for i in devices]
+        rows = [self._score(self._model(params, device, kept(device))) for device in devices]
+        losses, right, by_class = (np.array(column) for column in zip(*rows, strict=True))
+        return {
+            "loss": float(losses.mean()),
+            "accuracy": float(right.mean()),
+            "pers_global": float(right.mean()),
+            "pers_local": float(weighted(by_class, self._shares).mean()),
+            **_means_of(told),
+        }
+
+    def _of_one(self, params: Params) -> dict[str, float]:
+        loss, right, by_class = self._score(params)
+        each = np.broadcast_to(by_class, self._shares.shape)
+        local = float(weighted(each, self._shares).mean())
+        return {"loss": loss, "accuracy": right, "global": right, "pers_local": local}
+
+    def _model(self, params: Params, device: int, memory: Mapping[str, Any]) -> Params:
+        """The whole model that a device uses."""
+        if not memory and self._fit is not None:
+            job = Job(params, device, -1, epochs=self._epochs)
+            memory = self._fit.train([job])[0].report.memory
+        local = self._local
+        bench = local.bench(Job(params, device, 0, memory=memory))
+        assert bench is not None
+        return local.initial.like(local.rule.whole(params.flat, bench))
+
+    def _score(self, params: Params) -> tuple[float, float, np.ndarray]:
+        """Mean loss, accuracy, and (classes,) accuracy by class, nan where there is none."""
+        dataset = self._local.data.dataset
+        loss, right = score(self._local.model, params, dataset.x_test, dataset.y_test)
+        by_class = means(right, dataset.y_test.numpy(), dataset.classes)
+        return float(loss.mean()), float(right.mean()), by_class
+
+
+def _means_of(told: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each value over those who tell it."""
+    names = dict.fromkeys(name for one in told for name in one)
+    return {name: float(np.mean([one[name] for one in told if name in one])) for name in names}
+
+
+def class_shares(data: LocalData) -> np.ndarray:
+    """(devices, classes) share of each class in a device's training examples."""
+    labels, partition = data.dataset.labels, data.partition
+    devices, classes = len(partition), data.dataset.classes
+    owners = np.repeat(np.arange(devices), partition.sizes)
+    cells = owners * classes + labels[partition.indices]
+    counts = np.bincount(cells, minlength=devices * classes).reshape(devices, classes)
+    shares: np.ndarray = counts / counts.sum(1, keepdims=True)
+    return shares
+
+
+def weighted(by_class: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """(devices,) accuracy with classes weighted by these shares; those without a test are left out.
+
+    by_class, shares: (devices, classes).
+    """
+    tested = np.isfinite(by_class)
+    mass = np.where(tested, shares, 0.0)
+    sums = (np.nan_to_num(by_class) * mass).sum(1)
+    out: np.ndarray = np.divide(
+        sums, mass.sum(1), out=np.full(len(sums), np.nan), where=mass.any(1)
+    )
+    return out

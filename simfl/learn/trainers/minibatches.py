@@ -1,0 +1,76 @@
+"""Who trains beside whom, and on which examples at which step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simfl.learn.trainers.jobs import passes
+from simfl.learn.trainers.local_training import Local, Opened
+
+_SMALL_BATCH = 16  # below this a shorter batch costs as much as a full one
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The mini-batches of K jobs, in order of falling steps; S is the first one's number."""
+
+    rows: Tensor  #: (S, K, B) int64, rows of the data set
+    shares: Tensor  #: (S, K, B) weight of each example in its batch's mean, 0 where there is none
+    active: list[int]  #: how many jobs take part in each step
+
+
+def chunks(opened: Sequence[Opened], size: int, grain: int) -> Iterator[list[int]]:
+    """Positions of jobs that train together, at most `size`, the longest first.
+
+    What a job is padded to depends on the job alone, and so do its results.
+    """
+
+    def like(at: int) -> tuple[int, list[str]]:
+        one = opened[at]
+        return breadth(one.work.examples, one.work.batch_size, grain), sorted(one.context)
+
+    def order(at: int) -> tuple[tuple[int, list[str]], int, int]:
+        return like(at), -opened[at].work.steps, at
+
+    for _, alike in groupby(sorted(range(len(opened)), key=order), key=like):
+        together = list(alike)
+        yield from (together[at : at + size] for at in range(0, len(together), size))
+
+
+def breadth(n: int, batch_size: int, grain: int) -> int:
+    """B: places for the examples of a batch, for a job on n of them; a multiple of `grain`."""
+    power = 1 << (n - 1).bit_length()
+    return -(-min(batch_size, max(_SMALL_BATCH, power)) // grain) * grain
+
+
+def plan(local: Local, opened: Sequence[Opened], seats: int, grain: int) -> Plan:
+    """The mini-batches of these jobs, in `seats` columns of which the last may be empty."""
+    steps = [one.work.steps for one in opened]
+    width = breadth(opened[0].work.examples, opened[0].work.batch_size, grain)
+    rows = np.zeros((steps[0], seats, width), np.int64)
+    shares = np.zeros((steps[0], seats, width), np.float32)
+    for at, one in enumerate(opened):
+        _seat(local, one, rows[:, at], shares[:, at])
+    active = np.searchsorted(-np.array(steps), -np.arange(steps[0]), side="left").tolist()
+    on_device = [torch.from_numpy(part).to(local.device) for part in (rows, shares)]
+    return Plan(on_device[0], on_device[1], active)
+
+
+def _seat(local: Local, one: Opened, rows: np.ndarray, shares: np.ndarray) -> None:
+    """Fills in one job's mini-batches. rows, shares: (S, B) views."""
+    job, work = one.job, one.work
+    n, size = work.examples, work.batch_size
+    mine, step = local.data.partition[job.device], 0
+    drop_last = local.options.drop_last
+    for order in passes(local.streams, job.device, job.index, n, size, work.steps, drop_last):
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
+            rows[step, : len(batch)] = mine[batch]
+            shares[step, : len(batch)] = 1.0 / len(batch)
+            step += 1

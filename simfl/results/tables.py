@@ -1,0 +1,198 @@
+"""The tables of a run: what each column is called, holds, and means.
+
+One row per task, evaluation, version and device. Missing whole numbers (the staleness of a task
+that never entered the model) are `<NA>` in pandas, missing real numbers are NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from simfl.errors import InputError, InvariantError, first_line
+
+#: What may become of a task; only an applied one has entered the model.
+OUTCOMES = ("applied", "discarded", "lost", "cancelled", "in_flight")
+
+#: Files of a run folder beside its tables.
+SCENARIO, SUMMARY, MODEL = "scenario.toml", "summary.json", "model.safetensors"
+
+#: Hidden folder of a run folder in which a table grows, part by part, while the run lives.
+PARTS = ".parts"
+
+_DTYPES = {
+    "int": pa.int64(),
+    "int?": pa.int64(),
+    "float": pa.float64(),
+    "word": pa.dictionary(pa.int32(), pa.string()),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. dtype: "int", "int?" (may be missing), "float" (may be NaN) or "word"."""
+
+    name: str
+    dtype: str
+    unit: str
+    meaning: str
+
+
+TASKS = (
+    Column("task", "int", "", "serial number of the dispatch, unique and increasing"),
+    Column("device", "int", "", "row of the fleet"),
+    Column("device_class", "word", "", "class of the device"),
+    Column("version", "int", "versions", "server version that was sent down"),
+    Column("applied_version", "int?", "versions", "version that the update made or entered"),
+    Column("dispatched_s", "float", "s", "when the server sent the task"),
+    Column("download_s", "float", "s", "spent on latency and download"),
+    Column("train_s", "float", "s", "spent on set-up and training"),
+    Column("upload_s", "float", "s", "spent on latency and upload"),
+    Column("ended_s", "float", "s", "delivered, lost or cancelled; end of the run if in flight"),
+    Column("outcome", "word", "", "applied, discarded, lost, cancelled or in_flight"),
+    Column("cause", "word", "", "why it was not applied; empty if it was"),
+    Column("phase", "word", "", "phase in which it ended: download, train or upload"),
+    Column("down_bytes", "int", "B", "moved to the device, framing included"),
+    Column("up_bytes", "int", "B", "moved to the server, framing included"),
+    Column("examples", "int", "examples", "size of the device's data set"),
+    Column("epochs", "float", "epochs", "passes over the local data asked for"),
+    Column("staleness", "int?", "versions", "versions applied between dispatch and use"),
+    Column("staleness_s", "float", "s", "from dispatch to use"),
+    Column("drift", "float", "", "||w_now - w_base|| / ||delta|| at use"),
+    Column("cosine", "float", "", "cosine of w_now - w_base and delta at use; 1 if fresh"),
+    Column("weight", "float", "", "effective weight that the strategy gave the update"),
+    Column("train_loss", "float", "", "mean training loss over the task"),
+    Column("energy_j", "float", "J", "spent by the device"),
+)
+
+EVALUATIONS = (
+    Column("time_s", "float", "s", "virtual time"),
+    Column("version", "int", "versions", "server version that was evaluated"),
+    Column("loss", "float", "", "mean test loss"),
+    Column("accuracy", "float", "", "share of test examples classified correctly"),
+    Column("tasks_ended", "int", "tasks", "tasks ended so far, whatever their outcome"),
+    Column("down_bytes", "int", "B", "moved to devices so far, tasks in flight included"),
+    Column("up_bytes", "int", "B", "moved to the server so far, tasks in flight included"),
+)
+
+VERSIONS = (
+    Column("version", "int", "versions", "the new version"),
+    Column("time_s", "float", "s", "when it was made"),
+    Column("updates", "int", "updates", "updates that went into it"),
+    Column("staleness_mean", "float", "versions", "mean staleness of those updates"),
+    Column("staleness_max", "int?", "versions", "largest staleness of those updates"),
+    Column("weight_sum", "float", "", "sum of their effective weights"),
+    Column("step_s", "float", "s", "server work charged for it"),
+)
+
+#: Tables that grow while a run lives. `evaluations` may have further float columns (metrics).
+TABLES: dict[str, tuple[Column, ...]] = {
+    "tasks": TASKS,
+    "evaluations": EVALUATIONS,
+    "versions": VERSIONS,
+}
+
+
+def schema(table: str) -> pa.Schema:
+    """Arrow schema of one of TABLES."""
+    return pa.schema([pa.field(c.name, _DTYPES[c.dtype]) for c in TABLES[table]])
+
+
+def to_arrow(table: str, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Equal-length columns as an Arrow table; None is missing, and NaN in float columns.
+
+    Every column of the schema is needed; `evaluations` takes more, as floats. Raises
+    InvariantError when a column is missing, unknown, or of another length.
+    """
+    plan = schema(table)
+    extra = [name for name in columns if name not in plan.names]
+    absent = [name for name in plan.names if name not in columns]
+    if absent or (extra and table != "evaluations"):
+        raise InvariantError(f"rows for {table}: missing columns {absent}, unknown {extra}")
+    if len({len(values) for values in columns.values()}) > 1:
+        raise InvariantError(f"rows for {table}: columns differ in length")
+    for name in extra:
+        plan = plan.append(pa.field(name, pa.float64()))
+    return pa.table([_array(columns[field.name], field.type) for field in plan], schema=plan)
+
+
+def free_table(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Columns of any kind (the fleet's) as an Arrow table, words dictionary-encoded."""
+    arrays = {name: pa.array(values) for name, values in columns.items()}
+    words = {n: a.dictionary_encode() for n, a in arrays.items() if pa.types.is_string(a.type)}
+    return pa.table({**arrays, **words})
+
+
+def words(table: pa.Table) -> list[str]:
+    """Names of the columns that are dictionaries."""
+    return [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+
+
+def paths_of(folder: Path, table: str) -> list[Path]:
+    """Files that hold a table, in row order: the finished one, or its parts so far."""
+    whole = folder / f"{table}.parquet"
+    return [whole] if whole.exists() else sorted((folder / PARTS).glob(f"{table}-*.parquet"))
+
+
+def read(folder: Path, table: str, columns: list[str] | None = None) -> pd.DataFrame:
+    """A table of a run folder, or just some columns of it. Raises InputError on a damaged file."""
+    paths = paths_of(folder, table)
+    if not paths and table not in TABLES:
+        return pd.DataFrame()
+    try:
+        found = [pq.read_table(path, columns=columns) for path in paths]
+        whole = unite(found) if found else _empty(table, columns)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        said = first_line(error)
+        raise InputError(f"{folder}: cannot read its table {table!r} ({said})") from error
+    wanted = columns or [column.name for column in TABLES.get(table, ())]
+    missing = [name for name in wanted if name not in whole.column_names]
+    if missing:
+        raise InputError(f"{folder}: its table {table!r} has no column {missing[0]!r}")
+    return to_pandas(whole, table)
+
+
+def unite(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables one below the other; a metric that some do not have is NaN there."""
+    plan = pa.unify_schemas([t.schema.remove_metadata() for t in tables])
+    return pa.concat_tables([widen(t, plan) for t in tables]).unify_dictionaries()
+
+
+def widen(table: pa.Table, plan: pa.Schema) -> pa.Table:
+    """The table with exactly the columns of the plan, those it lacks being NaN."""
+    for name in plan.names:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.array([float("nan")] * len(table), pa.float64()))
+    return table.select(plan.names).cast(plan)
+
+
+def to_pandas(arrow: pa.Table, table: str) -> pd.DataFrame:
+    """The pandas frame of an Arrow table: words are categories, missing integers are <NA>."""
+    frame = arrow.to_pandas()
+    for column in TABLES.get(table, ()):
+        if column.dtype == "int?" and column.name in frame:
+            values = arrow[column.name].combine_chunks().to_pandas(types_mapper=_nullable)
+            frame[column.name] = values
+    return frame
+
+
+def _nullable(dtype: pa.DataType) -> Any:
+    return pd.Int64Dtype() if dtype == pa.int64() else None
+
+
+def _array(values: Sequence[Any], dtype: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(dtype):
+        return pa.array(values, pa.string()).dictionary_encode()
+    array = pa.array(values, dtype, from_pandas=False)
+    return array.fill_null(float("nan")) if pa.types.is_floating(dtype) else array
+
+
+def _empty(table: str, columns: list[str] | None) -> pa.Table:
+    empty = schema(table).empty_table()
+    return empty.select(columns) if columns is not None else empty

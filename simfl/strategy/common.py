@@ -1,0 +1,93 @@
+"""What every strategy that folds has in common: the work it asks for, and the parts it carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from simfl.errors import ScenarioError
+from simfl.messages import Update
+from simfl.strategy.aggregation import scaled
+from simfl.strategy.base import Change, LocalRule, Server
+from simfl.strategy.optimiser import ServerOptimiser
+from simfl.strategy.selection import Selection
+from simfl.units import Count, Positive
+
+State = dict[str, Any]
+
+
+def ended(server: Server, updates: Sequence[Update]) -> list[int]:
+    """Serials of the tasks that ended since the last step, one way or another."""
+    return [update.task for update in updates] + [task.serial for task in server.lost]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options and small verbs of whatever folds. Not a strategy by itself.
+
+    epochs, steps: local work of a task; `steps`, if given, stands and `epochs` is left alone.
+    """
+
+    epochs: Positive = 1.0
+    steps: Count | None = None
+    server_lr: Positive = 1.0
+    server_optimiser: ServerOptimiser = ServerOptimiser()
+    local: LocalRule = LocalRule()
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.epochs not in (None, 1.0, type(self).epochs):
+            raise ScenarioError(
+                f"epochs = {self.epochs} and steps = {self.steps} contradict each other: give one"
+            )
+
+    @property
+    def work(self) -> dict[str, Any]:
+        """`epochs` or `steps`, as `server.dispatch` takes them."""
+        return {"epochs": self.epochs} if self.steps is None else {"steps": self.steps}
+
+    def init(self, params: Any) -> State:
+        """The running state of the parts; a strategy adds its own entries."""
+        return {"optimiser": self.server_optimiser.init(params)}
+
+    def ask(self, state: State, server: Server, devices: list[int]) -> list[int]:
+        """Sends work to these devices; returns the serials of their tasks."""
+        epochs = self.epochs if self.steps is None else None
+        extras = self.extras(state)
+        return server.dispatch(devices, epochs=epochs, steps=self.steps, extras=extras)
+
+    def extras(self, state: State) -> Mapping[str, Any] | None:
+        """What travels down beside the model."""
+        return None
+
+    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+        """Updates as one change, before the server optimiser."""
+        raise NotImplementedError
+
+    def rate(self, updates: Sequence[Update]) -> float:
+        """The server's rate for a step on these updates."""
+        return self.server_lr
+
+    def stepped(self, state: State, updates: Sequence[Update], change: Change) -> Change:
+        """What is applied: the fold of updates, through the server optimiser, times the rate."""
+        lr = self.rate(updates)
+        state["optimiser"], delta = self.server_optimiser.step(state["optimiser"], change.delta)
+        return scaled(change.with_delta(delta), lr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosing(Options):
+    """Adds the part that says whom to ask."""
+
+    selection: Selection = Selection()
+
+    def init(self, params: Any) -> State:
+        return {**super().init(params), "selection": self.selection.init()}
+
+    def observe(self, state: State, server: Server, updates: Sequence[Update]) -> None:
+        """The selection has seen what came back."""
+        self.selection.observe(state["selection"], server, updates)
+
+    def choose(self, state: State, server: Server, n: int) -> list[int]:
+        """Up to n devices for the next tasks."""
+        return self.selection.choose(state["selection"], server, n) if n > 0 else []

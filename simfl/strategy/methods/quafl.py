@@ -1,0 +1,118 @@
+"""The server polls at its own clock, and devices answer with whatever they have.
+
+Zakerinia, Talaei, Nadiradze and Alistarh, "QuAFL: federated averaging made asynchronous and
+communication-efficient", arXiv 2206.10032. Every device i trains its own model X_i, at most K
+steps between contacts. At each tick the server X contacts s random devices; with Y_i what device i
+has by then:
+
+    X ← (X + Σ Yᵢ)/(s + 1),   X_i ← (X + s Yᵢ)/(s + 1) with the old X
+
+Without losses X + Σ X_i is conserved at each contact. A device that has made its K steps sends
+them at once, and the server holds them until the device is contacted: the bytes are the same. The
+lattice coding of the paper, relative to the receiver's model, belongs to `wire`; a device whose
+task is lost begins with the server's model again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from simfl.messages import Update
+from simfl.strategy.aggregation import mixed
+from simfl.strategy.base import Change, Context, LocalRule, Report, Server, Wait, Work
+from simfl.strategy.common import Options, State, ended
+from simfl.units import Count, Duration
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class OwnModel(LocalRule):
+    """Go on from an average of the own model and the server's (QuAFL)."""
+
+    def prepare(
+        self, base: Tensor, extras: Mapping[str, Any], memory: Mapping[str, Any], work: Work
+    ) -> tuple[Tensor, Context]:
+        if not memory or not extras:
+            return base, {}
+        s = extras["contacted"]
+        return (base + s * memory["y"]) * (1.0 / (s + 1.0)), {}
+
+    def sends(self, params: Any) -> Mapping[str, Any]:
+        return {}
+
+    def report(self, end: Tensor, base: Tensor, context: Context, work: Work) -> Report:
+        return Report(end - base, memory={"y": end})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quafl(Options):
+    """The server contacts a few devices at each tick; they answer at once, done or not.
+
+    cohort: s, devices contacted at a tick. every_s: between ticks. The whole fleet is at work.
+    """
+
+    reference: ClassVar[str] = "Zakerinia et al., arXiv 2206.10032"
+
+    cohort: Count = 10
+    every_s: Duration = 60.0
+    local: LocalRule = OwnModel()
+
+    def init(self, params: Any) -> State:
+        # flying: serial -> device. held: device -> update that waits for its contact.
+        state: State = {"flying": {}, "held": {}, "contacted": [], "tick_s": 0.0}
+        return {**super().init(params), **state}
+
+    def step(self, state: State, server: Server, updates: list[Update]) -> Wait:
+        for serial in ended(server, updates):
+            state["flying"].pop(serial, None)
+        state["held"].update((update.device, update) for update in updates)
+        self._answer(state, server)
+        if not state["contacted"] and server.now_s >= state["tick_s"]:
+            self._contact(state, server)
+            self._answer(state, server)
+        if state["contacted"]:
+            return Wait(arrivals=1, losses=1)
+        return Wait(within=state["tick_s"] - server.now_s)
+
+    def _contact(self, state: State, server: Server) -> None:
+        """Chooses who is contacted at this tick, and sends work to whoever has none."""
+        state["tick_s"] = server.now_s + self.every_s
+        flying, held = state["flying"], state["held"]
+        working = sorted([*flying.values(), *held])
+        n = min(self.cohort, len(working))
+        rng = server.generator("contact")
+        state["contacted"] = rng.choice(working, size=n, replace=False).tolist() if n else []
+        server.request([device for device in state["contacted"] if device not in held])
+        self._send(state, server, [d for d in server.candidates().tolist() if d not in held], None)
+
+    def _answer(self, state: State, server: Server) -> None:
+        """Folds, once all who were contacted have answered or are lost."""
+        flying, held = set(state["flying"].values()), state["held"]
+        if not state["contacted"] or any(device in flying for device in state["contacted"]):
+            return
+        answers = [held.pop(device) for device in sorted(state["contacted"]) if device in held]
+        state["contacted"] = []
+        if answers:
+            there = server.sample(len(answers), among=[update.device for update in answers])
+            self._send(state, server, sorted(there), {"contacted": len(answers)})  # the old X
+            server.apply(self.stepped(state, answers, _average(answers, server)))
+
+    def _send(
+        self, state: State, server: Server, devices: list[int], extras: Mapping[str, Any] | None
+    ) -> None:
+        serials = server.dispatch(devices, **self.work, extras=extras)
+        state["flying"].update(zip(serials, devices, strict=True))
+
+
+def _average(answers: list[Update], server: Server) -> Change:
+    """The change that makes the model (X + Σ Yᵢ)/(s + 1)."""
+    share = 1.0 / (len(answers) + 1.0)
+    first, *rest = [mixed(update, server, share) for update in answers]
+    total, weights = first.delta, dict(first.weights)
+    for part in rest:
+        total, weights = total + part.delta, {**weights, **part.weights}
+    return Change(total, weights)

@@ -1,0 +1,1 @@
+"""Many runs: cells of strategies x seeds x sweeps, played here or on a cluster."""

@@ -1,0 +1,33 @@
+"""One cell as a job: what travels to a worker, and how the worker plays it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: Says which job ended, and why it failed, or "".
+Ended = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell as it travels to a worker: plain tables and paths."""
+
+    table: dict[str, Any]
+    path: Path | None
+    folder: Path
+    data_dir: str | None
+
+
+def play(job: Job) -> str:
+    """Plays one job into its folder; returns why it failed, or ""."""
+    from simfl.engine.run import run
+    from simfl.scenario import parse
+
+    try:
+        scenario = parse(job.table, path=job.path)
+        run(scenario, job.folder, data_dir=job.data_dir, resume=True)
+    except Exception as error:  # whatever a plug-in raises must not end the study
+        return f"{type(error).__name__}: {error}"
+    return ""

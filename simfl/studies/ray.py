@@ -1,0 +1,98 @@
+"""Plays cells on a Ray cluster: `--backend ray`, and `--address` for one that is running.
+
+A cell is a Ray task of one CPU. A task whose node is lost is played again on another, from its
+start; since a run depends on nothing but its scenario, that changes no digest. Nothing is shared
+between machines but what travels with the task: the scenario and the classes and traces that lie
+beside it go there, the run folder comes back. Data sets must be found on every node.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from simfl.errors import InputError
+from simfl.results.tables import SUMMARY
+from simfl.studies.job import Ended, Job, play
+
+#: How often a cell may lose its node before it counts as failed.
+RETRIES = 5
+
+Files = dict[str, bytes]
+
+
+def on_ray(jobs: Sequence[Job], workers: int, address: str | None = None) -> Iterator[Ended]:
+    """Plays jobs on the cluster at this address, or on one of this machine's own."""
+    ray = _ray()
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(address=address, log_to_driver=False, include_dashboard=False)
+    try:
+        yield from _collected(ray, jobs, workers)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _collected(ray: Any, jobs: Sequence[Job], workers: int) -> Iterator[Ended]:
+    """Keeps so many tasks under way and writes down what each brings."""
+    away = ray.remote(num_cpus=1, max_retries=RETRIES)(play_away)
+    left = list(enumerate(jobs))[::-1]
+    under_way: dict[Any, int] = {}
+    while left or under_way:
+        while left and len(under_way) < workers:
+            number, job = left.pop()
+            under_way[away.remote(job, beside(job))] = number
+        (ended,), _ = ray.wait(list(under_way), num_returns=1)
+        number = under_way.pop(ended)
+        try:
+            failure, files = ray.get(ended)
+        except ray.exceptions.RayError as error:
+            yield number, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            continue
+        unpack(files, jobs[number].folder)
+        yield number, failure
+
+
+def play_away(job: Job, files: Files) -> tuple[str, Files]:
+    """Plays a job in a folder of its own; returns why it failed, or "", and the run folder."""
+    with tempfile.TemporaryDirectory(prefix="simfl-") as name:
+        here = Path(name)
+        unpack(files, here)
+        there = replace(job, path=here / "scenario.toml", folder=here / "run")
+        failure = play(there)
+        return failure, packed(there.folder)
+
+
+def beside(job: Job) -> Files:
+    """Device classes and traces that lie beside the job's scenario."""
+    from simfl.scenario import parse
+
+    scenario = parse(job.table, path=job.path)
+    lying = {"devices": scenario.class_files(), "traces": scenario.trace_files()}
+    return {f"{name}/{p.name}": p.read_bytes() for name, files in lying.items() for p in files}
+
+
+def packed(folder: Path) -> Files:
+    """What a folder holds, by relative path; the summary last, for it says that all is there."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    paths.sort(key=lambda path: path.name == SUMMARY)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def unpack(files: Files, folder: Path) -> None:
+    """The folder holds these files."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("backend ray: Ray is not installed; install simfl[ray]") from error
+    return ray
