@@ -26,7 +26,7 @@ from simfl.clock.plan import Status as Status
 from simfl.clock.plan import glance
 from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
-from simfl.clock.workload import Workload
+from simfl.clock.workload import BY_DEVICE, Workload
 from simfl.errors import Diverged, PluginError, SimflError, blaming
 from simfl.messages import Task, Update
 from simfl.strategy.base import Strategy, Wait
@@ -333,10 +333,17 @@ class Kernel:
         if metrics:
             self.observe(metrics, version)
 
-    def observe(self, metrics: Mapping[str, float], version: int) -> None:
-        """Writes down what is known of a version now, and stops the run if that was its target."""
+    def observe(self, metrics: Mapping[str, Any], version: int) -> None:
+        """Writes down what is known of a version now, and stops the run if that was its target.
+
+        metrics: numbers by name, and under BY_DEVICE columns by device, if there are any.
+        """
         self._evaluated_version = version
+        by_device = metrics.get(BY_DEVICE)
+        metrics = {n: value for n, value in metrics.items() if not isinstance(value, Mapping)}
         self.ledger.evaluation(self.clock.now, version, metrics, self.moved_bytes())
+        if by_device is not None:
+            self.ledger.personal(self.clock.now, version, by_device)
         self.accuracy = metrics.get("accuracy", self.accuracy)
         for name, value in self.plan.limits.target.items():
             found = metrics.get(name, nan)
@@ -358,13 +365,13 @@ class Kernel:
             raise Diverged(self.diverged)
         warnings.warn(self.diverged, stacklevel=2)
 
-    def _metrics(self, params: Any) -> dict[str, float]:
+    def _metrics(self, params: Any) -> dict[str, Any]:
         """Of the server's model, unless the strategy has other models to show."""
         own = getattr(self.strategy, "metrics", None)
         if own is None:
             return self.workload.evaluate(params)
         with blaming(f"{type(self.strategy).__name__}.metrics"):
-            shown: dict[str, float] = own(self.state, self.server, self.workload.evaluate)
+            shown: dict[str, Any] = own(self.state, self.server, self.workload.evaluate)
         return shown
 
     def _look(self) -> None:

@@ -23,6 +23,9 @@ from simfl.messages import (
 )
 from simfl.strategy.base import Change, Lesson
 
+#: Among the metrics of an evaluation: columns by device, for the table `personal`.
+BY_DEVICE = "by_device"
+
 
 class Workload(Protocol):
     """Learning and codecs behind one face."""
@@ -67,8 +70,8 @@ class Workload(Protocol):
     def trouble(self, params: Any, updates: Sequence[Update]) -> str:
         """What is not finite of a model or of the updates that made it; empty if all is well."""
 
-    def evaluate(self, params: Any) -> dict[str, float]:
-        """Metrics of a model, by name."""
+    def evaluate(self, params: Any) -> dict[str, Any]:
+        """Metrics of a model, by name; under BY_DEVICE those of each device, if there are any."""
 
     def close(self) -> None:
         """Ends whatever it has started outside of this process."""

@@ -245,29 +245,42 @@ def _lesson(problem: Problem, training: Any) -> Lesson:
 
 def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
     """How models are evaluated: (params, kept) -> values by name."""
-    from simfl.learn.evaluation import averaged, evaluate, means, score, with_decay
+    from simfl.learn.evaluation import averaged, by_class, evaluate, score, with_decay
     from simfl.learn.personalised import Personal
 
-    options = scenario.learning
+    options, dataset = scenario.learning, problem.data.dataset
     assert isinstance(options, LearningOptions)
-    if scenario.evaluate.personal or local.anatomy is not None:
-        return Personal(local)
-    test = problem.data.dataset.x_test, problem.data.dataset.y_test
-    decay = local.options.weight_decay
+    _check_metrics(scenario, dataset)
+    shared = local.anatomy is None
+    personal = Personal(local) if scenario.evaluate.personal or not shared else None
 
-    def metrics(params: Any, kept: Any) -> dict[str, float]:
-        loss, right = score(problem.model, params, *test)
-        found = with_decay(averaged(loss, right), params, decay)
+    def metrics(params: Any, kept: Any) -> dict[str, Any]:
+        if personal is not None:
+            found, classes = personal(params, kept)
+        else:
+            loss, right = score(problem.model, params, dataset.x_test, dataset.y_test)
+            found, classes = averaged(loss, right), by_class(right, dataset)
         if scenario.evaluate.by_class:
-            each = means(right, test[1].numpy(), problem.data.dataset.classes)
-            found |= {f"accuracy_class_{label}": float(a) for label, a in enumerate(each)}
-        if options.drift is not None:
+            found |= {f"accuracy_class_{label}": float(a) for label, a in enumerate(classes)}
+        if shared:
+            found = with_decay(found, params, local.options.weight_decay)
+        if shared and options.drift is not None:
             later = problem.data.later
             values = evaluate(problem.model, params, later.x_test, later.y_test)
             found |= {f"{name}_later": value for name, value in values.items()}
         return found
 
     return metrics
+
+
+def _check_metrics(scenario: Scenario, dataset: Any) -> None:
+    """Raises ScenarioError where examples have no single class and metrics by class are wanted."""
+    for key in ("personal", "by_class"):
+        if dataset.sequence and getattr(scenario.evaluate, key):
+            raise ScenarioError(
+                f"evaluate.{key} looks at the class of each example, but {dataset.name} holds "
+                f"sequences, whose examples have many; leave evaluate.{key} out"
+            )
 
 
 def _sized(scenario: Scenario, problem: Problem, options: LearningOptions) -> Workload:

@@ -45,7 +45,7 @@ class Learning:
         self,
         initial: Params,
         trainer: Trainer,
-        metrics: Callable[[Params, Kept], dict[str, float]],
+        metrics: Callable[[Params, Kept], dict[str, Any]],
         rule: LocalRule,
         streams: Streams,
         *,
@@ -90,7 +90,7 @@ class Learning:
         """The post's, by device."""
         return self.post.memories
 
-    def evaluate(self, params: Params) -> dict[str, float]:
+    def evaluate(self, params: Params) -> dict[str, Any]:
         """The model's metrics, those of the devices' own models if any, and the totals so far."""
         return self._metrics(params, self.kept) | self.post.totals
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from simfl.learn.datasets.base import Dataset
 from simfl.learn.failures import computing
 from simfl.learn.models.base import example_losses
 from simfl.learn.partition.base import Partition
@@ -77,6 +78,16 @@ def means(values: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
     sizes = np.bincount(groups, minlength=count)
     sums = np.bincount(groups, weights=values, minlength=count)
     return np.divide(sums, sizes, out=np.full(count, np.nan), where=sizes > 0)
+
+
+def by_class(right: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """(classes,) accuracy on the test examples of each class, nan for one that has none.
+
+    right: (n,) share of right answers of each test example. Sequences have no class: all nan.
+    """
+    if dataset.sequence:
+        return np.full(dataset.classes, np.nan)
+    return means(right, dataset.y_test.numpy(), dataset.classes)
 
 
 @contextmanager

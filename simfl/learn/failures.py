@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import simfl
 from simfl.errors import PluginError, SimflError, first_line
 
 _ORIGIN = "_simfl_origin"  # a model keeps it wherever it is copied to
 
 #: Folders whose code is nobody's plug-in. Installed packages may be, beside these.
-_OURS = tuple(str(Path(module.__file__ or "").parent) + os.sep for module in (simfl, torch))
+_OURS = tuple(
+    str(folder) + os.sep for folder in (Path(__file__).parents[1], Path(torch.__file__).parent)
+)
 _STANDARD = str(sysconfig.get_path("stdlib")) + os.sep
 _INSTALLED = tuple(str(sysconfig.get_path(key)) + os.sep for key in ("purelib", "platlib"))
 

@@ -147,8 +147,9 @@ class WireOptions(Table):
 class EvaluateOptions(Table):
     """[evaluate]: every so many virtual seconds, every so many versions, or both.
 
-    personal: adds accuracies as the devices meet them; see `simfl.learn.personalised`.
-    by_class: adds the accuracy on each class, `accuracy_class_0` and so on.
+    personal: adds accuracies as the devices meet them, and the table `personal` with those of each
+    device; see `simfl.learn.personalised`. by_class: adds the accuracy on each class,
+    `accuracy_class_0` and so on. The two go together.
     """
 
     every_s: Every | None = None

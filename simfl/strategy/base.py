@@ -284,7 +284,8 @@ class Strategy(Protocol):
 
     A strategy that has other models to show than the server's may have a method
     `metrics(state, server, score)`, score being Params -> metrics by name, which returns the
-    columns of an evaluation: `loss`, `accuracy`, and what else it likes.
+    columns of an evaluation: `loss`, `accuracy`, and what else it likes. Values that are tables
+    themselves (`by_device`) are passed on as they are.
 
     One that does not suit every kind of local training may have a method `check_learning(learning)`
     that raises ScenarioError before the run; learning: the options of the section [learning].
