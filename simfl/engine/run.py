@@ -187,6 +187,7 @@ def _write_down(
             **({"diverged": kernel.diverged} if kernel.diverged and not cause else {}),
             **numbers,
             **kernel.workload.totals,
+            **(dict.fromkeys(("final_accuracy", "final_loss")) if ended == "diverged" else {}),
             **kernel.workload.notes,
             "unused_settings": unused(
                 scenario.fleet.group, scenario.network.cell, kernel.server.fleet

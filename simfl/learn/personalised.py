@@ -61,8 +61,8 @@ class Personal:
     def _of_one(self, params: Params) -> tuple[dict[str, Any], np.ndarray]:
         loss, right, classes = self._score(params)
         shape = self._shares.shape
-        columns = (np.broadcast_to(part, shape[:1]) for part in (loss, right))
-        metrics = self._columns(*columns, np.broadcast_to(classes, shape))
+        losses, rights = (np.broadcast_to(part, shape[:1]) for part in (loss, right))
+        metrics = self._columns(losses, rights, np.broadcast_to(classes, shape))
         return {**metrics, "global": right}, classes
 
     def _columns(

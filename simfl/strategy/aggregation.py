@@ -129,7 +129,8 @@ def applied(params: Any, change: Change, updates: Sequence[Update]) -> Any:
 
 def _settled(params: Any, pairs: Pairs, start: int) -> Any:
     """Elements from `start` on, folded by these shares."""
-    now, total, sent = params.flat[start:], 0.0, 0.0
+    now = params.flat[start:]
+    total, sent = now * 0.0, now * 0.0
     for update, share in pairs:
         delta, held = _opened(update)
         moved = delta[start:]
@@ -138,10 +139,9 @@ def _settled(params: Any, pairs: Pairs, start: int) -> Any:
         total = total + moved * held[start:] * share
         sent = sent + held[start:] * share
     everybody = sum(share for _, share in pairs)
-    factor = min(1.0, 1.0 / everybody) if everybody > 1.0 + _ROUNDING else 1.0
-    whole = sent >= everybody * (1.0 - _ROUNDING)
-    scale = (everybody / sent).nan_to_num(0.0, 0.0, 0.0).masked_fill(whole, 1.0)
-    return now + total * scale * factor
+    complete = sent >= everybody * (1.0 - _ROUNDING)
+    scale = (everybody / sent).nan_to_num(0.0, 0.0, 0.0).masked_fill(complete, 1.0)
+    return now + total * scale * (1.0 / everybody if everybody > 1.0 + _ROUNDING else 1.0)
 
 
 def _opened(update: Update) -> tuple[Any, Any]:

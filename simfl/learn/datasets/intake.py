@@ -97,7 +97,7 @@ def _native(array: np.ndarray) -> np.ndarray:
         array = array.astype(np.int64)
     elif array.dtype.kind == "f" and array.dtype.itemsize > 8:
         array = array.astype(np.float64)
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    array = array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
     return array if array.flags.writeable else array.copy()
 
 

@@ -90,7 +90,10 @@ def ragged():
 @pytest.mark.parametrize(
     ("known", "said"),
     [
-        ({"y": np.array(Y, "float32")}, "y has shape (6,) and holds float32, expected (n,) int64 c"),
+        (
+            {"y": np.array(Y, "float32")},
+            "y has shape (6,) and holds float32, expected (n,) int64 c",
+        ),
         ({"y": np.array(Y, "float32")}, "as in y.long()"),
         ({"y_test": np.eye(2)[Y]}, "y_test has shape (6, 2) and holds float64, expected (n,) int6"),
         ({"y_test": np.eye(2)[Y]}, "as in y_test.argmax(1)"),
@@ -128,5 +131,5 @@ def test_what_is_not_safe_is_refused_in_a_sentence(known, said):
 
 @pytest.mark.parametrize("classes", [0, 2.0, True, None])
 def test_the_number_of_classes_is_a_whole_number(classes):
-    with pytest.raises(DataError, match="mine: classes = .*, expected a whole number from 1"):
+    with pytest.raises(DataError, match=r"mine: classes = .*, expected a whole number from 1"):
         Dataset("mine", X, Y, X, Y, classes)
