@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import torch
+from simfl.lazy import torch
 
 
 @dataclass(frozen=True)

@@ -310,7 +310,7 @@ def test_no_data_file_is_read_by_pickle() -> None:
     code = re.compile(r"import pickle|torch\.load|allow_pickle=True|(?<![.\w])(?:eval|exec)\(")
     files = (ROOT / "simfl").rglob("*.py")
     users = {path.name for path in files if code.search(path.read_text("utf-8"))}
-    assert users == {"plain_pickle.py", "mail.py"}
+    assert users == {"plain_pickle.py", "shared_memory.py"}
 
 
 def test_validate_says_which_code_a_run_would_import_and_imports_nothing(

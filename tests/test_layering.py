@@ -23,6 +23,7 @@ LEAVES = (
     "messages",
     "registry",
     "files",
+    "lazy",
 )
 
 # What each part may know of simfl, besides itself and the leaves. Parts that are not named here
@@ -48,9 +49,10 @@ HOMES: dict[str, tuple[str, ...]] = {
     "simpy": ("clock",),
     "matplotlib": ("results",),
     "flwr": ("interop",),
+    "optuna": ("studies",),
     "typer": ("cli",),
     "pandas": ("results", "studies", "interop"),
-    "torch": ("params", "strategy", "wire", "learn", "engine", "interop"),
+    "torch": ("lazy", "params", "strategy", "wire", "learn", "engine", "interop"),
 }
 
 
@@ -89,7 +91,8 @@ def walk(file: Path, node: ast.AST, typing: bool = False) -> Iterator[Import]:
         if isinstance(child, ast.Import):
             yield from (Import(file, child.lineno, a.name, typing) for a in child.names)
         elif isinstance(child, ast.ImportFrom):
-            names = (f"{child.module}.{a.name}" for a in child.names)
+            home = "torch" if child.module == "simfl.lazy" else child.module
+            names = (f"{home}.{a.name}" for a in child.names)
             yield from (Import(file, child.lineno, name, typing) for name in names)
         else:
             yield from walk(file, child, typing or is_typing_block(child))

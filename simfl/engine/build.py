@@ -20,7 +20,7 @@ from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.checks import trace_dirs
-from simfl.strategy.base import Lesson
+from simfl.strategy.base import Lesson, LocalRule
 from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
@@ -29,7 +29,7 @@ from simfl.wire.extras import extras_nbytes
 from simfl.wire.guard import Guarded
 
 if TYPE_CHECKING:
-    from simfl.params import Params
+    from simfl.params import Layout, Params
 
 
 def fleet_of(scenario: Scenario, streams: Streams) -> Fleet:
@@ -285,8 +285,10 @@ def _check_metrics(scenario: Scenario, dataset: Any) -> None:
 
 def _sized(scenario: Scenario, problem: Problem, options: LearningOptions) -> Workload:
     """A learning problem's sizes without its learning."""
-    sizes, batch_size = problem.data.partition.sizes, options.batch_size
-    load = _timing(scenario, problem.initial, sizes, batch_size, problem.flops)
+    initial, sizes = problem.initial, problem.data.partition.sizes
+    load = _timing(
+        scenario, initial.layout, lambda: initial, sizes, options.batch_size, problem.flops
+    )
     load.drop_last = options.drop_last
     return load
 
@@ -296,16 +298,29 @@ def _stated(scenario: Scenario, options: TimingOptions) -> Workload:
     from simfl.params import Layout
 
     layout = Layout((("model", (options.parameters,)),), options.parameters)
-    initial = as_params(np.zeros(options.parameters, np.float32), layout)
     sizes = np.broadcast_to(np.array(options.examples, np.int64), (scenario.fleet.devices,))
-    return _timing(scenario, initial, sizes, options.batch_size, options.flops_per_example)
+
+    def initial() -> Params:
+        return as_params(np.zeros(options.parameters, np.float32), layout)
+
+    return _timing(scenario, layout, initial, sizes, options.batch_size, options.flops_per_example)
 
 
 def _timing(
-    scenario: Scenario, initial: Params, sizes: np.ndarray, batch_size: int, flops: float
+    scenario: Scenario,
+    layout: Layout,
+    initial: Callable[[], Params],
+    sizes: np.ndarray,
+    batch_size: int,
+    flops: float,
 ) -> TimingOnly:
-    """Messages of this model and what goes beside it, with nothing inside."""
-    layout, rule = initial.layout, scenario.strategy.local
+    """Messages of this model and what goes beside it, with nothing inside.
+
+    initial: makes the model, which only a rule with extras of its own needs (and torch with it).
+    """
+    rule = scenario.strategy.local
+    plain = type(rule).sends is LocalRule.sends
+    sends = rule.sends(None if plain else initial())
     return TimingOnly(
         sizes,
         batch_size,
@@ -313,7 +328,7 @@ def _timing(
         _nbytes(chain(scenario.wire.down), layout),
         _nbytes(chain(scenario.wire.up), layout),
         passes=rule.passes(),
-        sent_bytes=extras_nbytes(rule.sends(initial) or {}, layout),
+        sent_bytes=extras_nbytes(sends or {}, layout),
         extras_nbytes=lambda extras: extras_nbytes(extras, layout),
         memory_bytes=_training_bytes(scenario, layout.size),
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simfl.clock.workload import TimingOnly
 from simfl.engine.build import Problem, fleet_of, problem_of, workload_of
-from simfl.engine.workload import Learning
 from simfl.fleet.build import unused
 from simfl.fleet.columns import Fleet
 from simfl.fleet.network.cells import CellOptions
@@ -19,6 +20,9 @@ from simfl.scenario import Scenario, TimingOptions
 from simfl.scenario.parts import kind_of, plain
 from simfl.scenario.sections import WireOptions
 from simfl.streams import Streams
+
+if TYPE_CHECKING:
+    from simfl.engine.workload import Learning
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,26 @@ class Explanation:
     facts: dict[str, str]
 
 
-def explain(scenario: Scenario, data_dir: Path | None = None) -> Explanation:
+def explain(scenario: Scenario, data_dir: Path | None = None, timing: bool = False) -> Explanation:
     """What will happen. Loads the data set, deals it out, builds the model; trains nothing.
 
     Seconds are medians over a class's devices, each alone on its link and without jitter.
+
+    data_dir: folder of data sets.
+    timing: loads no data and no model, and leaves out what follows from their sizes.
     """
     streams = Streams(scenario.seed)
     fleet = fleet_of(scenario, streams)
+    around = {
+        "at once": _at_once(scenario),
+        "server": _server(scenario),
+        "faults": _faults(scenario),
+        "evaluated": _evaluated(scenario),
+        "ends": _ends(scenario),
+    }
+    if timing and not isinstance(scenario.learning, TimingOptions):
+        facts = {**around, **_beyond(scenario, fleet)}
+        return Explanation(_title(scenario, fleet), [row for row, _ in _rows(fleet)], facts)
     problem = None
     if not isinstance(scenario.learning, TimingOptions):
         problem = problem_of(scenario, scenario.learning, streams, data_dir)
@@ -45,25 +62,22 @@ def explain(scenario: Scenario, data_dir: Path | None = None) -> Explanation:
         dense = scenario.model_copy(update={"wire": WireOptions()})
         bare = _sizes(dense, streams, problem)
     steps, flops = _work(scenario, load)
-    title = (
-        f"{scenario.name}: {kind_of(type(scenario.strategy))} on {len(fleet)} devices, "
-        f"seed {scenario.seed}"
-    )
     trainer = None if problem is None else _trainer(scenario, streams, problem)
     facts = {
         "learning": _learning(scenario, load),
         **({} if trainer is None else {"trainer": trainer.notes["trainer"]}),
         "a task": _task(scenario, steps, flops),
         "bytes": _bytes(load, bare),
-        "at once": _at_once(scenario),
-        "server": _server(scenario),
-        "faults": _faults(scenario),
-        "evaluated": _evaluated(scenario),
-        "ends": _ends(scenario),
+        **around,
         "memory": _memory(scenario, bare, trainer),
         **_beyond(scenario, fleet),
     }
-    return Explanation(title, _classes(fleet, load, steps, flops), facts)
+    return Explanation(_title(scenario, fleet), _classes(fleet, load, steps, flops), facts)
+
+
+def _title(scenario: Scenario, fleet: Fleet) -> str:
+    strategy = kind_of(type(scenario.strategy))
+    return f"{scenario.name}: {strategy} on {len(fleet)} devices, seed {scenario.seed}"
 
 
 def _sizes(scenario: Scenario, streams: Streams, problem: Problem | None) -> TimingOnly:
@@ -74,6 +88,8 @@ def _sizes(scenario: Scenario, streams: Streams, problem: Problem | None) -> Tim
 
 def _trainer(scenario: Scenario, streams: Streams, problem: Problem) -> Learning:
     """The workload as it would learn."""
+    from simfl.engine.workload import Learning
+
     load = workload_of(scenario, streams, timing=False, data_dir=None, problem=problem)
     assert isinstance(load, Learning)
     load.close()
@@ -109,12 +125,19 @@ def _classes(
     }
     phases["task"] = sum(phases.values(), np.zeros(len(fleet)))
     rows = []
+    for row, mine in _rows(fleet):
+        medians = {key: formatting.seconds(float(np.median(s[mine]))) for key, s in phases.items()}
+        rows.append(row | medians)
+    return rows
+
+
+def _rows(fleet: Fleet) -> Iterator[tuple[dict[str, str], np.ndarray]]:
+    """What words say of each device class, and (N,) bool which devices are of it."""
+    columns = fleet.columns()
     for i, name in enumerate(fleet.device_classes):
         mine = fleet.class_id == i
         words = {key: ", ".join(dict.fromkeys(columns[key][mine])) for key in _WORDS}
-        medians = {key: formatting.seconds(float(np.median(s[mine]))) for key, s in phases.items()}
-        rows.append({"class": name, "devices": str(mine.sum()), **words, **medians})
-    return rows
+        yield {"class": name, "devices": str(mine.sum()), **words}, mine
 
 
 _WORDS = ("network", "presence")  # columns whose distinct values are listed

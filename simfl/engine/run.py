@@ -60,8 +60,9 @@ def run(
     ended is not played again. overrides: options by key path, as in `**{"strategy.buffer": 20}`.
     """
     whole = resolve(scenario, overrides, seed)
-    if whole.sweep:
-        raise ScenarioError(f"{whole.name}: has a [sweep], which is a study: use simfl.study")
+    if whole.sweep or whole.tune:
+        section = "sweep" if whole.sweep else "tune"
+        raise ScenarioError(f"{whole.name}: has a [{section}], which is a study: use simfl.study")
     folder = None if out is None else Path(out)
     with session.alone(folder):
         if resume and folder is not None and _played(folder, whole, timing):
@@ -101,10 +102,14 @@ def play(
     store: Store,
     scenario: Scenario,
     progress: Progress | None,
+    interrupt: Callable[[], None] | None = None,
 ) -> None:
-    """Calls the player of a run and writes down what it saw, whatever becomes of it."""
+    """Calls the player of a run and writes down what it saw, whatever becomes of it.
+
+    interrupt: what the first signal does; default: the run ends between two events.
+    """
     try:
-        with session.interruptible(kernel):
+        with session.interruptible(interrupt or kernel.interrupt):
             player()
     except BaseException as error:
         with suppress(Exception):  # of two errors the first is the one to tell

@@ -19,9 +19,9 @@ from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
-import torch
 
 from simfl.errors import InputError, PluginError
+from simfl.lazy import torch
 
 Tree = Any
 Arrays = dict[str, np.ndarray]

@@ -8,19 +8,16 @@ import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from simfl.errors import PluginError, SimflError, first_line
+from simfl.lazy import nn, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ORIGIN = "_simfl_origin"  # a model keeps it wherever it is copied to
 
-#: Folders whose code is nobody's plug-in. Installed packages may be, beside these.
-_OURS = tuple(
-    str(folder) + os.sep for folder in (Path(__file__).parents[1], Path(torch.__file__).parent)
-)
 _STANDARD = str(sysconfig.get_path("stdlib")) + os.sep
 _INSTALLED = tuple(str(sysconfig.get_path(key)) + os.sep for key in ("purelib", "platlib"))
 
@@ -87,7 +84,8 @@ def place(error: BaseException) -> str:
 
 def is_foreign(filename: str) -> bool:
     """Whether a file is neither simfl's nor PyTorch's nor Python's own."""
-    if filename.startswith("<") or filename.startswith(_OURS):
+    ours = (Path(__file__).parents[1], Path(torch.__file__).parent)
+    if filename.startswith(("<", *(f"{folder}{os.sep}" for folder in ours))):
         return False
     return filename.startswith(_INSTALLED) or not filename.startswith(_STANDARD)
 

@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from simfl.errors import InputError, did_you_mean
 from simfl.results import formatting
 from simfl.results.costs import PHASE_S
+from simfl.results.evidence import signed_rank
 from simfl.results.metrics import reached
 from simfl.results.result import Result
 
 #: What it takes to meet a target. Every cost is what was spent until then, or until the end.
-COSTS = ("met", "seconds", "versions", "down_bytes", "up_bytes", "device_s")
+COSTS = ("met", "seconds", "versions", "down_bytes", "up_bytes", "device_s", "energy_j")
 
 #: Resamples of a bootstrap, and the key of its own counter-based generator.
 RESAMPLES, _KEY = 10_000, 1993
@@ -54,9 +56,36 @@ def to_target(result: Result, target: Mapping[str, float]) -> dict[str, float]:
     else:
         spent = {"seconds": met["time_s"], "versions": met["version"]}
         spent |= {key: met[key] for key in ("down_bytes", "up_bytes")}
-    columns = ["dispatched_s", *PHASE_S.values()]
-    device_s = device_seconds(result.read("tasks", columns), float(spent["seconds"]))
-    return {"met": met is not None, **{k: float(v) for k, v in spent.items()}, "device_s": device_s}
+    tasks = result.read("tasks", ["dispatched_s", "energy_j", *PHASE_S.values()])
+    spent |= {"device_s": device_seconds(tasks, float(spent["seconds"]))}
+    spent |= {"energy_j": energy_joules(tasks, float(spent["seconds"]))}
+    return {"met": met is not None, **{key: float(value) for key, value in spent.items()}}
+
+
+def cost_of(spent: Mapping[str, float], cost: str) -> float:
+    """One of COSTS, or "bytes", both ways, of what `to_target` found."""
+    return spent["down_bytes"] + spent["up_bytes"] if cost == "bytes" else spent[cost]
+
+
+def lower_is_better(metric: str) -> bool:
+    """True for a loss; any other metric is the better the higher."""
+    return "loss" in metric
+
+
+def best_of(evaluations: pd.DataFrame, metric: str) -> float:
+    """The best value of a metric in a run; NaN without evaluations. Raises InputError."""
+    if metric not in evaluations:
+        raise InputError(f"{metric!r} was not evaluated {did_you_mean(metric, evaluations)}")
+    found = evaluations[metric]
+    return float(found.min() if lower_is_better(metric) else found.max())
+
+
+def shortfall(evaluations: pd.DataFrame, target: Mapping[str, float]) -> float:
+    """How far a run stayed from its target, as a share of it; 0 if it met it."""
+    ((metric, wanted),) = target.items()
+    missing = abs(wanted - best_of(evaluations, metric))
+    met = reached(evaluations, **target) is not None
+    return 0.0 if met else missing / max(abs(wanted), 1e-12)
 
 
 def device_seconds(tasks: pd.DataFrame, until_s: float) -> float:
@@ -66,12 +95,21 @@ def device_seconds(tasks: pd.DataFrame, until_s: float) -> float:
     return float(so_far.sum())
 
 
+def energy_joules(tasks: pd.DataFrame, until_s: float) -> float:
+    """Joules spent until then; of a task under way, in proportion to its device-seconds."""
+    busy = tasks[list(PHASE_S.values())].sum(axis="columns")
+    so_far = np.clip(until_s - tasks["dispatched_s"], 0.0, busy)
+    share = np.divide(so_far, busy, out=np.ones(len(tasks)), where=busy > 0)
+    return float((share * tasks["energy_j"].fillna(0.0)).sum())
+
+
 def at_target(costs: pd.DataFrame, reference: str, level: float = 0.95) -> pd.DataFrame:
     """One row per variant: seeds, how many met the target, and an Estimate of every cost.
 
     costs: rows of `to_target` with columns variant and seed. Columns: `seeds`, `met`, one of
-    Estimates for each of COSTS but `met`, and `speedup` over the reference, paired by seed. A row
-    of the reference compares it with itself: exactly 1.
+    Estimates for each of COSTS but `met`, and `speedup` over the reference, paired by seed, with
+    the `p` of a paired test (see `evidence.signed_rank`). A row of the reference compares it with
+    itself: exactly 1.
     """
     wide = {name: part.set_index("seed") for name, part in costs.groupby("variant", sort=False)}
     base = wide.get(reference)
@@ -81,7 +119,8 @@ def at_target(costs: pd.DataFrame, reference: str, level: float = 0.95) -> pd.Da
         for cost in COSTS[1:]:
             rows[name][cost] = median(*bounds(part, cost), level)
         if base is not None:
-            rows[name]["speedup"] = median(*ratios(base, part), level)
+            pairs = ratios(base, part)
+            rows[name] |= {"speedup": median(*pairs, level), "p": signed_rank(*pairs)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
 
 
@@ -194,7 +233,7 @@ def target_table(found: pd.DataFrame) -> pd.DataFrame:
         name: {
             "met": f"{row['met']} of {row['seeds']}",
             "time": in_words(row["seconds"], "seconds"),
-            **({"speed-up": in_words(row["speedup"], "factor")} if "speedup" in row else {}),
+            **(_compared(row) if "speedup" in row else {}),
             "versions": in_words(row["versions"]),
             "down": in_words(row["down_bytes"], "bytes"),
             "up": in_words(row["up_bytes"], "bytes"),
@@ -203,3 +242,24 @@ def target_table(found: pd.DataFrame) -> pd.DataFrame:
         for name, row in found.iterrows()
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(found.index.name)
+
+
+def _compared(row: pd.Series) -> dict[str, str]:
+    same = (row["speedup"].lowest, row["speedup"].highest) == (1.0, 1.0)
+    p = "-" if same or math.isnan(row["p"]) else f"{row['p']:.2g}"
+    return {"speed-up": in_words(row["speedup"], "factor"), "p": p}
+
+
+def how_made(found: pd.DataFrame, reference: str) -> str:
+    """What stands below a table of `at_target`: how its numbers are to be read."""
+    seeds, others = int(found["seeds"].max()), len(found) - 1
+    said = "Medians over seeds with 95 % bootstrap intervals (percentile, 10,000 resamples); "
+    said += "a run that missed the target counts as a lower bound. "
+    if others < 1:
+        return said.strip()
+    return said + (
+        f"Speed-ups are paired by seed and refer to {reference}; p is that of a two-sided exact "
+        "signed-rank test (Wilcoxon) of these pairs, not corrected for the "
+        f"{others} comparison{'s' * (others > 1)}; with {seeds} seed{'s' * (seeds > 1)} it cannot "
+        f"be below {0.5 ** (seeds - 1):.2g}."
+    )

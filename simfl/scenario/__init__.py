@@ -40,24 +40,10 @@ from simfl.scenario.sections import (
     TimingOptions,
     WireOptions,
 )
+from simfl.scenario.variation import TuneOptions, Values, flat, point
 from simfl.units import Index
 
 __all__ = ["LearningOptions", "Scenario", "TimingOptions", "load", "parse"]
-
-
-#: What one key of a sweep runs through.
-Values = Annotated[list[Any], Field(min_length=1)]
-
-
-def _flat(sweep: Any) -> Any:
-    """`strategy.buffer = [5, 20]` means the same with and without quotes around the key."""
-    if not isinstance(sweep, dict):
-        return sweep
-    pairs = [(key, _flat(value)) for key, value in sweep.items()]
-    nested = [
-        (f"{k}.{inner}", v) for k, t in pairs if isinstance(t, dict) for inner, v in t.items()
-    ]
-    return dict([(k, v) for k, v in pairs if not isinstance(v, dict)] + nested)
 
 
 class Scenario(Table):
@@ -77,7 +63,8 @@ class Scenario(Table):
     evaluate: EvaluateOptions = EvaluateOptions()
     stop: StopOptions = StopOptions()
     checkpoint: CheckpointOptions = CheckpointOptions()
-    sweep: Annotated[dict[str, Values], BeforeValidator(_flat)] = Field(default_factory=dict)
+    sweep: Annotated[dict[str, Values], BeforeValidator(flat)] = Field(default_factory=dict)
+    tune: TuneOptions | None = None
     extends: Annotated[None, WithJsonSchema({"type": "string"})] = None  #: gone once it is read
 
     _path: Path | None = PrivateAttr(default=None)
@@ -175,7 +162,11 @@ def parse(
     except ValidationError as error:
         raise _told(problems_of(error, Scenario, whole), where, changes) from error
     scenario._path, scenario._foreign = path, tuple(dict.fromkeys(context.foreign))
-    found = list(checks.problems(scenario)) or list(_sweep(scenario, whole, trusted))
+    found = (
+        list(checks.problems(scenario))
+        or list(_sweep(scenario, whole, trusted))
+        or list(_spaces(scenario, whole, trusted))
+    )
     if found:
         raise _told(found, where, changes)
     return scenario
@@ -187,9 +178,24 @@ def _sweep(scenario: Scenario, table: dict[str, Any], trusted: bool) -> Iterable
     for key, values in scenario.sweep.items():
         for value in values:
             try:
-                parse(base, {key: value}, path=scenario.path, trusted=trusted)
+                parse(base, point(key, value).overrides, path=scenario.path, trusted=trusted)
+            except ValueError as error:
+                yield Problem(("sweep", key), f": {error}")
             except InputError as error:
                 yield Problem(("sweep",), f": {error}", type(error))
+
+
+def _spaces(scenario: Scenario, table: dict[str, Any], trusted: bool) -> Iterable[Problem]:
+    """Spaces whose ends no scenario can have. A study looks at each variant by itself."""
+    if scenario.tune is None or scenario.sweep:
+        return
+    base = {key: value for key, value in table.items() if key != "tune"}
+    for key, space in scenario.tune.space.items():
+        for end in space.ends:
+            try:
+                parse(base, {key: end}, path=scenario.path, trusted=trusted)
+            except InputError as error:
+                yield Problem(("tune", "space", key), f": {error}", type(error))
 
 
 def _told(problems: list[Problem], where: str, changes: Mapping[KeyPath, Any]) -> InputError:

@@ -144,14 +144,21 @@ _EXPECTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
 def _path_in(data: Any, loc: tuple[str | int, ...], missing: bool) -> KeyPath:
     """The keys of `loc` that are really in the data: pydantic adds names of union members."""
     path: list[str | int] = []
-    for i, key in enumerate(loc):
+    words = [word for key in loc for word in _as_nested(data, key)]
+    for i, key in enumerate(words):
         inside = isinstance(data, Mapping) and key in data
         if inside or (isinstance(data, list) and isinstance(key, int) and key < len(data)):
             path.append(key)
             data = data[key]
-        elif missing and i == len(loc) - 1:
+        elif missing and i == len(words) - 1:
             path.append(key)
     return tuple(path)
+
+
+def _as_nested(data: Any, key: str | int) -> list[str | int]:
+    """A key path that was flattened while it was read, as the tables that it was written as."""
+    written = isinstance(key, int) or "." not in key or f'"{key}"' in json.dumps(data, default=str)
+    return [key] if written or isinstance(key, int) else list(key.split("."))
 
 
 def _without_kind(path: KeyPath, given: Any, tables: list[type[BaseModel]]) -> Problem:
@@ -169,7 +176,8 @@ def _tables_at(model: type[BaseModel], path: KeyPath) -> list[type[BaseModel]]:
     for key in path:
         if isinstance(key, str):
             inner = [table.model_fields[key] for table in tables if key in table.model_fields]
-            tables = [table for field in inner for table in tables_in(field.annotation)]
+            if inner:  # else a key of somebody's own choice, with the same tables behind it
+                tables = [table for field in inner for table in tables_in(field.annotation)]
     return tables
 
 

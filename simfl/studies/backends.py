@@ -2,12 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from simfl.errors import InputError, did_you_mean
+from simfl.results.study import CELLS, finished
+from simfl.studies.cells import Cell
 from simfl.studies.job import Ended, Job, play
 
 BACKENDS = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class Player:
+    """Plays cells into a study's folder. The options are those of `simfl.study`."""
+
+    folder: Path
+    data_dir: str | Path | None = None
+    workers: int = 1
+    backend: str = "local"
+    address: str | None = None
+
+    def unfinished(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells that are still to be played."""
+        return [cell for cell in cells if not finished(self.folder / CELLS / cell.hash)]
+
+    def play(
+        self,
+        cells: Sequence[Cell],
+        failures: dict[str, str],
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        """Plays cells, tells of each that ended, and fills in why cells failed, by hash."""
+        jobs = [self._job(cell) for cell in cells]
+        for number, failure in play_all(jobs, self.workers, self.backend, self.address):
+            if failure:
+                failures[cells[number].hash] = failure
+            if tell is not None:
+                tell(f"{cells[number]}" + f": failed, {failure}" * bool(failure))
+
+    def _job(self, cell: Cell) -> Job:
+        where = None if self.data_dir is None else str(Path(self.data_dir).absolute())
+        folder = (self.folder / CELLS / cell.hash).absolute()
+        return Job(cell.scenario.resolved(), cell.scenario.path, folder, where)
 
 
 def play_all(

@@ -7,7 +7,7 @@ differ by what was varied and by nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -15,6 +15,7 @@ from simfl.errors import InputError, ScenarioError
 from simfl.results.study import NUMBERS
 from simfl.scenario import Scenario, parse
 from simfl.scenario.parts import plain
+from simfl.scenario.variation import VARIANT, Point, laid_over, point
 
 #: Seeds of a study that names none.
 SEEDS = range(5)
@@ -51,10 +52,10 @@ def cells_of(
 ) -> list[Cell]:
     """All cells, the seed varying fastest. Raises ScenarioError, naming the cell that is wrong."""
     varied: dict[str, Any] = {**base.sweep, **sweep}
-    own = varied.pop("strategy", [base.strategy])
+    own = _own_variants(varied, base)
     chosen = varied.pop("seed", SEEDS)
     axes = [
-        axis_of("strategy", own if strategies is None else strategies),
+        axis_of("strategy", strategies) if strategies is not None else own,
         *(axis_of(path, values) for path, values in varied.items()),
         axis_of("seed", chosen if seeds is None else seeds),
     ]
@@ -66,23 +67,39 @@ def cells_of(
     ]
 
 
+def _own_variants(varied: dict[str, Any], base: Scenario) -> Axis:
+    """The axis of strategies or of whole variants, taken from what varies; else the scenario."""
+    if VARIANT in varied and "strategy" in varied:
+        raise InputError("sweep: has both `variant` and `strategy`; write strategies as variants")
+    if VARIANT in varied:
+        return replace(axis_of(VARIANT, varied.pop(VARIANT)), path="strategy")
+    return axis_of("strategy", varied.pop("strategy", [base.strategy]))
+
+
 def axis_of(path: str, values: Iterable[Any] | Mapping[str, Any]) -> Axis:
-    """An axis from its values, labelled by themselves, or from values by label."""
-    if not isinstance(values, Mapping):
+    """An axis from its values, labelled as they say or by themselves, or from values by label."""
+    if isinstance(values, Mapping):
+        points = [(label, _point(path, value)) for label, value in values.items()]
+    else:
         listed = [plain(value) for value in values]
-        values = dict(zip(labels(listed), listed, strict=True)) if listed else {}
-        if len(values) < len(listed):
-            raise InputError(f"{path}: a value appears twice; expected distinct ones")
-    if not values:
+        taken = [_point(path, value) for value in listed]
+        own = labels([point.overrides.get(path) for point in taken])
+        points = [(point.label or name, point) for name, point in zip(own, taken, strict=True)]
+    if len({str(label) for label, _ in points}) < len(points):
+        raise InputError(f"{path}: a value or a label appears twice; expected distinct ones")
+    if not points:
         raise InputError(f"{path}: no value is given; expected at least one")
-    return Axis(path, [(label, _overrides(path, value)) for label, value in values.items()])
+    return Axis(path, [(label, dict(point.overrides)) for label, point in points])
 
 
-def _overrides(path: str, value: Any) -> dict[str, Any]:
-    """A strategy's table names its kind; one that does not holds overrides by key path."""
+def _point(path: str, value: Any) -> Point:
+    """A table in place of a strategy that names no kind holds overrides by key path."""
     if path == "strategy" and isinstance(value, Mapping) and "kind" not in value:
-        return dict(value)
-    return {path: value}
+        return Point(None, laid_over(value))
+    try:
+        return point(path, value)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def labels(values: Sequence[Any]) -> list[Any]:

@@ -4,23 +4,25 @@
     print(study.at_target(accuracy=0.95))
 
 Every cell is an ordinary run in a folder named by its scenario's hash. A finished cell is never
-played again, so a study that was interrupted, or has grown, goes on where it stopped. Cells know
+played again, so a study that was interrupted, or has grown, goes on where it stopped; seeds that
+it had before stay in its table. With [tune] in the scenario each variant gets its own best options
+first, on other seeds: see `simfl.studies.tuning`. Cells know
 nothing of simfl's own version: remove the folder after changing code that they depend on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from simfl.engine.run import resolve
 from simfl.errors import InputError
-from simfl.results.study import CELLS, Study, finished, write_table
+from simfl.results.study import CELLS, Study, finished, seeds_of, write_table
 from simfl.scenario import Scenario
-from simfl.studies.backends import play_all
+from simfl.studies.backends import Player
 from simfl.studies.cells import Cell, cells_of
-from simfl.studies.job import Ended, Job
+from simfl.studies.tuning import contenders_of, tuned
 
 
 class Progress(Protocol):
@@ -55,44 +57,64 @@ def study(
     """
     base = resolve(scenario, overrides, None)
     folder = Path("runs") / base.name if out is None else Path(out)
-    cells = cells_of(base, strategies, seeds, sweep or {})
+    cells, asked = _with_earlier(base, strategies, seeds, sweep or {}, folder)
     if workers < 1:
         raise InputError(f"workers = {workers}, expected at least 1")
+    contenders = [] if base.tune is None else contenders_of(cells, base.tune)
     (folder / CELLS).mkdir(parents=True, exist_ok=True)
+    player = Player(folder, data_dir, workers, backend, address)
     failures: dict[str, str] = {}
     try:
-        distinct = {cell.hash: cell for cell in cells}
-        left = [cell for hash_, cell in distinct.items() if not finished(folder / CELLS / hash_)]
-        jobs = [_job(cell, folder / CELLS / cell.hash, data_dir) for cell in left]
-        ended = play_all(jobs, workers, backend, address)
-        _watch(ended, left, len(distinct), failures, progress)
+        trials = base.tune.trials * len(contenders) if base.tune else 0
+        count = _Counted(progress, trials + len({cell.hash for cell in cells if asked(cell)}))
+        if base.tune is not None:
+            cells = tuned(cells, contenders, base.tune, player, count.tell)
+        distinct = {cell.hash: cell for cell in cells if asked(cell)}
+        left = player.unfinished(list(distinct.values()))
+        count.skip(len(distinct) - len(left))
+        player.play(left, failures, count.tell)
     finally:
-        rows = [(cell.keys, cell.hash, failures.get(cell.hash, "")) for cell in cells]
+        rows = [
+            (cell.keys, cell.hash, failures.get(cell.hash, ""))
+            for cell in cells
+            if asked(cell) or finished(folder / CELLS / cell.hash)
+        ]
         write_table(folder, rows)
         if progress is not None:
             progress.close()
     return Study(folder)
 
 
-def _watch(
-    ended: Iterable[Ended],
-    cells: list[Cell],
-    total: int,
-    failures: dict[str, str],
-    progress: Progress | None,
-) -> None:
-    """Tells of every cell that ended, and fills in why cells failed, by hash."""
-    done = total - len(cells)
-    if progress is not None and done:
-        progress.update(done, total, "finished earlier")
-    for number, failure in ended:
-        cell, done = cells[number], done + 1
-        if failure:
-            failures[cell.hash] = failure
-        if progress is not None:
-            progress.update(done, total, f"{cell}" + f": failed, {failure}" * bool(failure))
+def _with_earlier(
+    base: Scenario,
+    strategies: Iterable[Any] | Mapping[str, Any] | None,
+    seeds: Iterable[int] | None,
+    sweep: Mapping[str, Any],
+    folder: Path,
+) -> tuple[list[Cell], Callable[[Cell], bool]]:
+    """The cells of these seeds and of those that the folder has already; which were asked for."""
+    cells = cells_of(base, strategies, seeds, sweep)
+    asked = {cell.keys["seed"] for cell in cells}
+    earlier = set(seeds_of(folder)) - asked
+    if earlier:
+        cells = cells_of(base, strategies, sorted(asked | earlier), sweep)
+    return cells, lambda cell: cell.keys["seed"] in asked
 
 
-def _job(cell: Cell, folder: Path, data_dir: str | Path | None) -> Job:
-    where = None if data_dir is None else str(Path(data_dir).absolute())
-    return Job(cell.scenario.resolved(), cell.scenario.path, folder.absolute(), where)
+class _Counted:
+    """Progress of a study, told one cell or trial after the other."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._done, self._total = progress, 0, total
+
+    def tell(self, words: str) -> None:
+        """One more has ended."""
+        self._done += 1
+        if self._progress is not None:
+            self._progress.update(self._done, self._total, words)
+
+    def skip(self, number: int) -> None:
+        """So many had ended before."""
+        self._done += number - bool(number)
+        if number:
+            self.tell("finished earlier")

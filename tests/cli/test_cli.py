@@ -260,22 +260,36 @@ def test_one_picture_of_several_runs_needs_a_kind_that_can(cli: Cli) -> None:
     assert "plot waste shows one run at a time, not 2" in err
 
 
+STATED = """
+name = "stated"
+fleet.group = [{ count = 3, compute = { kind = "constant", s = 5.0 } }]
+learning = { dataset = "none", parameters = 1000, examples = 20, flops_per_example = 1e6 }
+strategy = { kind = "fedbuff", concurrency = 2, buffer = 1 }
+stop = { versions = 2 }
+"""
+
+
 @pytest.mark.parametrize(
     ("words", "unseen"),
     [
         ([], {"torch", "pandas", "numpy", "matplotlib", "pydantic", "rich"}),
         (["devices"], {"torch", "pandas", "matplotlib", "simpy", "scipy"}),
-        # Strategies that compute on the server (SPATL, gradient inversion) bring torch with them.
-        (["strategies"], {"pandas", "matplotlib", "simpy", "scipy"}),
+        (["strategies"], {"torch", "pandas", "matplotlib", "simpy", "scipy"}),
+        (["validate", "quickstart"], {"torch", "pandas", "matplotlib", "simpy", "scipy"}),
+        (["explain", "quickstart", "--timing"], {"torch", "matplotlib", "sklearn"}),
+        (["run", "stated.toml", "--timing", "--quiet"], {"torch", "matplotlib", "sklearn"}),
     ],
 )
-def test_commands_load_what_they_need(words: list[str], unseen: set[str]) -> None:
-    """Listing devices must not wait for torch."""
+def test_commands_load_what_they_need(words: list[str], unseen: set[str], tmp_path: Path) -> None:
+    """What knows its sizes must not wait for torch."""
+    (tmp_path / "stated.toml").write_text(STATED)
     code = (
         f"import sys\nfrom simfl.cli import main\nwords = {words}\nif words: main(words)\n"
         f"print('loaded', *sorted(set({sorted(unseen)}) & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
     assert (done.stdout.splitlines()[-1], done.stderr) == ("loaded", "")
 
 

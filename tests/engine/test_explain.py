@@ -111,3 +111,11 @@ def test_cells_and_idle_settings_are_told() -> None:
     assert facts["server"] == "transfers share their cells by max-min fairness"
     assert facts["cells"].startswith("20 x gateway (down 10 Mbit/s, up 2 Mbit/s, down for 15 min")
     assert facts["without effect"].startswith("fleet.group.1.faults.retry")
+
+
+def test_the_clock_alone_is_explained_without_loading_what_is_learnt() -> None:
+    bare = explain(load("quickstart"), timing=True)
+    assert bare.title.startswith("quickstart: fedbuff on 100 devices")
+    assert "at once" in bare.facts
+    assert not {"learning", "bytes", "a task"} & bare.facts.keys()
+    assert [row["class"] for row in bare.classes] == ["phone-mid", "phone-low", "raspberry-pi-4"]

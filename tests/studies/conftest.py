@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +86,40 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module `broken` whose strategies raise, and end their process."""
     (tmp_path / "broken.py").write_text(BROKEN, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
+
+
+ASYNC = {"kind": "fedasync", "concurrency": 4}
+LR = "learning.lr"
+
+
+def tunable_scenario(**tune: Any) -> dict[str, Any]:
+    return {
+        "name": "tuned",
+        "fleet": {"group": [DEVICES]},
+        "learning": LEARNING,
+        "evaluate": {"every_versions": 1},
+        "strategy": BUFFERED,
+        "stop": {"target": {"accuracy": 0.6}, "versions": 30, "after_s": 400.0},
+        "tune": {"trials": 4, "seeds": [100], **tune},
+        "sweep": {
+            "seed": [0],
+            "variant": [
+                {"label": "buffered", "tune": {"space": {LR: {"log": [0.02, 0.4]}}}},
+                {"label": "one by one", "strategy": ASYNC,
+                 "tune": {"space": {LR: {"log": [0.02, 0.4]},
+                                    "strategy": {"alpha": {"linear": [0.2, 1.0]}}}}},
+            ],
+        },
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tunable() -> Callable[..., dict[str, Any]]:
+    """A scenario of two variants to tune; options: those of [tune]."""
+    return tunable_scenario
+
+
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> simfl.Study:
+    """It, tuned and reported on one seed."""
+    return simfl.study(tunable_scenario(), out=tmp_path_factory.mktemp("tuning"))

@@ -26,9 +26,10 @@ CURVES = pd.DataFrame(
 
 
 @pytest.mark.parametrize("kind", STUDY_PLOTS)
-def test_every_plot_draws_a_study_into_the_axes_given(small, kind) -> None:
+def test_every_plot_draws_a_study_into_the_axes_given(small, tuned, kind) -> None:
     _, ax = plt.subplots()
-    assert STUDY_PLOTS[kind](small, ax=ax) is ax
+    study = tuned if kind in ("importance", "tuning") else small
+    assert STUDY_PLOTS[kind](study, ax=ax) is ax
     ax.figure.canvas.draw()
     assert ax.get_xlabel()
     assert len(plt.get_fignums()) == 1

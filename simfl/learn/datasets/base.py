@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from simfl.errors import DataError
+from simfl.lazy import torch
 from simfl.learn.datasets import intake
 from simfl.registry import Registry
 

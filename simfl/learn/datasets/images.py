@@ -7,11 +7,13 @@ all of these data sets and test images are treated exactly as training images ar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
-import torch
 
 from simfl.errors import DataError
+from simfl.lazy import torch
 from simfl.learn.datasets.base import DataDir, Dataset, Remote
 from simfl.learn.datasets.formats import read_cifar, read_idx, read_npz
 
@@ -69,14 +71,26 @@ class Digits:
     """
 
     def __call__(self, source: DataDir, rng: np.random.Generator) -> Dataset:
-        from sklearn.datasets import load_digits
-
-        pixels, labels = load_digits(return_X_y=True)
+        pixels, labels = _digits()
         held = np.zeros(len(labels), bool)
         for label in range(10):
             held[np.flatnonzero(labels == label)[4::5]] = True
         x = pixels.reshape(-1, 1, 8, 8)
         return _images("digits", (x[~held], labels[~held]), (x[held], labels[held]), 10)
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    """(1797, 64) pixels and (1797,) labels from scikit-learn's file.
+
+    `sklearn.datasets.load_digits` reads the same numbers, after a second of imports.
+    """
+    spec = find_spec("sklearn")
+    if spec is None or spec.origin is None:
+        raise DataError("digits: scikit-learn, which holds them, is not installed")
+    table = np.loadtxt(
+        Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz", "f8", delimiter=","
+    )
+    return table[:, :-1], table[:, -1].astype(int)
 
 
 def _idx(name: str, source: DataDir, base: str, md5s: tuple[str, ...]) -> Dataset:

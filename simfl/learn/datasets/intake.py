@@ -8,15 +8,15 @@ found and what is expected. A field of another kind of learning joins with a fun
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from simfl.errors import DataError, first_line
+from simfl.lazy import torch
 
-_PIXELS = (torch.uint8, torch.bool)
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def features(name: str, field: str, given: Any, *, tokens: bool = False) -> Tensor:
@@ -35,7 +35,7 @@ def features(name: str, field: str, given: Any, *, tokens: bool = False) -> Tens
         if tokens:
             raise _refused(name, field, values, "(n, T) int64 tokens, for `sequence` is set")
         return _numbers(name, field, values)
-    if values.dtype in _PIXELS and not tokens:
+    if values.dtype in (torch.uint8, torch.bool) and not tokens:
         return _numbers(name, field, values)
     if not values.ndim or not values[:1].numel():
         raise _refused(name, field, values, "(n, T) int64 tokens with at least one per example")
@@ -74,7 +74,7 @@ def users(name: str, given: Any, examples: int) -> np.ndarray:
 
 def as_tensor(name: str, field: str, given: Any) -> Tensor:
     """Any array as a dense tensor of numbers on the CPU, without a gradient. Raises DataError."""
-    if isinstance(given, Tensor):
+    if isinstance(given, torch.Tensor):
         if given.layout != torch.strided or given.is_quantized or given.is_meta:
             raise _refused(name, field, given, "a dense tensor with values")
         return (given.detach() if given.requires_grad else given).cpu()

@@ -21,9 +21,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from simfl.errors import DataError
+from simfl.lazy import torch
 from simfl.learn.datasets.base import DataDir, Dataset
 from simfl.units import Count, NonNegative
 

@@ -9,16 +9,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from typing import TYPE_CHECKING
 
 from simfl.errors import DataError, PluginError
+from simfl.lazy import functional as F
+from simfl.lazy import nn, torch
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.failures import keep_origin
 from simfl.registry import Registry
 from simfl.units import Count
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Each entry is a frozen dataclass of options, called with a Dataset. Under "package.module:name"
 #: there may also be a plain function, called as name(dataset, **options) -> nn.Module.
@@ -163,22 +165,11 @@ class CharLstm:
     layers: Count = 2
 
     def __call__(self, dataset: Dataset) -> nn.Module:
+        from simfl.learn.models.modules import Lstm
+
         if not dataset.sequence:
             raise DataError(f"{dataset.name} holds no sequences, but this model reads nothing else")
-        return _CharLstm(dataset.classes, self.embedding, self.hidden, self.layers)
-
-
-class _CharLstm(nn.Module):
-    def __init__(self, classes: int, embedding: int, hidden: int, layers: int) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(classes, embedding)
-        self.lstm = nn.LSTM(embedding, hidden, layers, batch_first=True)
-        self.out = nn.Linear(hidden, classes)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        states, _ = self.lstm(self.embed(tokens))
-        logits: Tensor = self.out(states)
-        return logits
+        return Lstm(dataset.classes, self.embedding, self.hidden, self.layers)
 
 
 def example_losses(logits: Tensor, y: Tensor) -> Tensor:

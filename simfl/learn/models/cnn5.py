@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
-
 from simfl.errors import DataError
+from simfl.lazy import nn
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.models.base import image_shape
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from simfl.errors import ScenarioError
+from simfl.lazy import nn
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.models.base import image_shape
 from simfl.units import Count
@@ -36,9 +34,11 @@ class Resnet:
             raise ScenarioError(f"width = {self.width} does not divide into {self.groups} groups")
 
     def __call__(self, dataset: Dataset) -> nn.Module:
+        from simfl.learn.models.modules import Block, conv3x3
+
         channels, _, _ = image_shape(dataset)
         width = self.width
-        layers: list[nn.Module] = [_conv(channels, width, 1), self._norm(width), nn.ReLU()]
+        layers: list[nn.Module] = [conv3x3(channels, width, 1), self._norm(width), nn.ReLU()]
         inputs = width
         for stage in range(3):
             outputs = width << stage
@@ -71,32 +71,3 @@ class Resnet32(Resnet):
     """31 convolutions of 3x3 and one linear layer. groups: of GroupNorm."""
 
     blocks: Count = 5
-
-
-def _conv(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-
-
-class Block(nn.Module):
-    """Two convolutions and a shortcut without parameters (option A of the paper)."""
-
-    def __init__(
-        self, inputs: int, outputs: int, stride: int, norm1: nn.Module, norm2: nn.Module
-    ) -> None:
-        super().__init__()
-        self.conv1 = _conv(inputs, outputs, stride)
-        self.norm1 = norm1
-        self.conv2 = _conv(outputs, outputs, 1)
-        self.norm2 = norm2
-        self.stride = stride
-        self.padding = outputs - inputs
-
-    @property
-    def resizes(self) -> bool:
-        """Whether the shortcut changes the shape."""
-        return self.stride > 1 or self.padding > 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        inner = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
-        skip = x[:, :, :: self.stride, :: self.stride]
-        return F.relu(inner + F.pad(skip, (0, 0, 0, 0, 0, self.padding)))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from simfl.learn.models.flat import params_of
-from simfl.learn.models.resnet import Block
+from simfl.learn.models.modules import Block
 from simfl.strategy.base import LocalRule, Split
 from simfl.structure import Anatomy, Conv, Shortcut
 

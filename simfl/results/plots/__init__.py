@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from simfl.results.plots.critical_path import critical_path, slowest_version
 from simfl.results.plots.gantt import timeline
 from simfl.results.plots.participation import participation, waste
+from simfl.results.plots.profiles import performance_profile
 from simfl.results.plots.progress import accuracy, traffic, traffic_by_link
 from simfl.results.plots.staleness import (
     staleness,
@@ -23,6 +24,7 @@ from simfl.results.plots.staleness import (
     staleness_ridges,
 )
 from simfl.results.plots.studies import bands, pareto, time_to_target
+from simfl.results.plots.tuning import importance, tuning
 
 __all__ = [
     "PLOTS",
@@ -30,8 +32,10 @@ __all__ = [
     "accuracy",
     "bands",
     "critical_path",
+    "importance",
     "pareto",
     "participation",
+    "performance_profile",
     "slowest_version",
     "staleness",
     "staleness_by_class",
@@ -42,6 +46,7 @@ __all__ = [
     "timeline",
     "traffic",
     "traffic_by_link",
+    "tuning",
     "waste",
 ]
 
@@ -64,6 +69,9 @@ PLOTS: dict[str, Callable[..., Axes]] = {
 #: Plots of a whole study.
 STUDY_PLOTS: dict[str, Callable[..., Axes]] = {
     "bands": bands,
+    "importance": importance,
     "pareto": pareto,
+    "performance-profile": performance_profile,
     "time-to-target": time_to_target,
+    "tuning": tuning,
 }

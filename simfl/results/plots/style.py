@@ -103,6 +103,13 @@ def legend(ax: Axes) -> None:
     ax.legend(frameon=False, fontsize=9, handlelength=2.4)
 
 
+def legend_beside(ax: Axes) -> None:
+    """A frameless legend to the right of the Axes, where it hides no data however long it is."""
+    ax.legend(
+        frameon=False, fontsize=9, handlelength=2.4, loc="upper left", bbox_to_anchor=(1.01, 1.0)
+    )
+
+
 def legend_above(ax: Axes, handles: Sequence[Any]) -> None:
     """A legend in one line above the Axes, where it hides no data."""
     ax.legend(

@@ -247,3 +247,13 @@ def test_real_shakespeare_has_sixty_five_characters(data_dir: Path) -> None:
     assert 60 <= data.classes <= 65  # punctuation that only ends speakers' names is not spoken
     assert data.users is not None
     assert len(np.unique(data.users)) > 250
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+
+    from simfl.learn.datasets.images import _digits
+
+    for ours, theirs in zip(_digits(), load_digits(return_X_y=True), strict=True):
+        assert ours.dtype == theirs.dtype
+        assert np.array_equal(ours, theirs)

@@ -373,8 +373,9 @@ def test_after_the_switch_both_enter_in_the_window_s_shares_and_then_the_late_al
     server.charge, server.generator = lambda flops: None, lambda purpose: None
     late = sent(known, server=server)
     guess = torch.full_like(late.delta.trained, 1e-3)
-    monkeypatch.setattr(strategy, "search", lambda *a: {"z": guess, "loss": 0.1})
-    monkeypatch.setattr(strategy, "estimate", lambda *a: guess)
+    home = GradientInversion.__module__
+    monkeypatch.setattr(f"{home}.search", lambda *a: {"z": guess, "loss": 0.1})
+    monkeypatch.setattr(f"{home}.estimate", lambda *a: guess)
     used = {}
     for at in (None, 100, 95):
         state = strategy.init(server.params)

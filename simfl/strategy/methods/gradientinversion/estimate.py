@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from simfl.lazy import torch
 from simfl.messages import Update
 from simfl.params import Params
 from simfl.strategy.base import Lesson
@@ -19,6 +19,9 @@ from simfl.strategy.methods.gradientinversion.recover import (
     recover,
     retrained,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def rows_of(lesson: Lesson, update: Update, share: float) -> int:

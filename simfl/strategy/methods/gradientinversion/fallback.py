@@ -7,15 +7,16 @@ is lost in recovering data stays lost. The true update of a version shows which 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from simfl.messages import Update
 from simfl.strategy.methods.gradientinversion.sketch import distance, sketched
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 #: device -> [(version, sketch of û, sketch of u)], oldest first
-Guesses = dict[int, list[tuple[int, Tensor, Tensor]]]
+Guesses = dict[int, "list[tuple[int, Tensor, Tensor]]"]
 
 
 def remember(guesses: Guesses, update: Update, version: int, made: Tensor, cells: int) -> None:

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from simfl.lazy import torch
 from simfl.params import Params
 from simfl.strategy.base import Lesson
 from simfl.strategy.methods.gradientinversion.unroll import Pace, even_pace, local_training
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BOX = 2.0  #: |z| of the least and the largest input
 DECAYS = (3 / 8, 5 / 8, 7 / 8)  #: shares of the iterations after which the rate falls tenfold

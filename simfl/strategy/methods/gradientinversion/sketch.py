@@ -16,10 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+
+from simfl.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TINY = 1e-12
 

@@ -29,9 +29,8 @@ from dataclasses import dataclass
 from math import nan
 from typing import Any
 
-import torch
-
 from simfl.errors import ScenarioError
+from simfl.lazy import torch
 from simfl.messages import Update
 from simfl.strategy.base import Change, LocalRule, Server, Wait
 from simfl.strategy.common import State

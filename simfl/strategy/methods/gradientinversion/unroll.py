@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.func import functional_call
-from torch.nn import functional as F
-
+from simfl.lazy import functional as F
+from simfl.lazy import torch
 from simfl.params import Layout
 from simfl.strategy.base import Lesson
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ def soft_loss(lesson: Lesson, layout: Layout, flat: Tensor, x: Tensor, targets: 
     sizes = [where.stop - where.start for where in layout.slices.values()]
     parts = zip(layout.shapes, flat.split(sizes), strict=True)
     named = {name: part.view(shape) for (name, shape), part in parts}
-    logits = functional_call(lesson.model, named, x)
+    logits = torch.func.functional_call(lesson.model, named, x)
     return -(targets * F.log_softmax(logits, -1)).sum(-1).mean()
 
 

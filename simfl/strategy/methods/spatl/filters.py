@@ -12,9 +12,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from simfl.errors import ScenarioError
+from simfl.lazy import torch
 from simfl.params import Groups, Layout
 from simfl.structure import Anatomy, Conv
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
+from simfl.lazy import torch
 from simfl.messages import Nothing, Update
 from simfl.params import Params, Part
 from simfl.strategy.base import Change

@@ -14,12 +14,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from simfl.lazy import torch
 from simfl.structure import Anatomy
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FEATURES = 20  #: entries of a node's or an edge's vector
 CONCAT, NORM, RELU, IDENTITY, RESIZED, LINEAR = range(6)

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from simfl.errors import ScenarioError
+from simfl.lazy import torch
 from simfl.params import Layout
 from simfl.strategy.base import Bench, Context, LocalRule, Report, Split, Work
 from simfl.structure import Anatomy

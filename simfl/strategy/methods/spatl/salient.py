@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
 from simfl.errors import ScenarioError
+from simfl.lazy import torch
 from simfl.params import Groups, Part
 from simfl.strategy.base import Bench, Context, Report, Split, Work
 from simfl.strategy.local_rules import path_length
-from simfl.strategy.methods.spatl import filters, search
+from simfl.strategy.methods.spatl import filters
 from simfl.strategy.methods.spatl.private import Places, PrivateHead, bench_of
 from simfl.strategy.tensors import trained
 from simfl.structure import Anatomy
@@ -151,6 +150,8 @@ class Salient(PrivateHead):
 
     def _choose(self, end: Tensor, bench: Bench) -> tuple[Tensor, Mapping[str, Any]]:
         """The channel groups to keep, and what the agent has learnt."""
+        from simfl.strategy.methods.spatl import search
+
         anatomy, rounds = bench.anatomy, bench.memory.get("rounds", 0)
         if self.agent == "all" or self._full(rounds):
             return torch.ones(sum(conv.outputs for conv in anatomy.convs), dtype=torch.bool), {}
