@@ -351,7 +351,8 @@ class Kernel:
             reached = found <= value if name == "loss" else found >= value
             if reached:
                 self._stop("target")
-        if self._learns:
+        lesson = self.workload.lesson
+        if lesson is not None and lesson.model is not None:
             unsound = [n for n in ("loss", "accuracy") if not isfinite(metrics.get(n, 0.0))]
             if unsound:
                 self._diverge(f"the {unsound[0]} of an evaluation is {metrics[unsound[0]]}")
