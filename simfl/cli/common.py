@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simfl.cli import kinds
 from simfl.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,13 +20,17 @@ app = typer.Typer(
     name="simfl",
     help="The virtual-time laboratory for federated learning.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 ScenarioArg = Annotated[
-    str, typer.Argument(metavar="SCENARIO", help="A TOML file, or the name of a shipped scenario.")
+    str,
+    typer.Argument(
+        metavar="SCENARIO",
+        help="A TOML file, or the name of a shipped scenario: see simfl scenarios.",
+        autocompletion=kinds.scenarios,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -92,6 +97,7 @@ def single(scenario: Scenario) -> None:
 
 def run_folder(scenario: Scenario, out: Path | None, timing: bool, kind: str = "") -> Path:
     """Where the run goes. Raises InputError rather than overwrite another scenario's run."""
+    from simfl.engine.resuming import check_options
     from simfl.results.summary import summary_of
 
     story = f"{scenario.name}-{kind}" if kind else scenario.name
@@ -99,12 +105,8 @@ def run_folder(scenario: Scenario, out: Path | None, timing: bool, kind: str = "
     folder = out or Path("runs") / name
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; --out takes a folder")
-    hash_there = summary_of(folder).get("scenario", scenario.hash)
-    if hash_there != scenario.hash:
-        raise InputError(
-            f"{folder} holds a finished run of another scenario (hash {hash_there}, this one "
-            f"is {scenario.hash}); choose another folder with --out, or remove that one"
-        )
+    if summary_of(folder):
+        check_options(folder, scenario, timing)
     return folder
 
 

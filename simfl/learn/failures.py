@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 import os
 import sysconfig
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simfl.errors import PluginError, SimflError, first_line
+from simfl.errors import PluginError, SimflError, first_line, origin
 from simfl.lazy import nn, torch
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class computing:
         subject = f"model {name_of(self.model)} " if self.named else ""
         said = f"{type(error).__name__}: {first_line(error)}"
         raise PluginError(
-            f"{subject}failed in {self.doing}{batch(self.x)}{place(error)} ({said})"
+            f"{subject}failed in {self.doing}{batch(self.x)}{origin(error)} ({said})"
         ) from error
 
 
@@ -72,14 +71,6 @@ def batch(x: Tensor | None) -> str:
     if x is None:
         return ""
     return f" with a batch of shape {tuple(x.shape)}, {str(x.dtype).removeprefix('torch.')},"
-
-
-def place(error: BaseException) -> str:
-    """Where a plug-in's own code was when it failed; empty if only libraries were at work."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if is_foreign(frame.filename):
-            return f" at {frame.filename}:{frame.lineno}"
-    return ""
 
 
 def is_foreign(filename: str) -> bool:
