@@ -66,8 +66,8 @@ def said(model, **learning):
 def test_training_names_device_batch_and_the_models_own_line():
     where = rf"test_failures.py:{line_of('# here')}"
     assert re.search(
-        rf"model \S*in_training \({re.escape(__file__)}:\d+\) failed in training on device \d with a "
-        rf"batch of shape \(7, 1, 8, 8\), float32, at {where} \(ValueError: not today\)",
+        rf"model \S*in_training \({re.escape(__file__)}:\d+\) failed in training on device \d with "
+        rf"a batch of shape \(7, 1, 8, 8\), float32, at {where} \(ValueError: not today\)",
         said(in_training),
     )
 
