@@ -26,7 +26,7 @@ from simfl.clock.plan import glance
 from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
 from simfl.clock.workload import Workload
-from simfl.errors import PluginError, SimflError, blaming, origin
+from simfl.errors import PluginError, SimflError, blaming, is_full, origin
 from simfl.messages import Task, Update
 from simfl.strategy.base import Strategy, Wait
 from simfl.streams import Streams
@@ -252,6 +252,8 @@ class Kernel:
         except SimflError as error:
             raise type(error)(f"{self._where()}: {error}") from error
         except (Exception, SystemExit) as error:
+            if is_full(error):
+                raise
             devices = ", ".join(str(u.device) for u in updates[:5])
             given = f"{len(updates)} update(s)" + (f" from devices {devices}" if updates else "")
             raise PluginError(
