@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
@@ -13,6 +14,7 @@ import typer
 from simfl.cli import kinds
 from simfl.cli.common import TargetsOption, app, targets_of
 from simfl.errors import InputError, InvariantError, SimflError, did_you_mean
+from simfl.files import put
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +79,16 @@ def plot(
 
 
 def _save(axes: Axes, path: Path) -> None:
-    axes.figure.savefig(path, bbox_inches="tight")  # type: ignore[union-attr]
+    known = axes.figure.canvas.get_supported_filetypes()
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in known:
+        raise InputError(
+            f"{path}: {path.suffix!r} is not a kind of picture {did_you_mean(kind, known)}"
+        )
+    held = io.BytesIO()
+    axes.figure.savefig(held, format=kind, bbox_inches="tight")  # type: ignore[union-attr]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    put(path, held.getvalue())
     print(path)
 
 
