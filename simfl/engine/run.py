@@ -110,7 +110,7 @@ def run(
             kernel.run()
 
         with _quiet(timing):
-            play(kernel, player, store, whole, progress)
+            play(kernel, player, store, settled, progress)
         return Result(store.folder, store if folder is None else None)
 
 
