@@ -38,7 +38,7 @@ def search(
     rng: np.random.Generator,
 ) -> Draft:
     """Data that explains the update, from this draft on; from a random one if it does not fit."""
-    if begin is None or len(begin["z"]) != rows:
+    if begin is None or len(begin) != rows:
         begin = random_draft(lesson, rows, rng)
     pace = pace_of(lesson, rows, update.examples, update.steps, update.lr)
     return recover(lesson, update.base, update.delta.trained, pace, begin, effort)
@@ -47,7 +47,7 @@ def search(
 def estimate(lesson: Lesson, update: Update, draft: Draft, params: Params, version: int) -> Tensor:
     """(T,) the update that the device would have made from the model of this version."""
     lr = lesson.training.rate(version)
-    pace = pace_of(lesson, len(draft["z"]), update.examples, update.steps, lr)
+    pace = pace_of(lesson, len(draft), update.examples, update.steps, lr)
     return retrained(lesson, params, draft, pace)
 
 
