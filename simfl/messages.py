@@ -47,6 +47,7 @@ class Task:
     doomed: bool = False  #: known to end without an update: need not be trained ahead of time
     outcome: str = "in_flight"
     cause: str = ""
+    message: Any = None  #: the exchange's, from dispatch to the task's end
     journey: Any = None  #: the clock's own bookkeeping
 
 

@@ -17,6 +17,7 @@ from simfl.errors import InputError, SimflError
 # isort: off
 # In the order in which `simfl --help` lists their commands.
 from simfl.cli import runs as runs
+from simfl.cli import studies as studies
 from simfl.cli import catalogue as catalogue
 from simfl.cli import results as results
 

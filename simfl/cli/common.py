@@ -33,6 +33,12 @@ SetOption = Annotated[
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Replace the seed.")]
 DataDirOption = Annotated[Path | None, typer.Option(help="Folder of data sets.")]
+TargetsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target", metavar="METRIC=VALUE", help="What to reach, accuracy=0.8; repeatable."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 
 
@@ -100,6 +106,11 @@ def run_folder(scenario: Scenario, out: Path | None, timing: bool, kind: str = "
             f"is {scenario.hash}); choose another folder with --out, or remove that one"
         )
     return folder
+
+
+def targets_of(texts: list[str] | None) -> list[dict[str, float]]:
+    """The targets that were given, in their order; none if there was none."""
+    return [target_of(text) for text in texts or []]
 
 
 def target_of(text: str) -> dict[str, float]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simfl.cli.common import app, target_of
+from simfl.cli.common import TargetsOption, app, targets_of
 from simfl.errors import InputError, InvariantError, SimflError, did_you_mean
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Run folders.")],
-    target: Annotated[str | None, typer.Option(help="What to reach, as in accuracy=0.8.")] = None,
+    target: TargetsOption = None,
 ) -> None:
     """Lay runs side by side: time, versions and bytes to a target, staleness, waste."""
     from simfl.cli import console
@@ -28,9 +28,13 @@ def compare(
     from simfl.results.compare import as_rich
     from simfl.results.compare import compare as compared
 
-    wanted = None if target is None else target_of(target)
+    targets = targets_of(target)
     with _reading(runs):
-        console.out().print(as_rich(compared([open_run(run) for run in runs], wanted)))
+        seen = [open_run(run) for run in runs]
+        for wanted in targets or [{}]:
+            if len(targets) > 1:
+                console.out().print(", ".join(f"{k} {v:g}" for k, v in wanted.items()))
+            console.out().print(as_rich(compared(seen, wanted or None)))
 
 
 @app.command()
@@ -80,7 +84,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File; by default DIR/report.html.")
     ] = None,
-    target: Annotated[str | None, typer.Option(help="What to reach, as in accuracy=0.8.")] = None,
+    target: TargetsOption = None,
 ) -> None:
     """Write one HTML file with tables, figures and scenarios of runs or of a study."""
     from simfl.results import open_run
@@ -88,7 +92,7 @@ def report(
     from simfl.results.study import TABLE, Study
 
     study = len(folders) == 1 and (folders[0] / TABLE).is_file()
-    wanted = None if target is None else target_of(target)
+    wanted = targets_of(target)
     with _reading([] if study else folders):
         seen = Study(folders[0]) if study else [open_run(folder) for folder in folders]
         print(write(seen, output or folders[0] / "report.html", wanted))

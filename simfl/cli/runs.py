@@ -1,4 +1,4 @@
-"""Commands about scenarios: run, validate, explain, schema, study, flower."""
+"""Commands about scenarios: run, validate, explain, schema, flower."""
 
 from __future__ import annotations
 
@@ -21,10 +21,8 @@ from simfl.cli.common import (
     reach_here,
     run_folder,
     single,
-    target_of,
     tell,
 )
-from simfl.errors import InputError, SimflError
 
 
 @app.command()
@@ -108,44 +106,6 @@ def schema() -> None:
 
 
 @app.command()
-def study(
-    scenario: ScenarioArg,
-    set_: SetOption = None,
-    seeds: Annotated[
-        str | None, typer.Option(help="As in 0..4 or 1,5,9; default: those swept, else 0..4.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Study folder; by default runs/NAME.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
-    backend: Annotated[str, typer.Option(help="What plays the runs: local or ray.")] = "local",
-    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
-    target: Annotated[
-        str | None, typer.Option(help="What to reach; default: the scenario's [stop] target.")
-    ] = None,
-    data_dir: DataDirOption = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no table.")] = False,
-) -> None:
-    """Run a scenario's sweep under many seeds; finished cells are not played again."""
-    from simfl.cli import console
-    from simfl.results.stats import target_table
-    from simfl.studies.study import study as play
-
-    whole = load(scenario, set_, None)
-    watch = None if quiet else console.Cells(console.err())
-    done = play(
-        whole, seeds=None if seeds is None else _seeds(seeds), out=out, workers=workers,
-        backend=backend, address=address, data_dir=data_dir, progress=watch,
-    )  # fmt: skip
-    wanted = target_of(target) if target else done.target
-    if wanted and not quiet:
-        found = target_table(done.at_target(None, **wanted)).reset_index()
-        console.out().print(console.table(list(found), found.to_numpy().tolist()))
-    if len(done.failed):
-        raise SimflError(f"{len(done.failed)} of {len(done.table)} cells failed; run it again")
-    if not quiet:
-        print(done.folder)
-
-
-@app.command()
 def flower(
     app_dir: Annotated[
         Path, typer.Argument(metavar="APP_DIR", help="A Flower app: a folder with pyproject.toml.")
@@ -157,7 +117,9 @@ def flower(
     run_config: Annotated[
         list[str] | None,
         typer.Option(
-            "--run-config", metavar="'K=V ...'", help="The app's own options; repeatable."
+            "--run-config",
+            metavar="'K=V ...'|FILE",
+            help="The app's own options, or a TOML file of them; repeatable.",
         ),
     ] = None,
     set_: SetOption = None,
@@ -181,15 +143,3 @@ def flower(
     with redirect_stdout(sys.stderr if as_json else sys.stdout):  # apps print
         result = play_folder(whole, folder, data_dir, verbose, watch)
     tell(result, folder, as_json, quiet)
-
-
-def _seeds(text: str) -> list[int]:
-    """Seeds of "0..4" (both included), "1,5,9", or both mixed."""
-    found: list[int] = []
-    try:
-        for word in text.split(","):
-            first, dots, last = word.partition("..")
-            found += range(int(first), int(last) + 1) if dots else [int(first)]
-    except ValueError:
-        raise InputError(f"--seeds {text}: expected seeds, as in 0..4 or 1,5,9") from None
-    return found

@@ -83,7 +83,8 @@ class Kernel:
         self._lost_in_a_row = 0
         self._fruitful = 0  # the step that made the last version
         self._evaluated_version = -1
-        self._learns = workload.lesson is not None and workload.lesson.model is not None
+        #: Tasks take the host long beside a look at its clock, which then follows each of them.
+        self.costly = workload.lesson is not None and workload.lesson.model is not None
         self._wall_end = time.monotonic() + plan.limits.wall_s
         self._next_save = time.monotonic() + plan.save_wall_s
         self._save_due = False
@@ -204,7 +205,7 @@ class Kernel:
         if self.ledger.ended >= self._next_glance:
             self._next_glance = self.ledger.ended + max(self.GLANCE, len(server.tasks))
             self._glance()
-        elif self._learns:
+        elif self.costly:
             self._look()
         wanted = self._wait.arrivals
         if not server.tasks or (wanted is not None and len(self._arrived) >= wanted):

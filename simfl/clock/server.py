@@ -198,6 +198,11 @@ class Server:
         """Version 0 is this model, which was not known when the run began."""
         self.params, self.published = params, (params, 0)
 
+    def evaluated(self, update: Update, cause: str) -> None:
+        """The task was an evaluation of the model on a device, and its reply has been used."""
+        task, _ = self._close(update.task, "evaluated")
+        self._ledger.close(task, "evaluated", cause=cause, loss=update.loss)
+
     def rebase(self, serial: int, version: int, params: Any) -> None:
         """A task that has just been sent carries this version: its message had to wait."""
         task = self.tasks.get(serial)

@@ -1,8 +1,8 @@
-"""What travels between the server and its devices, and what both ends remember of it.
+"""Messages between the server and its devices, and what both ends remember of them.
 
-Bytes are made once and kept until they have been decoded on the other side. What an end remembers
-changes hands on delivery only, so that a message that was lost leaves both ends as they were; an
-end that is out of step says so, and the next message to it starts afresh.
+A message is encoded once and kept until the other end has decoded it. Memories change on delivery
+only, so a lost message leaves both ends as they were; an end that is out of step says so, and the
+next message to it starts afresh.
 """
 
 from __future__ import annotations
@@ -12,13 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simfl.errors import OutOfStep, PluginError
-from simfl.learn.trainers.jobs import Trained
 from simfl.messages import Task
 from simfl.params import Groups, Params
-from simfl.strategy.base import LocalRule
+from simfl.strategy.base import LocalRule, Report
 from simfl.streams import Streams
 from simfl.wire.codec import Codec, Wire
-from simfl.wire.extras import as_part, encode_extras, extras_nbytes, pack_part, part_layout
+from simfl.wire.extras import (
+    as_part,
+    decode_extras,
+    encode_extras,
+    extras_nbytes,
+    pack_part,
+    part_layout,
+)
 
 
 @dataclass(slots=True)
@@ -33,8 +39,8 @@ class Memory:
 
 
 @dataclass(slots=True)
-class Parcel:
-    """One task's contents. Bytes are kept until they have been decoded, results until used."""
+class Message:
+    """What one task carries, encoded: down, and once it has been trained, up."""
 
     down: Wire
     extras: bytes
@@ -42,18 +48,21 @@ class Parcel:
     down_kept: Any = None
     refused: bool = False  #: the device is out of step: it cannot decode the download
     received: bool = False  #: the download was delivered and both ends remember it
-    trained: Trained | None = None
     up: Wire | None = None
     up_extras: bytes = b""
     up_names: bytes = b""
 
 
-class Post:
-    """Both directions of every device's link. groups: in which a rule may thin its uploads.
+class Exchange:
+    """Encodes and decodes the messages of all tasks, and keeps the memories of both ends.
+
+    initial: the model at version 0.
+    down, up: the codec of each direction.
+    groups: in which a local rule may thin its uploads.
 
     totals: `paper_down_bits` and `paper_up_bits` of the messages delivered so far, where a codec
-    states them. memories: by device, once it has been sent something. parcels: by task, from its
-    dispatch to its end.
+        states them.
+    memories: by device, once it has been sent something.
     """
 
     def __init__(
@@ -61,7 +70,6 @@ class Post:
     ) -> None:
         self.totals: dict[str, float] = {}
         self.memories: dict[int, Memory] = {}
-        self.parcels: dict[int, Parcel] = {}
         self.up = up
         self._down = down
         self._initial = initial
@@ -82,96 +90,111 @@ class Post:
 
     # Download.
 
-    def wrap(self, task: Task) -> Parcel:
-        """The download's bytes are made, and the task has a parcel."""
-        parcel = self.parcels[task.serial] = self._wrapped(task)
-        return parcel
+    def encode_download(self, task: Task) -> int:
+        """Gives the task its message; returns the payload bytes of the download."""
+        message = task.message = self._encoded(task)
+        return message.down.nbytes + len(message.extras)
 
-    def open(self, task: Task) -> Params | None:
-        """The device decodes what it received, with what it kept; None if it is out of step."""
-        parcel = self.parcels[task.serial]
-        if parcel.start is None and not parcel.refused:
+    def decode_download(self, task: Task) -> Params | None:
+        """The model as the device decodes it with what it kept; None if it is out of step."""
+        message: Message = task.message
+        if message.start is None and not message.refused:
             kept = self.memory_of(task.device).down_kept
-            payload = parcel.down.payload
+            payload = message.down.payload
             try:
-                parcel.start, parcel.down_kept = self._down.decode(payload, self._layout, kept)
+                message.start, message.down_kept = self._down.decode(payload, self._layout, kept)
             except OutOfStep:
-                parcel.refused = True
-        return parcel.start
+                message.refused = True
+        return message.start
 
-    def commit_down(self, task: Task) -> None:
-        """Both ends come to remember the download, unless the device cannot decode it."""
-        model, parcel = self.open(task), self.parcels[task.serial]
-        if parcel.received or model is None:
-            return
-        parcel.received = True
+    def extras_of(self, task: Task) -> Mapping[str, Any]:
+        """What the device receives beside the model."""
+        return decode_extras(task.message.extras, self._layout)
+
+    def confirm_download(self, task: Task) -> bool:
+        """Both ends come to remember the download; False if the device cannot decode it."""
+        model = self.decode_download(task)
+        message: Message = task.message
+        if message.received or model is None:
+            return model is not None
+        message.received = True
         memory = self.memory_of(task.device)
-        self._count("paper_down_bits", parcel.down)
+        self._count("paper_down_bits", message.down)
         if not self._down.pure:
-            memory.down_sent, memory.down_kept = parcel.down.delivered, parcel.down_kept
+            memory.down_sent, memory.down_kept = message.down.delivered, message.down_kept
         if not self.up.pure:
             _overhear(self.up, memory, "up_sent", "up_kept", model)
+        return True
 
-    def restart_down(self, device: int) -> None:
-        """The device could not decode the download: the next one suits anybody."""
+    def restart_download(self, device: int) -> None:
+        """The next message to the device is sent in full and needs no history."""
         memory = self.memory_of(device)
         memory.down_sent = self._down.restart(memory.down_sent)
 
-    def _wrapped(self, task: Task) -> Parcel:
+    def _encoded(self, task: Task) -> Message:
         extras = encode_extras(task.extras, self._layout) if task.extras else b""
         if self._down.pure:
             if self._latest is None or self._latest[0] != task.version:
                 wire = self._down.encode(task.base, None, self._unused)
                 start, _ = self._down.decode(wire.payload, self._layout, None)
                 self._latest = task.version, wire, start
-            return Parcel(self._latest[1], extras, start=self._latest[2])
+            return Message(self._latest[1], extras, start=self._latest[2])
         rng = self._streams.generator("down", task.device, task.index)
         sent = self._down.recall(self.memory_of(task.device).down_sent, task.version)
-        return Parcel(self._down.encode(task.base, sent, rng), extras)
+        return Message(self._down.encode(task.base, sent, rng), extras)
 
     # Upload.
 
-    def pack(self, task: Task, trained: Trained) -> Wire:
-        """The upload's bytes are made; their number must be what was announced, if any was."""
-        delta, extras = trained.report.delta, trained.report.extras
-        parcel, rng = self.parcels[task.serial], self._unused
+    def encode_upload(self, task: Task, report: Report) -> None:
+        """Encodes the upload, once; its bytes must be those announced, if any were."""
+        message: Message = task.message
+        if message.up is not None:
+            return
+        delta, extras, rng = report.delta, report.extras, self._unused
         if not self.up.pure:
             rng = self._streams.generator("up", task.device, task.index)
         sent = self.up.recall(self.memory_of(task.device).up_sent, task.version)
         up = self.up.encode(delta, sent, rng)
-        parcel.up_extras = encode_extras(extras, self._layout) if extras else b""
-        parcel.up_names = pack_part(delta, self._layout, self._groups)
-        nbytes = up.nbytes + len(parcel.up_extras) + len(parcel.up_names)
+        message.up_extras = encode_extras(extras, self._layout) if extras else b""
+        message.up_names = pack_part(delta, self._layout, self._groups)
+        nbytes = up.nbytes + len(message.up_extras) + len(message.up_names)
         if task.up_bytes not in (-1, nbytes):
             raise PluginError(
                 f"the upload of task {task.serial} has {nbytes} bytes, not the {task.up_bytes} "
                 "that were announced: LocalRule.sends must tell what LocalRule.report sends, "
                 "and Codec.nbytes what Codec.encode makes"
             )
-        task.up_bytes, parcel.up = nbytes, up
-        return up
+        task.up_bytes, message.up = nbytes, up
 
-    def receive(self, task: Task, parcel: Parcel, trained: Trained, up: Wire) -> Params | None:
-        """The delta as the server decodes it, and both ends remember it; None if out of step."""
-        memory = self.memory_of(task.device)
-        layout = part_layout(parcel.up_names, self._layout, self._groups)
+    def decode_upload(self, task: Task, report: Report) -> tuple[Params, Mapping[str, Any]] | None:
+        """The delta and the extras as the server decodes them; None if it is out of step.
+
+        Both ends come to remember the upload, and the device what its local rule keeps.
+        """
+        message, memory = task.message, self.memory_of(task.device)
+        up: Wire = message.up
+        layout = part_layout(message.up_names, self._layout, self._groups)
         try:
             delta, memory.up_kept = self.up.decode(up.payload, layout, memory.up_kept)
         except OutOfStep:
             memory.up_sent = self.up.restart(memory.up_sent)
             return None
-        if self._groups is not None and parcel.up_names:
-            delta = as_part(delta, parcel.up_names, self._groups)
+        if self._groups is not None and message.up_names:
+            delta = as_part(delta, message.up_names, self._groups)
         self._count("paper_up_bits", up)
         memory.up_sent = up.delivered
-        memory.rule = trained.report.memory
-        start = parcel.start
+        memory.rule = report.memory
+        start = message.start
         if start is not None and delta.layout == self._layout:
             if not self._down.pure:
                 _overhear(self._down, memory, "down_sent", "down_kept", start + delta)
             if self.up.absolute:
                 delta = delta + (start - task.base)
-        return delta
+        return delta, decode_extras(message.up_extras, self._layout)
+
+    def lose_upload(self, task: Task) -> None:
+        """The device comes to remember an upload that did not arrive."""
+        self.memory_of(task.device).up_sent = task.message.up.lost
 
     def _count(self, name: str, wire: Wire) -> None:
         if wire.paper_bits is not None:

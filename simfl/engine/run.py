@@ -101,10 +101,14 @@ def play(
     store: Store,
     scenario: Scenario,
     progress: Progress | None,
+    interrupt: Callable[[], None] | None = None,
 ) -> None:
-    """Calls the player of a run and writes down what it saw, whatever becomes of it."""
+    """Calls the player of a run and writes down what it saw, whatever becomes of it.
+
+    interrupt: what the first signal does; default: the run ends between two events.
+    """
     try:
-        with session.interruptible(kernel):
+        with session.interruptible(interrupt or kernel.interrupt):
             player()
     except BaseException as error:
         with suppress(Exception):  # of two errors the first is the one to tell

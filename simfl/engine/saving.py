@@ -41,8 +41,8 @@ CHANGING = {
         *("flows", "_root", "_cells", "_finite", "_asked", "_dirty", "_fresh", "_started"),
         *("_stale", "_next"),
     ),
-    "workload": ("_untrained",),
-    "post": ("totals", "memories", "parcels", "_latest"),
+    "workload": ("_untrained", "_trained"),
+    "exchange": ("totals", "memories", "_latest"),
 }
 CHANGING["up"] = CHANGING["down"]
 
@@ -63,7 +63,7 @@ def parts_of(kernel: Kernel) -> dict[str, Any]:
         "up": up,
         "batteries": server.batteries,
         "workload": kernel.workload,
-        "post": getattr(kernel.workload, "post", None),
+        "exchange": getattr(kernel.workload, "exchange", None),
         "clock": kernel.clock,
         "fleet": server.fleet,
         "strategy": kernel.strategy,

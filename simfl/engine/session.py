@@ -10,7 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -24,7 +24,7 @@ from simfl.files import put
 from simfl.results.store import Store
 from simfl.scenario import Scenario
 
-ENVIRONMENT = "environment.json"
+LOCK, ENVIRONMENT = ".lock", "environment.json"
 _PACKAGES = (
     "simfl",
     "simpy",
@@ -46,8 +46,9 @@ def alone(folder: Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
+    new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -59,11 +60,19 @@ def alone(folder: Path | None) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        if new and [path.name for path in folder.iterdir()] == [LOCK]:
+            _remove(folder)  # nothing came of it
+
+
+def _remove(folder: Path) -> None:
+    with suppress(OSError):
+        (folder / LOCK).unlink()
+        folder.rmdir()
 
 
 @contextmanager
-def interruptible(kernel: Kernel) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run between two events; a second SIGINT at once.
+def interruptible(interrupt: Callable[[], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run, by `interrupt`; a second one, of either kind, at once.
 
     Signals can be caught in the main thread alone; elsewhere they do what they did before.
     """
@@ -73,10 +82,10 @@ def interruptible(kernel: Kernel) -> Iterator[None]:
     asked: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if asked and number == signal.SIGINT:
+        if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        kernel.interrupt()
+        interrupt()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -9,7 +9,7 @@ import numpy as np
 
 from simfl.messages import FRAME_BYTES
 from simfl.results.result import Result
-from simfl.results.tables import SCENARIO
+from simfl.results.tables import DELIVERED, SCENARIO
 from simfl.results.verify import LAWS, Check, checked, plays_an_app, verify
 from simfl.scenario import Scenario, TimingOptions, load
 from simfl.wire.chain import chain
@@ -59,7 +59,7 @@ def _wrong(run: Result, sizes: Sizes, scenario: Scenario) -> str | None:
     tasks = run.tasks
     again = np.array([group.faults.retry is not None for group in scenario.fleet.group])
     retrying = again[run.devices["group"].to_numpy()][tasks["device"].to_numpy()]
-    delivered = tasks["outcome"].isin(["applied", "discarded"]).to_numpy()
+    delivered = tasks["outcome"].isin(DELIVERED).to_numpy()
     down, up = tasks["down_bytes"].to_numpy(), tasks["up_bytes"].to_numpy()
     wrong = delivered & (down < sizes.down)
     if sizes.up is not None:

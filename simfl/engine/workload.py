@@ -16,15 +16,14 @@ from typing import Any
 import numpy as np
 
 from simfl.clock.workload import size_up
-from simfl.engine.exchange import Memory, Parcel, Post, upload_nbytes
+from simfl.engine.exchange import Exchange, Memory, upload_nbytes
 from simfl.errors import blaming
 from simfl.learn.trainers.jobs import Job, Trained, Trainer
 from simfl.messages import PHASES, Counter, Task, Update
 from simfl.params import Groups, Params, Part
 from simfl.strategy.base import Lesson, LocalRule
 from simfl.streams import Streams
-from simfl.wire.codec import Codec, Wire
-from simfl.wire.extras import decode_extras
+from simfl.wire.codec import Codec
 
 Kept = Callable[[int], Mapping[str, Any]]
 
@@ -65,7 +64,7 @@ class Learning:
         self.memory_bytes = memory_bytes
         self.examples = examples
         self.notes: Mapping[str, str] = notes or {}
-        self.post = Post(initial, down, up, streams, groups)
+        self.exchange = Exchange(initial, down, up, streams, groups)
         self._metrics = metrics
         self._rule = rule
         self._tried_flops = np.zeros(len(examples)) if tried_flops is None else tried_flops
@@ -76,20 +75,21 @@ class Learning:
         self._rate = rate
         self._up_bytes = upload_nbytes(up, rule, initial)
         self._untrained: dict[int, Task] = {}
+        self._trained: dict[int, Trained] = {}
 
     @property
     def totals(self) -> Mapping[str, float]:
-        """The post's; every evaluation has them, too."""
-        return self.post.totals
+        """The exchange's; every evaluation has them, too."""
+        return self.exchange.totals
 
     @property
     def memories(self) -> Mapping[int, Memory]:
-        """The post's, by device."""
-        return self.post.memories
+        """The exchange's, by device."""
+        return self.exchange.memories
 
     def evaluate(self, params: Params) -> dict[str, float]:
         """The model's metrics, those of the devices' own models if any, and the totals so far."""
-        return self._metrics(params, self.kept) | self.post.totals
+        return self._metrics(params, self.kept) | self.exchange.totals
 
     def close(self) -> None:
         """Ends the processes that train, if there are any."""
@@ -97,22 +97,21 @@ class Learning:
 
     def kept(self, device: int) -> Mapping[str, Any]:
         """What the local rule keeps on a device."""
-        memory = self.post.memories.get(device)
+        memory = self.exchange.memories.get(device)
         return {} if memory is None else memory.rule
 
     def start(self, task: Task) -> None:
         """Encodes the download, whose bytes are charged, and fills in sizes and work."""
         self._size(task, int(self.examples[task.device]))
-        parcel = self.post.wrap(task)
+        task.down_bytes = self.exchange.encode_download(task)
         self._untrained[task.serial] = task
-        task.down_bytes = parcel.down.nbytes + len(parcel.extras)
         task.up_bytes = self._up_bytes
 
     def shorten(self, task: Task, steps: int) -> None:
         """Training goes on for so many steps only; a result of more is thrown away."""
         task.steps = steps
         self._size(task, task.examples)
-        self.post.parcels[task.serial].trained = None
+        self._trained.pop(task.serial, None)
         self._untrained[task.serial] = task
 
     def ready(self, task: Task) -> None:
@@ -128,23 +127,23 @@ class Learning:
 
         None if one end was out of step with the other, whose next message starts afresh.
         """
-        sent = self._encode(task)
-        if sent is None:
-            self.post.restart_down(task.device)
+        trained = self._encode(task)
+        if trained is None:
+            self.exchange.restart_download(task.device)
             self._forget(task)
             return None
-        parcel, trained, up = sent
-        delta = self.post.receive(task, parcel, trained, up)
+        received = self.exchange.decode_upload(task, trained.report)
         self._forget(task)
-        if delta is None:
+        if received is None:
             return None
+        delta, extras = received
         return Update(
             task=task.serial,
             device=task.device,
             version=task.version,
             base=task.base,
             delta=delta,
-            extras=decode_extras(parcel.up_extras, self._layout),
+            extras=extras,
             examples=trained.examples,
             steps=trained.steps,
             epochs=trained.epochs,
@@ -158,15 +157,13 @@ class Learning:
 
     def lose(self, task: Task) -> None:
         """A download that got through is remembered; so is a lost upload, by codecs that care."""
-        if task.serial not in self.post.parcels:
+        if task.message is None:
             return  # it never left the server
         phase = PHASES[min(task.phase, 2)]
         if phase != "download":
-            self.post.commit_down(task)
-            if phase == "upload" and self.post.up.remembers_lost:
-                sent = self._encode(task)
-                if sent is not None:
-                    self.post.memory_of(task.device).up_sent = sent[2].lost
+            self.exchange.confirm_download(task)
+            if phase == "upload" and self.exchange.up.remembers_lost and self._encode(task):
+                self.exchange.lose_upload(task)
         self._forget(task)
 
     def measure(self, update: Update, params: Params) -> tuple[float, float]:
@@ -198,14 +195,13 @@ class Learning:
 
     # Training.
 
-    def _encode(self, task: Task) -> tuple[Parcel, Trained, Wire] | None:
-        """Trains if need be, and makes the upload's bytes; None without a model to start from."""
-        parcel = self.post.parcels[task.serial]
-        self.post.commit_down(task)
-        if parcel.refused:
+    def _encode(self, task: Task) -> Trained | None:
+        """Trains if need be, and encodes the upload; None without a model to start from."""
+        if not self.exchange.confirm_download(task):
             return None
-        trained = parcel.trained or self._train(task)
-        return parcel, trained, parcel.up or self.post.pack(task, trained)
+        trained = self._trained.get(task.serial) or self._train(task)
+        self.exchange.encode_upload(task, trained.report)
+        return trained
 
     def _train(self, task: Task) -> Trained:
         """Trains the task, together with others that will be needed, as many as fit.
@@ -213,34 +209,33 @@ class Learning:
         Of results that wait to be used there are at most `trainer.width`, this one aside.
         """
         others = (t for t in self._untrained.values() if t is not task and not t.doomed)
-        waiting = len(self.post.parcels) - len(self._untrained)
-        room = max(1, self.trainer.width - waiting)
+        room = max(1, self.trainer.width - len(self._trained))
         batch = list(islice(self._jobs(chain([task], others)), room))
         results = self.trainer.train([job for _, job in batch])
         for (serial, _), trained in zip(batch, results, strict=True):
-            self.post.parcels[serial].trained = trained
+            self._trained[serial] = trained
             del self._untrained[serial]
         return results[0]
 
     def _jobs(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Job]]:
         """By serial, the work of those tasks whose device can read what it was sent."""
         for task in tasks:
-            start = self.post.open(task)
+            start = self.exchange.decode_download(task)
             if start is not None:
                 yield task.serial, self._job(task, start)
 
     def _job(self, task: Task, start: Params) -> Job:
-        parcel = self.post.parcels[task.serial]
         return Job(
             base=start,
             device=task.device,
             index=task.index,
             version=task.version,
             steps=task.local_steps,
-            extras=decode_extras(parcel.extras, self._layout),
-            memory=self.post.memory_of(task.device).rule,
+            extras=self.exchange.extras_of(task),
+            memory=self.exchange.memory_of(task.device).rule,
         )
 
     def _forget(self, task: Task) -> None:
-        del self.post.parcels[task.serial]
+        task.message = None
         self._untrained.pop(task.serial, None)
+        self._trained.pop(task.serial, None)

@@ -1,8 +1,9 @@
 """What a run spent, and on what: device time, bytes, energy. Pure functions of the tasks.
 
-*Useful* is what was spent on tasks whose update entered the model (outcome `applied`);
-everything else is *waste*, tasks still in flight at the end included (cause `in_flight`). A
-device-second is a second of download, training or upload; a pause costs none.
+*Useful* is what was spent on tasks whose update entered the model (outcome `applied`) and on
+evaluations of it on devices (`evaluated`); everything else is *waste*, tasks still in flight at
+the end included (cause `in_flight`). A device-second is a second of download, training or upload;
+a pause costs none.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from simfl.messages import PHASES
-from simfl.results.tables import OUTCOMES
+from simfl.results.tables import OUTCOMES, USEFUL
 
 #: Outcomes whose cost is waste.
-WASTED = tuple(outcome for outcome in OUTCOMES if outcome != "applied")
+WASTED = tuple(outcome for outcome in OUTCOMES if outcome not in USEFUL)
 
 #: Columns of `tasks` that these functions add up, by phase.
 PHASE_S = {phase: f"{phase}_s" for phase in PHASES}
@@ -41,7 +42,7 @@ def spent(tasks: pd.DataFrame) -> pd.DataFrame:
 
 
 def waste(tasks: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `spent` for tasks whose update never entered the model."""
+    """The rows of `spent` for tasks that were neither applied nor evaluated."""
     table = spent(tasks)
     return table[table["outcome"].isin(WASTED)].reset_index(drop=True)
 
@@ -61,7 +62,7 @@ def utilisation(tasks: pd.DataFrame, concurrency: int, horizon_s: float) -> floa
 
 def energy(tasks: pd.DataFrame, column: str = "device_class") -> pd.DataFrame:
     """Joules for each value of a column: `energy_j`, and `wasted_j` of it."""
-    wasted = tasks["energy_j"].where(tasks["outcome"] != "applied", 0.0)
+    wasted = tasks["energy_j"].where(tasks["outcome"].isin(WASTED), 0.0)
     table = pd.DataFrame({"energy_j": tasks["energy_j"], "wasted_j": wasted})
     return table.groupby(tasks[column], observed=True).sum()
 

@@ -60,7 +60,7 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
     """The few lines that sum a run up, from its summary."""
     spread = [number(summary.get(f"staleness_{key}")) for key in ("p50", "p95", "max")]
     flying = summary.get("in_flight_share")
-    return {
+    lines = {
         "virtual time": seconds(summary.get("virtual_s")),
         "versions": number(summary.get("versions")),
         "final accuracy": share(summary.get("final_accuracy")),
@@ -69,6 +69,10 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
         "wasted device time": seconds(summary.get("wasted_device_s")),
         "share wasted (in flight)": f"{share(summary.get('wasted_share'))} ({share(flying)})",
     }
+    if summary.get("client_errors"):
+        errors, calls = summary["client_errors"], summary.get("client_calls")
+        lines["client errors"] = f"{errors} of {calls}, first: {summary.get('client_error')}"
+    return lines
 
 
 def as_html(pairs: Mapping[str, str]) -> str:

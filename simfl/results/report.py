@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,17 +45,19 @@ pre { background: #f6f6f6; padding: 1em; overflow-x: auto; font-size: 12px; }
 def report(
     seen: Study | Iterable[Result],
     path: str | Path,
-    target: Mapping[str, float] | None = None,
+    target: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None,
 ) -> Path:
     """The report is written to this path, which is returned. Raises InputError.
 
-    target: what costs are compared at; default: that of a study's scenario, none for other runs.
+    target: what costs are compared at, one or several; default: that of a study's scenario, none
+    for other runs.
     """
+    targets = [target] if isinstance(target, Mapping) else list(target or [])
     if isinstance(seen, Study):
-        title, parts = seen.name, _of_study(seen, target)
+        title, parts = seen.name, _of_study(seen, targets or [seen.target] * bool(seen.target))
     else:
         runs = distinct_names(seen)
-        title, parts = ", ".join(runs), _of_runs(runs, target)
+        title, parts = ", ".join(runs), _of_runs(runs, targets)
     body = "\n".join([f"<h1>{html.escape(title)}</h1>", *parts])
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,24 +74,12 @@ def _page(title: str, body: str) -> str:
     )
 
 
-def _of_study(study: Study, target: Mapping[str, float] | None) -> list[str]:
+def _of_study(study: Study, targets: Sequence[Mapping[str, float]]) -> list[str]:
     from simfl.results import plots
 
     parts = [_table(pd.DataFrame([study.headline()]).set_index("study"))]
-    wanted = target or study.target
-    if wanted:
-        said = ", ".join(f"{metric} {value:g}" for metric, value in wanted.items())
-        found = study.at_target(None, **wanted)
-        parts += [
-            f"<h2>Costs to {html.escape(said)}</h2>",
-            _table(stats.target_table(found)),
-            "<p>Medians over seeds with 95 % bootstrap intervals; speed-ups are paired by seed and "
-            f"refer to {html.escape(study.variants[0])}.</p>",
-            _figures(
-                ("Costs to the target", lambda: plots.time_to_target(study, target=wanted)),
-                ("Time and bytes to the target", lambda: plots.pareto(study, target=wanted)),
-            ),
-        ]
+    for wanted in targets:
+        parts += _costs(study, wanted)
     if len(study.failed):
         failed = study.failed[[*study.axes, "seed", "ended"]]
         parts += ["<h2>Failed cells</h2>", _table(failed.set_index(failed.columns[0]))]
@@ -101,14 +91,33 @@ def _of_study(study: Study, target: Mapping[str, float] | None) -> list[str]:
             ("The same against bytes moved", lambda: plots.bands(study, against="bytes")),
         ),
         "<h2>The first seed</h2>",
-        *_of_runs(runs, None),
+        *_of_runs(runs, []),
     ]
     return parts
 
 
-def _of_runs(runs: Mapping[str, Result], target: Mapping[str, float] | None) -> list[str]:
-    head, *rows = cells(compare(runs, target))
-    parts = [_table(pd.DataFrame(rows, columns=head).set_index("run"))]
+def _costs(study: Study, wanted: Mapping[str, float]) -> list[str]:
+    """What it took to meet a target: a table and two figures."""
+    from simfl.results import plots
+
+    said = ", ".join(f"{metric} {value:g}" for metric, value in wanted.items())
+    found = study.at_target(None, **wanted)
+    return [
+        f"<h2>Costs to {html.escape(said)}</h2>",
+        _table(stats.target_table(found)),
+        f"<p>{html.escape(stats.how_made(found, study.variants[0]))}</p>",
+        _figures(
+            ("Costs to the target", lambda: plots.time_to_target(study, target=wanted)),
+            ("Time and bytes to the target", lambda: plots.pareto(study, target=wanted)),
+        ),
+    ]
+
+
+def _of_runs(runs: Mapping[str, Result], targets: Sequence[Mapping[str, float]]) -> list[str]:
+    parts = []
+    for wanted in targets or [{}]:
+        head, *rows = cells(compare(runs, wanted or None))
+        parts.append(_table(pd.DataFrame(rows, columns=head).set_index("run")))
     if len(runs) > 1:
         parts.append(_side_by_side(runs))
     parts += [_section(name, run) for name, run in list(runs.items())[:SECTIONS]]

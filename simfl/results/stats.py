@@ -22,6 +22,7 @@ import pandas as pd
 from simfl.errors import InputError, did_you_mean
 from simfl.results import formatting
 from simfl.results.costs import PHASE_S
+from simfl.results.evidence import signed_rank
 from simfl.results.metrics import reached
 from simfl.results.result import Result
 
@@ -106,8 +107,9 @@ def at_target(costs: pd.DataFrame, reference: str, level: float = 0.95) -> pd.Da
     """One row per variant: seeds, how many met the target, and an Estimate of every cost.
 
     costs: rows of `to_target` with columns variant and seed. Columns: `seeds`, `met`, one of
-    Estimates for each of COSTS but `met`, and `speedup` over the reference, paired by seed. A row
-    of the reference compares it with itself: exactly 1.
+    Estimates for each of COSTS but `met`, and `speedup` over the reference, paired by seed, with
+    the `p` of a paired test (see `evidence.signed_rank`). A row of the reference compares it with
+    itself: exactly 1.
     """
     wide = {name: part.set_index("seed") for name, part in costs.groupby("variant", sort=False)}
     base = wide.get(reference)
@@ -117,7 +119,8 @@ def at_target(costs: pd.DataFrame, reference: str, level: float = 0.95) -> pd.Da
         for cost in COSTS[1:]:
             rows[name][cost] = median(*bounds(part, cost), level)
         if base is not None:
-            rows[name]["speedup"] = median(*ratios(base, part), level)
+            pairs = ratios(base, part)
+            rows[name] |= {"speedup": median(*pairs, level), "p": signed_rank(*pairs)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
 
 
@@ -230,7 +233,7 @@ def target_table(found: pd.DataFrame) -> pd.DataFrame:
         name: {
             "met": f"{row['met']} of {row['seeds']}",
             "time": in_words(row["seconds"], "seconds"),
-            **({"speed-up": in_words(row["speedup"], "factor")} if "speedup" in row else {}),
+            **(_compared(row) if "speedup" in row else {}),
             "versions": in_words(row["versions"]),
             "down": in_words(row["down_bytes"], "bytes"),
             "up": in_words(row["up_bytes"], "bytes"),
@@ -239,3 +242,24 @@ def target_table(found: pd.DataFrame) -> pd.DataFrame:
         for name, row in found.iterrows()
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(found.index.name)
+
+
+def _compared(row: pd.Series) -> dict[str, str]:
+    same = (row["speedup"].lowest, row["speedup"].highest) == (1.0, 1.0)
+    p = "-" if same or math.isnan(row["p"]) else f"{row['p']:.2g}"
+    return {"speed-up": in_words(row["speedup"], "factor"), "p": p}
+
+
+def how_made(found: pd.DataFrame, reference: str) -> str:
+    """What stands below a table of `at_target`: how its numbers are to be read."""
+    seeds, others = int(found["seeds"].max()), len(found) - 1
+    said = "Medians over seeds with 95 % bootstrap intervals (percentile, 10,000 resamples); "
+    said += "a run that missed the target counts as a lower bound. "
+    if others < 1:
+        return said.strip()
+    return said + (
+        f"Speed-ups are paired by seed and refer to {reference}; p is that of a two-sided exact "
+        "signed-rank test (Wilcoxon) of these pairs, not corrected for the "
+        f"{others} comparison{'s' * (others > 1)}; with {seeds} seed{'s' * (seeds > 1)} it cannot "
+        f"be below {0.5 ** (seeds - 1):.2g}."
+    )

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from simfl.errors import InputError, did_you_mean
-from simfl.results import stats
+from simfl.results import evidence, stats
 from simfl.results.formatting import as_html
 from simfl.results.result import Result, open_run
 from simfl.results.summary import is_end, summary_of
@@ -26,7 +26,8 @@ TABLE, CELLS = "study.parquet", "cells"
 #: Columns that every study has beside what varied and the seed.
 NUMBERS = (
     *("variant", "cell", "ended", "virtual_s", "versions", "tasks", "applied", "discarded"),
-    *("lost", "cancelled", "in_flight", "final_accuracy", "best_accuracy", "final_loss"),
+    *("lost", "cancelled", "in_flight", "final_accuracy", "best_accuracy"),
+    *("last10_accuracy", "final_loss"),
     *("down_bytes", "up_bytes", "wasted_bytes", "device_s", "wasted_device_s", "wasted_share"),
     *("in_flight_share", "energy_j", "staleness_mean", "staleness_p50", "staleness_p95"),
     *("staleness_max", "in_flight_age_max", "participation_jain", "participation_gini"),
@@ -122,6 +123,21 @@ class Study:
             raise InputError(f"reference {base!r} is not a variant of this study {hint}")
         return stats.at_target(self.to_target(**target), base)
 
+    def scores(self) -> pd.DataFrame:
+        """One row per variant: final, mean of last ten and best accuracy over seeds, as text.
+
+        Each is a mean and its sample standard deviation; see `evidence.scores`.
+        """
+        return evidence.scores(self.table[self.table["cell"].isin(list(self.results))])
+
+    def profile(self, cost: str = "seconds", **target: float) -> pd.DataFrame:
+        """Performance profiles of what the first axis lists: see `evidence.profile`.
+
+        A problem is a combination of the other axes and a seed.
+        """
+        first, *others = self.axes
+        return evidence.profile(self.to_target(**target), first, [*others, "seed"], cost)
+
     @cached_property
     def tuning(self) -> Tuning | None:
         """What was tuned before the study; None if nothing was."""
@@ -169,7 +185,9 @@ def finished(folder: Path) -> bool:
 def seeds_of(folder: Path) -> list[int]:
     """Seeds of the study in this folder; none if there is none."""
     path = folder / TABLE
-    return list(pd.read_parquet(path, columns=["seed"])["seed"].unique()) if path.is_file() else []
+    if not path.is_file():
+        return []
+    return [int(seed) for seed in pd.read_parquet(path, columns=["seed"])["seed"].unique()]
 
 
 def write_table(folder: Path, cells: Sequence[tuple[Mapping[str, Any], str, str]]) -> None:

@@ -15,6 +15,9 @@ from simfl.results.failures import by_cause, energy_by_phase, never_fired
 from simfl.results.metrics import ages_in_flight, gini, jain, participation, spread, staleness_of
 from simfl.results.tables import OUTCOMES, SUMMARY
 
+#: Evaluations whose mean is `last10_accuracy`, or all if there are fewer.
+LAST = 10
+
 # What is read of the tasks; the other columns stay on disk.
 _TASK_COLUMNS = [
     *("device", "version", "ended_s", "outcome", "cause", "staleness", "energy_j"),
@@ -78,6 +81,7 @@ def _learnt(evaluations: pd.DataFrame) -> dict[str, Any]:
     return {
         "final_accuracy": last["accuracy"],
         "best_accuracy": evaluations["accuracy"].max(),
+        "last10_accuracy": evaluations["accuracy"].tail(LAST).mean(),
         "final_loss": last["loss"],
     }
 

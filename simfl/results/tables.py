@@ -18,7 +18,13 @@ import pyarrow.parquet as pq
 from simfl.errors import InputError, InvariantError, first_line
 
 #: What may become of a task; only an applied one has entered the model.
-OUTCOMES = ("applied", "discarded", "lost", "cancelled", "in_flight")
+OUTCOMES = ("applied", "evaluated", "discarded", "lost", "cancelled", "in_flight")
+
+#: Outcomes of tasks whose upload has arrived.
+DELIVERED = ("applied", "evaluated", "discarded")
+
+#: Outcomes whose cost is no waste: the update is in the model, or the device has evaluated it.
+USEFUL = ("applied", "evaluated")
 
 #: Files of a run folder beside its tables.
 SCENARIO, SUMMARY, MODEL = "scenario.toml", "summary.json", "model.safetensors"
@@ -55,7 +61,7 @@ TASKS = (
     Column("train_s", "float", "s", "spent on set-up and training"),
     Column("upload_s", "float", "s", "spent on latency and upload"),
     Column("ended_s", "float", "s", "delivered, lost or cancelled; end of the run if in flight"),
-    Column("outcome", "word", "", "applied, discarded, lost, cancelled or in_flight"),
+    Column("outcome", "word", "", "applied, evaluated, discarded, lost, cancelled, in_flight"),
     Column("cause", "word", "", "why it was not applied; empty if it was"),
     Column("phase", "word", "", "phase in which it ended: download, train or upload"),
     Column("down_bytes", "int", "B", "moved to the device, framing included"),

@@ -18,6 +18,7 @@ from simfl.messages import FRAME_BYTES, PHASES
 from simfl.results.digest import digest
 from simfl.results.result import Result
 from simfl.results.summary import summarise
+from simfl.results.tables import DELIVERED
 
 #: Clock times are sums of floats; differences of them are known this well, in seconds.
 SLACK_S = 1e-6
@@ -153,7 +154,7 @@ def _contributions(t: Tables) -> str | None:
 
 def _bytes(t: Tables) -> str | None:
     tasks = t.tasks
-    delivered = tasks["outcome"].isin(["applied", "discarded"])
+    delivered = tasks["outcome"].isin(DELIVERED)
     least = tasks.loc[delivered, ["down_bytes", "up_bytes"]].min().min()
     if delivered.any() and least < FRAME_BYTES:
         return "a delivered task moved less than a frame"

@@ -172,7 +172,7 @@ def mailed(run: Run) -> dict[int, Mail]:
     deliver, lose = load.deliver, load.lose
 
     def meant(task: Task) -> torch.Tensor:
-        _, trained, _ = load._encode(task)
+        trained = load._encode(task)
         return trained.report.delta.flat.double()
 
     def delivering(task: Task, server: Any) -> Update | None:
@@ -182,7 +182,7 @@ def mailed(run: Run) -> dict[int, Mail]:
         return update
 
     def losing(task: Task) -> None:
-        if task.serial in load.post.parcels and PHASES[min(task.phase, 2)] == "upload":
+        if task.message is not None and PHASES[min(task.phase, 2)] == "upload":
             books[task.device].meant += meant(task)
             books[task.device].lost += 1
         lose(task)
@@ -239,7 +239,7 @@ def test_random_codecs_err_to_no_side_over_a_run(codec: dict) -> None:
         deliver, load = run.workload.deliver, run.workload
 
         def delivering(task: Task, server: Any, load: Any = load, deliver: Any = deliver) -> Any:
-            _, trained, _ = load._encode(task)
+            trained = load._encode(task)
             update = deliver(task, server)
             errors.append((update.delta - trained.report.delta).flat.double().numpy())
             return update

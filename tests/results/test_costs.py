@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simfl.results import costs
-from simfl.results.tables import OUTCOMES
+from simfl.results.tables import OUTCOMES, USEFUL
 
 some_s = st.floats(0.0, 1e5)
 some_bytes = st.integers(0, 10**9)
@@ -34,7 +34,7 @@ def test_useful_and_wasted_are_everything(frame, made) -> None:
     """Bytes to the last one, device-seconds to rounding; no cause hides any of them."""
     tasks = frame("tasks", *made)
     spent, wasted = costs.spent(tasks), costs.waste(tasks)
-    useful = spent[spent["outcome"] == "applied"]
+    useful = spent[spent["outcome"].isin(USEFUL)]
     moved = sum(row["down_bytes"] + row["up_bytes"] for row in made)
     busy_s = [row[f"{phase}_s"] for row in made for phase in ("download", "train", "upload")]
     assert useful["bytes"].sum() + wasted["bytes"].sum() == moved
@@ -48,6 +48,13 @@ def test_traffic_moves_every_byte_once(frame, made, bin_s) -> None:
     for way in ("down_bytes", "up_bytes"):
         assert (flow[way] >= -1e-6).all()
         assert flow[way].sum() == pytest.approx(sum(row[way] for row in made))
+
+
+def test_evaluations_on_devices_are_no_waste(frame) -> None:
+    tasks = frame("tasks", {}, {"outcome": "evaluated", "cause": "evaluate"}, {"outcome": "lost"})
+    assert set(costs.waste(tasks)["outcome"]) == {"lost"}
+    assert costs.wasted_share(costs.spent(tasks)) == pytest.approx(1 / 3)
+    assert costs.energy(tasks)["wasted_j"].tolist() == [4.0]
 
 
 def test_waste_is_split_by_cause_and_phase(frame) -> None:

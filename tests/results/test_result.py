@@ -50,9 +50,11 @@ WASTE = {"in_flight": PHASES_OF_A_TASK, "offline": PHASES_OF_A_TASK}
 def test_a_summary_is_made_of_the_tables(run) -> None:
     """Six device-seconds a task, half of them in vain; two of four devices' updates applied."""
     expected = {
-        "virtual_s": 7200.0, "versions": 2, "tasks": 4, "applied": 2, "discarded": 0, "lost": 1,
-        "cancelled": 0, "in_flight": 1, "final_accuracy": 0.25, "best_accuracy": 0.5,
-        "final_loss": 1.0, "down_bytes": 40, "up_bytes": 80, "wasted_bytes": 60,
+        "virtual_s": 7200.0, "versions": 2, "tasks": 4, "applied": 2, "evaluated": 0,
+        "discarded": 0, "lost": 1, "cancelled": 0, "in_flight": 1,
+        "final_accuracy": 0.25, "best_accuracy": 0.5,
+        "last10_accuracy": 0.375, "final_loss": 1.0,
+        "down_bytes": 40, "up_bytes": 80, "wasted_bytes": 60,
         "device_s": 24.0, "wasted_device_s": 12.0, "wasted_share": 0.5, "in_flight_share": 0.25,
         "energy_j": 16.0,
         "staleness_mean": 2.0, "staleness_p50": 0, "staleness_p95": 4, "staleness_max": 4,

@@ -39,7 +39,7 @@ def test_costs_are_those_of_the_first_evaluation_that_met_the_target(run_folder)
     run = run_folder("a", tasks=[LOST, {**LOST, "dispatched_s": 3.0}], evaluations=[there, later])
     assert to_target(run, {"accuracy": 0.9}) == {
         "met": True, "seconds": 3.5, "versions": 7.0, "down_bytes": 30.0, "up_bytes": 10.0,
-        "device_s": 4.0,
+        "device_s": 4.0, "energy_j": pytest.approx(4.0 * (3.5 + 0.5) / 6.0),
     }  # fmt: skip
 
 

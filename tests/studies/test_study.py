@@ -141,3 +141,13 @@ def test_unknown_words_are_refused(small, bench, tmp_path) -> None:
         simfl.study(bench, out=tmp_path, backend="rai")
     with pytest.raises(InputError, match="workers = 0"):
         simfl.study(bench, out=tmp_path, workers=0)
+
+
+def test_seeds_are_added_to_a_finished_study(bench, tmp_path, listener) -> None:
+    first = simfl.study(bench, seeds=[0, 1], out=tmp_path)
+    more = simfl.study(bench, seeds=[2], out=tmp_path, progress=listener)
+    assert listener.heard == ["1/1 strategy fedbuff, seed 2", "closed"]
+    assert more.table["seed"].tolist() == [0, 1, 2]
+    assert more.table["digest"].tolist()[:2] == first.table["digest"].tolist()
+    alone = simfl.study(bench, [ASYNC], seeds=[2], out=tmp_path)
+    assert alone.table["seed"].tolist() == [2], "other variants have not been played on 0 and 1"

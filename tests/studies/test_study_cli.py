@@ -51,10 +51,19 @@ def test_a_study_tells_of_every_cell_and_ends_with_a_table(cli: Cli) -> None:
     assert [line.partition(": ")[2] for line in err.splitlines()] == [
         f"strategy fedavg, cohort {cohort}, seed {seed}" for cohort in (1, 3) for seed in (0, 2, 3)
     ]
-    head, first, *_ = out.splitlines()
+    title, head, first, *_ = out.splitlines()
+    assert title == "to accuracy 0.2"
     assert head.split()[:4] == ["variant", "met", "time", "speed-up"]
     assert first.split()[0] == "cohort=1"
     assert simfl.Study("runs/tiny").variants == ["cohort=1", "cohort=3"]
+
+
+def test_every_target_has_a_table_that_says_how_it_was_made(cli: Cli) -> None:
+    _, out, _ = cli("study", "tiny.toml", "--seeds", "0", "--target", "accuracy=0.15",
+                    "--target", "loss=2.2")  # fmt: skip
+    lines = out.splitlines()
+    assert [line for line in lines if line.startswith("to ")] == ["to accuracy 0.15", "to loss 2.2"]
+    assert sum(line.startswith("Medians over seeds") for line in lines) == 2
 
 
 def test_a_second_call_plays_nothing(cli: Cli) -> None:

@@ -31,8 +31,8 @@ def to_share(evaluations: pd.DataFrame, share: float) -> pd.Series:
 
 
 def in_words(values: pd.Series) -> str:
-    """Mean and standard deviation of accuracies, in per cent."""
-    return f"{100 * values.mean():.1f} ± {100 * values.std(ddof=0):.1f}"
+    """Mean and sample standard deviation of accuracies, in per cent."""
+    return f"{100 * values.mean():.1f} ± {100 * values.std(ddof=1):.1f}"
 
 
 def seconds(value: float) -> str:

@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simfl.errors import InputError, PluginError, did_you_mean
+from simfl.errors import InputError, PluginError
+from simfl.interop.flower.callers import Code
+from simfl.interop.flower.config import table_of
 from simfl.interop.flower.options import Value
-
-#: A table, or "key=value key=value ..." in one text or several.
-RunConfig = str | Iterable[str] | Mapping[str, Value] | None
-
-_PAIR = re.compile(r"""([\w.-]+)\s*=\s*("(?:\\.|[^"])*"|'[^']*'|[^\s"']+)""")
 
 
 @dataclass(frozen=True)
@@ -49,17 +46,14 @@ def read(path: str | Path) -> Folder:
                 f'{file}: tool.flwr.app.components.{key} is missing: expected "module:attribute"'
             )
     name = str(whole.get("project", {}).get("name", Path(path).resolve().name))
-    config = dict(_flat(app.get("config", {})))
+    config = table_of(app.get("config", {}), str(file))
     return Folder(Path(path), name, components["serverapp"], components["clientapp"], config)
 
 
-def configured(config: Mapping[str, Value], changes: Mapping[str, Value]) -> dict[str, Value]:
-    """The app's run config with values replaced. Raises InputError for a key that it lacks."""
-    unknown = [key for key in changes if key not in config]
-    if unknown:
-        hint = did_you_mean(unknown[0], config)
-        raise InputError(f"run config: {unknown[0]!r} is not a key of the app {hint}")
-    return {**config, **changes}
+def code_of(folder: Folder, packages: Iterable[str] = ()) -> Code:
+    """The code of the app of a folder: all below it, and its packages wherever they are."""
+    own = [target.partition(":")[0].partition(".")[0] for target in (folder.server, folder.client)]
+    return Code((folder.path.resolve(),), tuple(dict.fromkeys([*own, *packages])))
 
 
 @contextmanager
@@ -87,33 +81,6 @@ def _import(target: str) -> Any:
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"the app's {target} cannot be imported: {error!r}") from error
-    return found
-
-
-def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Value]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
-
-
-def told(given: RunConfig) -> dict[str, Value]:
-    """A run config as a table; "k=v ..." is read as Flower reads it. Raises InputError."""
-    if isinstance(given, Mapping):
-        return dict(given)
-    text = given if isinstance(given, str) else " ".join(given or ())
-    rest = _PAIR.sub("", text).strip()
-    if rest:
-        raise InputError(f'run config: cannot read {rest!r}; expected "key=value key=value ..."')
-    found: dict[str, Value] = {}
-    for key, value in _PAIR.findall(text):
-        try:
-            found[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            raise InputError(
-                f"run config: {key} = {value} is not a TOML value; put quotes around text"
-            ) from None
     return found

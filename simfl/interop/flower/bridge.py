@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from io import BytesIO
 from types import ModuleType
 from typing import Any
@@ -16,9 +17,9 @@ from simfl.interop.flower import compat
 from simfl.interop.flower.classic import Registrar, ask_clients, no_thread
 from simfl.interop.flower.compat import Array, ArrayRecord, Grid, GridClientProxy, Message
 from simfl.interop.flower.grid import VirtualGrid
-from simfl.interop.flower.hooks import Watch
-from simfl.interop.flower.messages import RUN_ID, Flower, model_of
-from simfl.interop.flower.protocol import EVALUATE, TRAIN, Dialect, Model
+from simfl.interop.flower.hooks import Hooks
+from simfl.interop.flower.messages import Flower, model_of
+from simfl.interop.flower.protocol import EVALUATE, TRAIN, FlowerProtocol, Model
 from simfl.interop.flower.virtual_time import replaced
 
 LOGGER = logging.getLogger("flwr")
@@ -27,12 +28,11 @@ LOGGER = logging.getLogger("flwr")
 class Bridge:
     """What a run asks of Flower; see `installed.Installed`."""
 
-    clocks: Iterable[ModuleType] = compat.CLOCKS
     dates: Iterable[ModuleType] = compat.DATES
 
     def __init__(self, version: str) -> None:
         self.version = version
-        self.dialect: Dialect = Flower()
+        self.protocol: FlowerProtocol = Flower()
 
     def model_of(self, arrays: Any) -> Model | None:
         return model_of(arrays)
@@ -40,8 +40,8 @@ class Bridge:
     def answered(self, reply: Any) -> str | None:
         return str(reply.metadata.reply_to_message_id) if isinstance(reply, Message) else None
 
-    def on_the_grid(self, grid: VirtualGrid, watch: Watch) -> AbstractContextManager[Any]:
-        return on_the_grid(grid, watch)
+    def on_the_grid(self, grid: VirtualGrid, hooks: Hooks) -> AbstractContextManager[Any]:
+        return on_the_grid(grid, hooks, self.protocol.run_id)
 
     def modules_of(self, server_app: Any) -> list[ModuleType]:
         """The module of its main function, however it was registered."""
@@ -126,30 +126,48 @@ class FlowerGrid(Grid):
 
 
 @contextmanager
-def on_the_grid(grid: VirtualGrid, watch: Watch) -> Iterator[Any]:
+def on_the_grid(grid: VirtualGrid, hooks: Hooks, run_id: int) -> Iterator[Any]:
     """Flower's own code sends through this grid meanwhile; gives Flower's face of it."""
-    face = FlowerGrid(grid, compat.Run.create_empty(RUN_ID))
-    if compat.TaskIdentity is not None:
-        compat.TaskIdentity.run_id, compat.TaskIdentity.task_id = RUN_ID, 1
-        compat.TaskIdentity.node_id = compat.SUPERLINK_NODE_ID
+    face = FlowerGrid(grid, compat.Run.create_empty(run_id))
 
     def register(_: Any, manager: Any) -> Any:
-        Registrar(grid, manager, lambda node: _proxy(face, node)).attach()
+        proxy = partial(GridClientProxy, grid=face, run_id=run_id)
+        Registrar(grid, manager, lambda node: proxy(node_id=node)).attach()
         return no_thread()
 
     patches = [
         (*compat.FIT, _classic(grid, "fit", TRAIN)),
         (*compat.EVALUATE, _classic(grid, "evaluate", EVALUATE)),
         *((*where, register) for where in compat.REGISTER),
-        (*compat.RUN_CLASSIC, watch.fit(getattr(*compat.RUN_CLASSIC))),
-        (*compat.START, watch.start(getattr(*compat.START))),
+        *_everywhere(compat.sample_nodes, partial(_sample_nodes, grid)),
+        *_identity(run_id),
     ]
-    with replaced(patches), watch.listening():
+    with replaced(patches), hooks.listening(compat.STRATEGIES, compat.SERVERS):
         yield face
 
 
-def _proxy(face: FlowerGrid, node: int) -> Any:
-    return GridClientProxy(node_id=node, grid=face, run_id=RUN_ID)
+def _identity(run_id: int) -> list[tuple[Any, str, Any]]:
+    """Who messages are from, for releases that ask."""
+    wanted = {"_run_id": run_id, "_task_id": 1, "_node_id": compat.SUPERLINK_NODE_ID}
+    asked = compat.TaskIdentity
+    return [(asked, name, value) for name, value in wanted.items() if hasattr(asked, name)]
+
+
+def _everywhere(function: Any, stand_in: Any) -> list[tuple[Any, str, Any]]:
+    """Patches of a function of Flower's in all modules that have it by name."""
+    flowers = [m for name, m in list(sys.modules.items()) if name.startswith("flwr.")]
+    return [
+        (module, name, stand_in)
+        for module in flowers
+        for name, value in vars(module).items()
+        if value is function
+    ]
+
+
+def _sample_nodes(grid: VirtualGrid, face: Any, min_available_nodes: int, sample_size: int) -> Any:
+    """Flower's, which waits until so many nodes are there."""
+    grid.need(min_available_nodes)
+    return compat.sample_nodes(face, min_available_nodes, sample_size)
 
 
 def _classic(grid: VirtualGrid, verb: str, kind: str) -> Any:

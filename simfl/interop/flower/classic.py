@@ -58,6 +58,7 @@ class Registrar:
         return asked
 
     def _wait_for(self, num_clients: int, timeout: float = DAY_S) -> bool:
+        self._grid.need(num_clients)
         end_s = self._grid.now_s + timeout
         while len(self._grid.node_ids()) < num_clients:
             if self._grid.now_s >= end_s:

@@ -16,12 +16,14 @@ from flwr.app import Error as Error
 from flwr.app import Message as Message
 from flwr.app import MetricRecord as MetricRecord
 from flwr.app import RecordDict as RecordDict
+from flwr.common import Parameters as Parameters
 from flwr.common.constant import SUPERLINK_NODE_ID as SUPERLINK_NODE_ID
 from flwr.common.constant import ErrorCode as ErrorCode
 from flwr.common.serde import message_to_proto as message_to_proto
 from flwr.server import server as classic_server
 from flwr.server.compat import app as classic_app
 from flwr.server.compat.grid_client_proxy import GridClientProxy as GridClientProxy
+from flwr.server.strategy import Strategy as ClassicStrategy
 from flwr.server.workflow import default_workflows
 from flwr.serverapp import Grid as Grid
 from flwr.serverapp.strategy import Strategy as Strategy
@@ -48,8 +50,10 @@ NodeInfo = _first("flwr.proto.node_pb2:NodeInfo")
 #: Who a message is from; older releases do not ask.
 TaskIdentity = _first("flwr.supercore.task_identity:TaskIdentity")
 
-#: Modules that import functions of the clock, or `now` for the date of a message, by name.
-CLOCKS: list[ModuleType] = [strategy_utils]
+#: Waits for nodes, and draws some of them.
+sample_nodes = strategy_utils.sample_nodes
+
+#: Modules that import `now`, for the date of a message, by name.
 DATES: list[ModuleType] = [importlib.import_module(Message.__module__)]
 
 #: Where Flower's own code has the functions that a run replaces.
@@ -58,5 +62,7 @@ EVALUATE = (classic_server, "evaluate_clients")
 REGISTER = tuple(
     (module, "start_update_client_manager_thread") for module in (classic_app, default_workflows)
 )
-RUN_CLASSIC = (classic_app, "run_fl")
-START = (Strategy, "start")
+
+#: Classes of either API whose methods, and their subclasses', are overheard.
+STRATEGIES: tuple[type, ...] = (Strategy, ClassicStrategy)
+SERVERS: tuple[type, ...] = (classic_server.Server,)

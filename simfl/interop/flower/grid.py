@@ -17,14 +17,16 @@ import numpy as np
 from simfl.clock.events import Kind
 from simfl.clock.kernel import Kernel
 from simfl.errors import PluginError, Stalled
-from simfl.interop.flower.protocol import Dialect, Model
-from simfl.interop.flower.strategy import Desk, Letter
-from simfl.interop.flower.virtual_time import Stage
+from simfl.interop.flower.protocol import FIRST_NODE, FlowerProtocol, Model
+from simfl.interop.flower.strategy import AppStrategy, Letter
+from simfl.interop.flower.virtual_time import VirtualTime
+from simfl.interop.flower.workload import AppWorkload, Interrupted
 
-#: Node ids are this plus the device's number: Flower keeps small ones for itself.
-FIRST_NODE = 1_000_000
+#: So many looks at who is there in a row, with nothing sent and nothing in flight, lead nowhere
+#: where devices neither come nor go.
+HOPELESS_LOOKS = 1_000
 
-#: So many naps of an app in a row, with nothing sent and nothing in flight, lead nowhere.
+#: So many naps in a row, with nothing sent and nothing in flight, lead nowhere.
 HOPELESS_NAPS = 1_000_000
 
 
@@ -35,14 +37,28 @@ class RunOver(BaseException):
 class VirtualGrid:
     """The messages of a server app. `timeout`, `sleep` and `now_s` are virtual seconds."""
 
-    def __init__(self, kernel: Kernel, desk: Desk, dialect: Dialect, stage: Stage) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        strategy: AppStrategy,
+        protocol: FlowerProtocol,
+        virtual_time: VirtualTime,
+        workload: AppWorkload,
+    ) -> None:
         self.failure: Exception | None = None  #: why the run cannot go on
         self.devices = kernel.server.devices
-        self._kernel, self._desk, self._dialect, self._stage = kernel, desk, dialect, stage
-        stage.sleep = self.sleep
-        self._thread = threading.get_ident()
+        self._kernel, self._strategy, self._protocol, self._virtual_time = (
+            kernel,
+            strategy,
+            protocol,
+            virtual_time,
+        )
+        virtual_time.sleep = self.sleep
+        self._workload = workload
         self._sent = 0
-        self._naps = 0
+        self._listening = False  # a strategy of Flower runs the loop
+        self._naps = 0  # in a row, with nothing sent
+        self._looks = 0  # at who is there, likewise
         self._looked: tuple[float, int] | None = None  # of a pull in vain: when, how many were sent
         self._everybody = [FIRST_NODE + device for device in range(self.devices)]
 
@@ -56,11 +72,16 @@ class VirtualGrid:
         """Of the app's model, as far as the run has seen it."""
         return self._kernel.server.version
 
+    def begin(self) -> None:
+        """What happens before the app's first line."""
+        self._kernel.begin()
+
     # What Flower's Grid does.
 
     def node_ids(self) -> list[int]:
         """Nodes of the devices that are there now, busy ones included, in ascending order."""
         self._check()
+        self._looks += 1
         presence = self._kernel.server.presence
         if presence.always:
             return list(self._everybody)
@@ -72,9 +93,9 @@ class VirtualGrid:
         letters = [self._letter(message) for message in messages]
         self._check()
         for letter in letters:
-            self._desk.send(letter)
+            self._strategy.send(letter)
         self._order()
-        self._naps = 0
+        self._naps = self._looks = 0
         return [letter.name for letter in letters]
 
     def pull(self, names: Iterable[str]) -> list[Any]:
@@ -87,8 +108,8 @@ class VirtualGrid:
         self._check()
         found = self._take(wanted)
         if not found and wanted and self._looked == (self.now_s, self._sent):
-            news, first_s = self._desk.news, self._expiry(wanted)
-            self._play(lambda: self._desk.news > news, first_s)
+            news, first_s = self._strategy.news, self._expiry(wanted)
+            self._play(lambda: self._strategy.news > news, first_s)
             found = self._take(wanted)
         self._looked = None if found else (self.now_s, self._sent)
         return found
@@ -100,17 +121,17 @@ class VirtualGrid:
         which they came; what comes later is thrown away when it comes.
         """
         end_s = inf if timeout is None else self.now_s + timeout
-        names, desk = self.push(messages), self._desk
-        desk.awaited = {name for name in names if not desk.letters[name].arrived}
+        names, strategy = self.push(messages), self._strategy
+        strategy.awaited = {name for name in names if not strategy.letters[name].arrived}
         found: list[Any] = self._take(names)
-        while desk.awaited:
-            waiting = [name for name in names if name in desk.awaited]
-            self._play(lambda: not desk.awaited, min(end_s, self._expiry(waiting)))
+        while strategy.awaited:
+            waiting = [name for name in names if name in strategy.awaited]
+            self._play(lambda: not strategy.awaited, min(end_s, self._expiry(waiting)))
             found += self._take(names)
             if self.now_s >= end_s:
                 break
-        desk.forget(desk.awaited)
-        desk.awaited = set()
+        strategy.forget(strategy.awaited)
+        strategy.awaited = set()
         return found
 
     # Time.
@@ -118,7 +139,26 @@ class VirtualGrid:
     def sleep(self, seconds: float) -> None:
         """The app does nothing for so long."""
         self._naps += 1
-        if self._naps > HOPELESS_NAPS and not self._kernel.server.in_flight:
+        if not self._kernel.server.in_flight:
+            self._check_hope()
+        self._play(lambda: False, self.now_s + max(0.0, seconds))
+
+    def need(self, nodes: int) -> None:
+        """The app waits until so many nodes are there: an error if the fleet is smaller."""
+        if nodes > self.devices:
+            self._fail(
+                Stalled(
+                    f"Waiting for nodes to connect: {len(self.node_ids())} connected (minimum "
+                    f"required: {nodes}); the fleet has {self.devices} devices, so the app would "
+                    "wait for ever. Give the fleet more devices, or let the app ask for fewer "
+                    "(min_available_nodes, min_available_clients)."
+                )
+            )
+
+    def _check_hope(self) -> None:
+        """Raises where the app sleeps for ever: nothing is in flight."""
+        settled = self._kernel.server.presence.always and self._looks > HOPELESS_LOOKS
+        if settled or self._naps > HOPELESS_NAPS:
             self._fail(
                 Stalled(
                     f"the app has slept {self._naps:,} times with nothing in flight, by t = "
@@ -126,86 +166,104 @@ class VirtualGrid:
                     f"{self.devices} devices?"
                 )
             )
-        self._play(lambda: False, self.now_s + max(0.0, seconds))
 
-    # For those who watch what the app makes of the replies.
+    def interrupt(self) -> None:
+        """Ends the run; code of the app that runs at this moment is left at once."""
+        self._kernel.interrupt()
+        if self._workload.running:
+            raise Interrupted
+        if self._virtual_time.playing:
+            raise RunOver
+
+    # For those who hooks what the app makes of the replies.
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Meanwhile versions are made by `show` alone, not by what messages carry."""
-        before, self._desk.told = self._desk.told, True
+        """Once a strategy was heard, versions are made by `show` alone, not by messages."""
+        before, self._listening = self._listening, True
         try:
             yield
         finally:
-            self._desk.told = before
+            self._listening = before
+            self._strategy.told = self._strategy.told and before
 
     def show(self, model: Model | None, used: Collection[str] | None = None) -> None:
         """The app's model is this one now, made of replies to the messages of these names."""
         if model is not None:
-            self._desk.show(model, used)
+            self._strategy.show(model, used)
             self._order()
+
+    def suggest(self, model: Model | None) -> None:
+        """The app works with this model, which has the replies in it that it has taken."""
+        if model is not None:
+            self._strategy.suggest(model)
+            self._order()
+
+    def heard(self, understood: bool) -> None:
+        """A strategy says when it has a new model: within `told`, messages do not."""
+        self._strategy.told = self._strategy.told or (self._listening and understood)
 
     def refuse(self) -> None:
         """The app does not use the replies that it has taken since its last model."""
-        self._desk.refuse()
+        self._strategy.refuse()
         self._order()
 
     def observe(self, metrics: dict[str, float]) -> None:
         """The app has found this out about its model."""
-        with self._stage.away():
+        with self._virtual_time.away():
             self._kernel.observe(metrics, self.version)
 
     # Inside.
 
     def _letter(self, message: Any) -> Letter:
         self._sent += 1
-        device = self._dialect.node(message) - FIRST_NODE
+        device = self._protocol.node(message) - FIRST_NODE
         if not 0 <= device < self.devices:
             raise PluginError(f"a message is for node {device + FIRST_NODE}, which is not there")
-        self._dialect.stamp(message, f"message-{self._sent}")
+        self._protocol.stamp(message, f"message-{self._sent}")
         return Letter(
             name=f"message-{self._sent}",
             message=message,
             device=device,
-            kind=self._dialect.kind(message),
+            kind=self._protocol.kind(message),
             version=0,
-            model=self._dialect.model(message),
-            expires_s=self.now_s + self._dialect.ttl_s(message),
+            model=self._protocol.model(message),
+            expires_s=self.now_s + self._protocol.ttl_s(message),
         )
 
     def _take(self, names: list[str]) -> list[Any]:
         """Replies that are here, in the order in which they came."""
-        return [self._desk.take(letter) for letter in self._desk.here(names)]
+        return [self._strategy.take(letter) for letter in self._strategy.here(names)]
 
     def _expiry(self, names: Iterable[str]) -> float:
-        letters = self._desk.letters
+        letters = self._strategy.letters
         return min((letters[name].expires_s for name in names if name in letters), default=inf)
 
     def _order(self) -> None:
-        """What the desk was told is done at this instant."""
-        self._play(lambda: not self._desk.orders, inf, at_once=True)
+        """What the strategy was told is done at this instant."""
+        self._play(lambda: not self._strategy.orders, inf, at_once=True)
 
     def _play(self, met: Callable[[], bool], until_s: float, at_once: bool = False) -> None:
         """Plays until `met()` or `until_s`, whichever is first. Raises RunOver at the run's end."""
         self._check()
-        kernel, desk = self._kernel, self._desk
-        desk.until_s = until_s
+        kernel, strategy = self._kernel, self._strategy
+        strategy.until_s = until_s
         alarm = kernel.clock.at(until_s, Kind.DEADLINE, 0, kernel.ask)
         if at_once:
             kernel.ask()
         try:
-            with self._stage.away():
+            with self._virtual_time.away():
                 alive = kernel.play(lambda: met() or kernel.clock.now >= until_s)
         except Exception as error:  # of the kernel: nothing that an app could mend
             self._fail(error)
         finally:
             alarm.cancel()
-            desk.until_s = inf
+            strategy.until_s = inf
         if not alive:
             raise RunOver
 
     def _check(self) -> None:
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() not in self._virtual_time.threads:
             self._fail(
                 PluginError(
                     "the app called its grid from a thread of its own; on the virtual clock it "

@@ -1,29 +1,30 @@
 """What the strategies of an app make of the replies: versions and evaluations of the run.
 
-A strategy of Flower says when it aggregates and what it finds out, to its caller; here its
-answers are overheard while it runs. An app with a loop of its own can say it with `record`.
+While an app runs, classes of strategies, in either API, are overheard: `aggregate_*` makes
+versions, `evaluate` and functions called `evaluate_fn` evaluate them, wherever they are called
+from: Flower's `start` and `fit`, an app's own, or a loop. An app can also say it with `record`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import wraps
 from inspect import signature
-from math import nan
+from types import FunctionType
 from typing import Any
 
 from simfl.interop.flower.grid import VirtualGrid
+from simfl.interop.flower.metrics import Columns
 from simfl.interop.flower.protocol import Model
 
 Method = Callable[..., Any]
 
-#: Columns of an evaluation that are the run's own.
-_OWN = ("time_s", "version", "tasks_ended", "down_bytes", "up_bytes")
-
-_WATCHES: list[Watch] = []
+_ABSTRACT = "__isabstractmethod__"
+_WATCHES: list[Hooks] = []
 
 
-def record(**metrics: float) -> None:
+def record(**metrics: Any) -> None:
     """An app's word about its model as of now: `simfl.flower.record(accuracy=0.9, loss=0.3)`.
 
     For apps with a loop of their own. Does nothing where simfl is not playing the app.
@@ -32,11 +33,12 @@ def record(**metrics: float) -> None:
         _WATCHES[-1].observe(metrics)
 
 
-class Watch:
+class Hooks:
     """Overhears the strategies of one app.
 
-    model_of: arrays of Flower's, in any of its forms. answered: the name of the message that a
-    reply is to; None for what is no reply.
+    model_of: arrays of Flower's in any of its forms as a Model; None for what is none.
+    answered: the name of the message that a reply is to; None for what is no reply.
+    columns: numbers of an evaluation by column.
     """
 
     def __init__(
@@ -44,150 +46,211 @@ class Watch:
         grid: VirtualGrid,
         model_of: Callable[[Any], Model | None],
         answered: Callable[[Any], str | None],
+        columns: Columns,
     ) -> None:
         self.grid = grid
         self.central = False  #: the app evaluates its model on the server
-        self._model_of = model_of
-        self._answered = answered
+        self.seen = 0  #: evaluations so far
+        self._model_of, self._answered, self._columns = model_of, answered, columns
+        self._bases: tuple[type, ...] = ()  # of strategies that are overheard
+        self._heard = {
+            "start": self._started,
+            "aggregate_train": self._aggregated,
+            "aggregate_fit": self._aggregated,
+            "aggregate_evaluate": self._reported,
+            "evaluate": self._scored,
+        }
+        self._inside: set[tuple[int, str]] = set()  # calls under way: of which object, which method
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """`record` is heard."""
+    def listening(
+        self, strategies: Iterable[type] = (), servers: Iterable[type] = ()
+    ) -> Iterator[None]:
+        """`record` is heard, and so are methods of these classes and of all that inherit them."""
         _WATCHES.append(self)
+        self._bases = (*strategies, type(None))
         try:
-            yield
+            with ExitStack() as stack:
+                for base in strategies:
+                    stack.enter_context(self._family(base, self._heard))
+                for base in servers:
+                    stack.enter_context(self._family(base, {"fit": self._looped}))
+                yield
         finally:
             _WATCHES.remove(self)
 
     def observe(self, metrics: Mapping[str, Any]) -> None:
         """Writes down an evaluation."""
-        self.grid.observe(columns(metrics))
+        self.seen += 1
+        self.grid.observe(self._columns(metrics))
 
-    # The Message API.
+    # Classes of strategies.
 
-    def start(self, original: Method) -> Method:
-        """`Strategy.start`, overheard."""
+    @contextmanager
+    def _family(self, base: type, heard: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+        """Methods of a class and of its subclasses, those to come included, are overheard."""
+        changed: list[tuple[type, str, Any]] = []
 
-        def start(*args: Any, **options: Any) -> Any:
-            call = signature(original).bind(*args, **options)
-            call.apply_defaults()
-            strategy, evaluate = call.args[0], call.arguments["evaluate_fn"]
-            self._show(call.arguments["initial_arrays"])
-            if evaluate is not None:
-                self.central = True
-                call.arguments["evaluate_fn"] = self._evaluated(evaluate)
-            heard = {"aggregate_train": self._aggregated, "aggregate_evaluate": self._reported}
-            with self.grid.told(), wrapped(strategy, **heard):
-                return original(*call.args, **call.kwargs)
+        def overhear(cls: type) -> None:
+            for name, listener in heard.items():
+                method = vars(cls).get(name)
+                if isinstance(method, FunctionType) and not hasattr(method, _ABSTRACT):
+                    changed.append((cls, name, method))
+                    setattr(cls, name, self._outermost(method, name, listener))
 
-        return start
+        def init_subclass(cls: type, **options: Any) -> None:
+            super(base, cls).__init_subclass__(**options)  # type: ignore[arg-type]
+            overhear(cls)
+
+        hook = "__init_subclass__"
+        own = vars(base).get(hook)
+        for cls in _lineage(base):
+            overhear(cls)
+        setattr(base, hook, classmethod(init_subclass))
+        try:
+            yield
+        finally:
+            if own is None:
+                delattr(base, hook)
+            else:
+                setattr(base, hook, own)
+            for cls, name, method in reversed(changed):
+                setattr(cls, name, method)
+
+    def _outermost(self, method: Method, name: str, listener: Callable[..., Any]) -> Method:
+        """The method, listened to unless a call of it has called it, as `super()` does."""
+
+        @wraps(method)
+        def called(this: Any, *args: Any, **options: Any) -> Any:
+            mark = id(this), name
+            if mark in self._inside:
+                return method(this, *args, **options)
+            self._inside.add(mark)
+            try:
+                return listener(method, this, *args, **options)
+            finally:
+                self._inside.remove(mark)
+
+        return called
+
+    # What they do.
+
+    def _started(self, method: Method, this: Any, *args: Any, **options: Any) -> Any:
+        """`start`: what it is given to evaluate with is overheard, and so is its own."""
+        call = signature(method).bind(this, *args, **options)
+        self._show(call.arguments.get("initial_arrays"))
+        own = vars(this)
+        given = {name: value for name, value in own.items() if _evaluates(name, value)}
+        rest = [p.name for p in signature(method).parameters.values() if p.kind is p.VAR_KEYWORD]
+        for table in (call.arguments, *(call.arguments.get(name, {}) for name in rest), own):
+            self._replace(table)
+        try:
+            with self.grid.told():
+                return method(*call.args, **call.kwargs)
+        finally:
+            own.update(given)
+
+    def _replace(self, table: dict[str, Any]) -> None:
+        """Functions that evaluate are overheard."""
+        found = {name: value for name, value in table.items() if _evaluates(name, value)}
+        table.update({name: self._evaluated(value) for name, value in found.items()})
+
+    def _looped(self, method: Method, this: Any, *args: Any, **options: Any) -> Any:
+        """`Server.fit` of the classic API; its strategy may be of a class of its own."""
+        kind = type(getattr(this, "strategy", None))
+        known = any(issubclass(kind, base) for base in self._bases)
+        with self.grid.told(), nullcontext() if known else self._family(kind, self._heard):
+            return method(this, *args, **options)
 
     def _evaluated(self, evaluate: Method) -> Method:
-        def evaluated(server_round: int, arrays: Any) -> Any:
-            metrics = evaluate(server_round, arrays)
-            if metrics is not None:
-                self.observe(metrics)
-            return metrics
+        @wraps(evaluate)
+        def evaluated(*args: Any, **options: Any) -> Any:
+            if self._inside and any(name == "evaluate" for _, name in self._inside):
+                return evaluate(*args, **options)  # by a strategy that is overheard itself
+            for one in (*args, *options.values()):
+                self.grid.suggest(self._model_of(one))
+            found = evaluate(*args, **options)
+            self._central(found)
+            return found
 
         return evaluated
 
-    def _aggregated(self, aggregate: Method) -> Method:
+    def _aggregated(self, method: Method, this: Any, *args: Any, **options: Any) -> Any:
         """aggregate_train and aggregate_fit: (arrays or None, metrics) of the replies."""
+        given, options = self._held(args, options)
+        found = method(this, *given, **options)
+        arrays = found[0] if isinstance(found, tuple) else found
+        model = self._model_of(arrays)
+        if arrays is None:
+            self.grid.refuse()
+        elif model is not None:
+            self.grid.show(model, self._used([*given, *options.values()]))
+        self.grid.heard(arrays is None or model is not None)
+        return found
 
-        def aggregated(*args: Any, **options: Any) -> Any:
-            found = aggregate(*args, **options)
-            if found[0] is None:
-                self.grid.refuse()
-            else:
-                self.grid.show(self._model_of(found[0]), self._used([*args, *options.values()]))
-            return found
-
-        return aggregated
+    def _held(self, args: Any, options: Any) -> tuple[list[Any], dict[str, Any]]:
+        """Iterators as lists, which can be read twice."""
+        given = [list(one) if isinstance(one, Iterator) else one for one in args]
+        return given, {k: list(v) if isinstance(v, Iterator) else v for k, v in options.items()}
 
     def _used(self, arguments: list[Any]) -> set[str] | None:
-        """The messages whose replies a strategy was given; None where it cannot be told."""
+        """The messages whose replies a strategy was given; None where it cannot be known."""
         given = [one for one in arguments if isinstance(one, list | tuple)]
         names = {self._answered(reply) for replies in given for reply in replies}
         return None if None in names or not names else {str(name) for name in names}
 
-    def _reported(self, aggregate: Method) -> Method:
-        """aggregate_evaluate of the Message API."""
+    def _reported(self, method: Method, this: Any, *args: Any, **options: Any) -> Any:
+        """aggregate_evaluate: metrics, or in the classic API (loss, metrics)."""
+        found = method(this, *args, **options)
+        metrics = metrics_of(found)
+        if metrics and not self.central:
+            self.observe(metrics)
+        return found
 
-        def reported(*args: Any, **options: Any) -> Any:
-            metrics = aggregate(*args, **options)
-            if metrics is not None and not self.central:
-                self.observe(metrics)
-            return metrics
+    def _scored(self, method: Method, this: Any, *args: Any, **options: Any) -> Any:
+        """The classic `evaluate(server_round, parameters)` on the server."""
+        found = method(this, *args, **options)
+        for one in (*args, *options.values()):
+            self._show(one)
+        self._central(found)
+        return found
 
-        return reported
-
-    # The classic API.
-
-    def fit(self, original: Method) -> Method:
-        """`run_fl(server, config)`, its strategy overheard."""
-
-        def fit(server: Any, config: Any) -> Any:
-            strategy = getattr(server, "strategy", None)
-            if strategy is None:
-                return original(server=server, config=config)
-            heard = {
-                "evaluate": self._scored,
-                "aggregate_fit": self._aggregated,
-                "aggregate_evaluate": self._scored_by_devices,
-            }
-            with self.grid.told(), wrapped(strategy, **heard):
-                return original(server=server, config=config)
-
-        return fit
-
-    def _scored(self, evaluate: Method) -> Method:
-        def scored(server_round: int, parameters: Any) -> Any:
-            found = evaluate(server_round, parameters)
-            self._show(parameters)
-            if found is not None:
-                self.central = True
-                self.observe({"loss": found[0], **found[1]})
-            return found
-
-        return scored
-
-    def _scored_by_devices(self, aggregate: Method) -> Method:
-        def scored(*args: Any, **options: Any) -> Any:
-            loss, metrics = found = aggregate(*args, **options)
-            if loss is not None and not self.central:
-                self.observe({"loss": loss, **metrics})
-            return found
-
-        return scored
+    def _central(self, found: Any) -> None:
+        metrics = metrics_of(found)
+        if metrics:
+            self.central = True
+            self.observe(metrics)
 
     def _show(self, arrays: Any) -> None:
-        self.grid.show(self._model_of(arrays))
+        model = self._model_of(arrays)
+        if model is not None:
+            self.grid.show(model)
 
 
-@contextmanager
-def wrapped(target: Any, **wrappers: Callable[[Method], Method]) -> Iterator[None]:
-    """Methods of one object, wrapped for a while."""
-    own = {name: vars(target)[name] for name in wrappers if name in vars(target)}
-    for name, wrap in wrappers.items():
-        setattr(target, name, wrap(getattr(target, name)))
-    try:
-        yield
-    finally:
-        for name in wrappers:
-            delattr(target, name)
-        vars(target).update(own)
+def metrics_of(found: Any) -> Mapping[str, Any] | None:
+    """Metrics as an evaluation returns them: a mapping, or a loss and a mapping."""
+    if isinstance(found, Mapping):
+        return found
+    if isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Mapping):
+        loss, metrics = found
+        return metrics if loss is None else {"loss": loss, **metrics}
+    return None
 
 
-def columns(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Numbers of an evaluation by column.
+def _evaluates(name: str, value: Any) -> bool:
+    """True for functions that evaluate a model: `evaluate_fn`, not `evaluate_config_fn`."""
+    return (
+        callable(value)
+        and name.startswith(("evaluate", "server_evaluate", "central_evaluate", "global_evaluate"))
+        and "config" not in name
+        and "aggreg" not in name
+    )
 
-    `accuracy` and `loss` are those of that name, else the only one whose name has "acc" or "loss"
-    in it. What is no number is left out.
-    """
-    numbers = {str(name): float(v) for name, v in metrics.items() if isinstance(v, int | float)}
-    found = {f"app_{name}" if name in _OWN else name: value for name, value in numbers.items()}
-    for column, part in (("accuracy", "acc"), ("loss", "loss")):
-        alike = [name for name in numbers if part in name.lower()]
-        if column not in found:
-            found[column] = numbers[alike[0]] if len(alike) == 1 else nan
+
+def _lineage(base: type) -> list[type]:
+    """A class and all that inherit it, each once."""
+    found = [base]
+    for parent in found:  # grows on the way
+        children: list[type] = parent.__subclasses__()
+        found += [child for child in children if child not in found]
     return found

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from simfl.errors import InputError
 from simfl.interop.flower.grid import VirtualGrid
-from simfl.interop.flower.hooks import Watch
-from simfl.interop.flower.protocol import Dialect, Model
+from simfl.interop.flower.hooks import Hooks
+from simfl.interop.flower.protocol import FlowerProtocol, Model
 
 #: The oldest release that has what the bridge needs, and the newest that it was tested with.
 OLDEST, NEWEST = (1, 22), (1, 42)
@@ -21,9 +21,8 @@ OLDEST, NEWEST = (1, 22), (1, 42)
 class Installed(Protocol):
     """What a run asks of the Flower that plays in it; `compat` gives the real one."""
 
-    dialect: Dialect
+    protocol: FlowerProtocol
     version: str
-    clocks: Iterable[ModuleType]  #: modules of Flower that import the clock by name
     dates: Iterable[ModuleType]  #: modules whose `now()` dates messages
 
     def model_of(self, arrays: Any) -> Model | None:
@@ -32,7 +31,7 @@ class Installed(Protocol):
     def answered(self, reply: Any) -> str | None:
         """The name of the message that this is a reply to; None for what is no reply."""
 
-    def on_the_grid(self, grid: VirtualGrid, watch: Watch) -> AbstractContextManager[Any]:
+    def on_the_grid(self, grid: VirtualGrid, hooks: Hooks) -> AbstractContextManager[Any]:
         """Flower sends through this grid meanwhile; gives the Grid that server apps know."""
 
     def modules_of(self, server_app: Any) -> Iterable[ModuleType]:

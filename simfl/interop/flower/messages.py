@@ -1,4 +1,4 @@
-"""Flower's messages, records and contexts, as a Dialect."""
+"""Flower's messages, records and contexts, as a FlowerProtocol."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from simfl.interop.flower.compat import (
     ErrorCode,
     Message,
     MetricRecord,
+    Parameters,
     RecordDict,
     message_to_proto,
 )
 from simfl.interop.flower.lengths import full_bytes
 from simfl.interop.flower.protocol import EXPIRED, GONE, RAISED, Model
-
-RUN_ID = 1
 
 #: Bytes of arrays up to which a message is really serialised in order to know its length.
 SMALL = 32_768
@@ -31,16 +30,17 @@ _CODES = {
 
 
 class Flower:
-    """The Flower that is installed, as a Dialect."""
+    """The Flower that is installed, as a FlowerProtocol."""
 
     def __init__(self) -> None:
+        self.run_id = 1
         self._size: tuple[Any, int] = (None, 0)
 
     def stamp(self, message: Any, name: str) -> None:
         metadata = message.metadata.__dict__
         metadata["_message_id"] = name
         if not metadata.get("_run_id"):
-            metadata["_run_id"] = RUN_ID
+            metadata["_run_id"] = self.run_id
         if not metadata.get("_src_node_id"):
             metadata["_src_node_id"] = SUPERLINK_NODE_ID
 
@@ -103,7 +103,7 @@ class Flower:
         told: dict[str, Any] = {}
         if partition >= 0:
             told = {"partition-id": partition, "num-partitions": partitions}
-        return Context(RUN_ID, node, told, RecordDict(), dict(run_config))
+        return Context(self.run_id, node, told, RecordDict(), dict(run_config))
 
     def copy_context(self, context: Any) -> Any:
         return Context(
@@ -165,9 +165,9 @@ def _mark(message: Any) -> Any:
 
 
 def model_of(arrays: Any) -> Model | None:
-    """An ArrayRecord or the classic API's Parameters."""
-    if arrays is None:
-        return None
+    """An ArrayRecord or the classic API's Parameters; None for all else."""
     if isinstance(arrays, ArrayRecord):
         return Model(tuple(arrays), tuple(array.data for array in arrays.values()))
-    return Model(tuple(str(i) for i in range(len(arrays.tensors))), tuple(arrays.tensors))
+    if isinstance(arrays, Parameters):
+        return Model(tuple(str(i) for i in range(len(arrays.tensors))), tuple(arrays.tensors))
+    return None

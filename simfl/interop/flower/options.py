@@ -29,7 +29,11 @@ class App:
 
     charge: bytes of the whole serialised message, or of the elements of its arrays alone, as
     simfl's own dense messages are charged. notice_s: from a device's loss to the moment when the
-    server hears of it. folder, run_config: the app, and what it was told.
+    server hears of it. folder, run_config: the app, and its configuration.
+
+    accuracy: the unit of the accuracies that the app reports. "auto": fractions, until one above
+    1 shows that they are percentages. packages: of installed packages that belong to the app;
+    their clock is virtual, as that of the app's own modules.
     """
 
     ends: ClassVar[bool] = True  #: by itself: no [stop] is needed
@@ -42,6 +46,8 @@ class App:
     measured_gflops: Positive | None = None
     charge: Literal["message", "arrays"] = "message"
     notice_s: Seconds = 0.0
+    accuracy: Literal["auto", "fraction", "percent"] = "auto"
+    packages: tuple[str, ...] = ()
     folder: str = ""
     run_config: Mapping[str, Value] = field(default_factory=dict)
     local: LocalRule = LocalRule()

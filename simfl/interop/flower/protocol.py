@@ -15,6 +15,9 @@ from simfl.messages import NOTHING
 #: The kinds of messages that carry a model, up to the first dot of their type.
 TRAIN, EVALUATE = "train", "evaluate"
 
+#: Node ids are this plus the device's number: Flower keeps small ones for itself.
+FIRST_NODE = 1_000_000
+
 #: Why a message has no proper reply, as Flower's error codes tell it.
 Failure = str
 GONE, RAISED, EXPIRED = "node unavailable", "client app raised", "reply unavailable"
@@ -48,8 +51,10 @@ class Model:
 NO_MODEL: Any = NOTHING
 
 
-class Dialect(Protocol):
+class FlowerProtocol(Protocol):
     """One version of Flower. Messages and replies are its own objects."""
+
+    run_id: int  #: of this run, in messages and contexts
 
     def stamp(self, message: Any, name: str) -> None:
         """The message is called by this name from now on."""

@@ -8,9 +8,13 @@ runs on this thread and calls its grid, which plays the clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
+from hashlib import blake2b
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -22,21 +26,26 @@ from simfl.engine.run import Progress, begin, play
 from simfl.errors import PluginError, ScenarioError, SimflError
 from simfl.fleet.memory import fitting
 from simfl.interop.flower import app as folders
-from simfl.interop.flower.app import RunConfig
+from simfl.interop.flower.callers import Code, code_of
+from simfl.interop.flower.config import RunConfig, configured, read_config
+from simfl.interop.flower.generators import Generators
 from simfl.interop.flower.grid import RunOver, VirtualGrid
-from simfl.interop.flower.hooks import Watch, columns
+from simfl.interop.flower.hooks import Hooks
 from simfl.interop.flower.installed import Installed, installed
+from simfl.interop.flower.metrics import Columns
 from simfl.interop.flower.options import App
 from simfl.interop.flower.protocol import Model
-from simfl.interop.flower.strategy import Desk
-from simfl.interop.flower.virtual_time import Generators, Stage
-from simfl.interop.flower.workload import Cargo
+from simfl.interop.flower.strategy import AppStrategy
+from simfl.interop.flower.virtual_time import VirtualTime
+from simfl.interop.flower.workload import AppWorkload
 from simfl.results.result import Result
 from simfl.results.store import Store
 from simfl.results.verify import plays_an_app
 from simfl.scenario import Scenario, parse, reading
 from simfl.strategy.base import Lesson
 from simfl.streams import Streams
+
+LOG = logging.getLogger("simfl.flower")
 
 Apps = AbstractContextManager[tuple[Any, Any]]
 AnyScenario = Scenario | Mapping[str, Any] | str | Path
@@ -61,14 +70,16 @@ def run(
     """A Flower app, played once on a scenario's fleet. Raises InputError, PluginError, Stalled.
 
     server_app, client_app: Flower's, unmodified. scenario: the app replaces its strategy, and its
-    [learning] says what training costs. run_config: "k=v ..." or a table. evaluate: metrics of the
+    [learning] says what training costs. run_config: "k=v ...", a
+    TOML file, several of these, or a table. evaluate: metrics of the
     app's model, given as Flower's ArrayRecord when [evaluate] says so; an app that evaluates by
     itself needs none. verbose: shows Flower's log from INFO on. overrides: as for `simfl.run`, the
     options of `App` among them: `**{"strategy.epochs": 5}`. The rest is as for `simfl.run`.
     """
     whole = scenario_of(scenario, None, run_config, overrides, seed)
-    apps = nullcontext((server_app, client_app))
-    return AppRun(whole, apps, installed(), evaluate, verbose)(out, data_dir, progress)
+    flower, apps = installed(), nullcontext((server_app, client_app))
+    code = code_of(flower.modules_of(server_app), whole.strategy.packages)
+    return AppRun(whole, apps, code, flower, evaluate, verbose)(out, data_dir, progress)
 
 
 def run_folder(
@@ -96,8 +107,9 @@ def play_folder(
     progress: Progress | None = None,
 ) -> Result:
     """Plays the app whose folder the scenario names: what `scenario_of` made, or a run folder's."""
-    apps = folders.loaded(folders.read(scenario.strategy.folder))
-    return AppRun(scenario, apps, installed(), None, verbose)(out, data_dir, progress)
+    app = folders.read(scenario.strategy.folder)
+    apps, code = folders.loaded(app), folders.code_of(app, scenario.strategy.packages)
+    return AppRun(scenario, apps, code, installed(), None, verbose)(out, data_dir, progress)
 
 
 def scenario_of(
@@ -125,9 +137,9 @@ def scenario_of(
     if not plays_an_app(options):
         kept = "steps" if options.get("steps") else "epochs"
         options = {kept: options[kept]} if kept in options else {}
-    config = {**options.get("run_config", {}), **folders.told(run_config)}
+    config = {**options.get("run_config", {}), **read_config(run_config)}
     if app_dir is not None:
-        config = folders.configured(folders.read(app_dir).config, config)
+        config = configured(folders.read(app_dir).config, config)
         options["folder"] = str(app_dir)
     kind = f"{App.__module__}:{App.__qualname__}"
     strategy = {**options, "kind": kind, "run_config": config}
@@ -144,91 +156,156 @@ def _table(scenario: AnyScenario) -> tuple[dict[str, Any], Path | None]:
 
 
 class AppRun:
-    """The parts of one run, put together and played once."""
+    """The parts of one run, put together and played once.
+
+    apps: gives the server app and the client app. code: whose clock is virtual.
+    """
 
     def __init__(
         self,
         scenario: Scenario,
         apps: Apps,
+        code: Code,
         flower: Installed,
         evaluate: Evaluate | None,
         verbose: bool,
     ) -> None:
-        self.scenario, self.apps, self.flower = scenario, apps, flower
+        self.scenario, self.apps, self.code, self.flower = scenario, apps, code, flower
         self.evaluate, self.verbose = evaluate, verbose
         self.app: App = scenario.strategy
+        self.columns = Columns(_PERCENT[self.app.accuracy])
+        self.virtual_time = VirtualTime()
+        flower.protocol.run_id = run_id_of(scenario)
 
     def __call__(
         self, out: str | Path | None, data_dir: str | Path | None, progress: Progress | None
     ) -> Result:
         folder = None if out is None else Path(out)
-        with session.alone(folder):
-            whole, streams = self.scenario, Streams(self.scenario.seed)
-            cost: Any = workload_of(
-                whole, streams, timing=True, data_dir=None if data_dir is None else Path(data_dir)
-            )
-            fleet = fitting(fleet_of(whole, streams), cost.memory_bytes, whole.fleet.memory)
-            store = Store(folder)
-            told = None if progress is None else progress.update
-            cargo, desk = self._cargo(streams, cost), self._desk()
-            plan = replace(plan_of(whole), save_every_s=inf, save_wall_s=inf)
-            desk.kernel = Kernel(fleet, cargo, desk, streams, plan, store.append, told)
+        data = None if data_dir is None else Path(data_dir)
+        with session.alone(folder), self._on_stage() as (server_app, client_app):
+            with self.virtual_time.away():
+                kernel, strategy, workload, store = self._parts(folder, data, progress)
+            workload.client, workload.reseed = client_app, self.virtual_time.generators.lend
+            workload.interrupt = kernel.interrupt
+            grid = VirtualGrid(kernel, strategy, self.flower.protocol, self.virtual_time, workload)
 
             def player() -> None:
-                begin(whole, store, fleet)
-                self._play(desk.kernel, desk, cargo)
+                begin(self.scenario, store, kernel.server.fleet)
+                self._play(grid, server_app)
+                self._end(grid, kernel, workload)
 
-            play(desk.kernel, player, store, whole, progress)
+            with self.virtual_time.away():
+                play(kernel, player, store, self.scenario, progress, grid.interrupt)
             return Result(store.folder, store if folder is None else None)
 
-    def _cargo(self, streams: Streams, cost: Any) -> Cargo:
-        lesson = Lesson(cost.flops, cost.batch_size)
-        score = None if self.evaluate is None else self._score
-        cargo = Cargo(self.app, self.flower.dialect, streams, lesson, cost.examples, score)
-        cargo.notes = {"app": self.app.folder, "flower": self.flower.version}
-        if self.app.measured_gflops is not None:
-            marked = {"not_reproducible": "training times were measured on this machine"}
-            cargo.notes = {**cargo.notes, **marked}
-        return cargo
-
-    def _desk(self) -> Desk:
-        app = self.app
-        work = {"epochs": app.epochs} if app.steps is None else {"steps": app.steps}
-        return Desk(self.flower.dialect, work, app.notice_s)
-
-    def _score(self, model: Model) -> dict[str, float]:
-        assert self.evaluate is not None
-        return columns(self.evaluate(self.flower.arrays(model)))
-
-    def _play(self, kernel: Kernel, desk: Desk, cargo: Cargo) -> None:
-        """The app from its first line to its last, or to the run's end."""
-        stage = Stage(lambda: kernel.clock.now)
-        grid = VirtualGrid(kernel, desk, self.flower.dialect, stage)
-        watch = Watch(grid, self.flower.model_of, self.flower.answered)
-        kernel.begin()
+    @contextmanager
+    def _on_stage(self) -> Iterator[tuple[Any, Any]]:
+        """The apps, imported on the virtual clock, which holds until they have ended."""
         with (
             Generators().seeded(Streams(self.scenario.seed).integer("flower server")),
             self.flower.quiet(self.verbose),
-            stage.set(self.flower.clocks, self.flower.dates),
-            self.apps as (server_app, client_app),
-            self.flower.on_the_grid(grid, watch) as face,
-            stage.reach(self.flower.modules_of(server_app)),
+            self.virtual_time.set(self.code, self.flower.dates),
+            self.apps as apps,
+            self.virtual_time.reach(self.code),
         ):
-            cargo.client, cargo.reseed = client_app, stage.generators.lend
-            context = self.flower.dialect.context(0, -1, 0, self.app.run_config)
+            yield apps
+
+    def _parts(
+        self, folder: Path | None, data: Path | None, progress: Progress | None
+    ) -> tuple[Kernel, AppStrategy, AppWorkload, Store]:
+        whole, streams = self.scenario, Streams(self.scenario.seed)
+        cost: Any = workload_of(whole, streams, timing=True, data_dir=data)
+        fleet = fitting(fleet_of(whole, streams), cost.memory_bytes, whole.fleet.memory)
+        store = Store(folder)
+        update = None if progress is None else progress.update
+        workload, strategy = self._workload(streams, cost), self._strategy()
+        plan = plan_of(whole)
+        plan = replace(plan, save_every_s=inf, save_wall_s=min(plan.save_wall_s, _WRITE_S))
+        kernel = strategy.kernel = Kernel(
+            fleet, workload, strategy, streams, plan, store.append, update
+        )
+        kernel.FRUITLESS = sys.maxsize  # an app that polls makes a step of each look
+        kernel.costly = True
+        self.virtual_time.now = lambda: kernel.clock.now
+        if folder is not None:
+            kernel.save = partial(_write_on, kernel, store)
+        return kernel, strategy, workload, store
+
+    def _workload(self, streams: Streams, cost: Any) -> AppWorkload:
+        lesson = Lesson(cost.flops, cost.batch_size)
+        score = None if self.evaluate is None else self._score
+        workload = AppWorkload(
+            self.app, self.flower.protocol, streams, lesson, cost.examples, score
+        )
+        workload.notes = {"app": self.app.folder, "flower": self.flower.version}
+        if self.app.measured_gflops is not None:
+            marked = {"not_reproducible": "training times were measured on this machine"}
+            workload.notes = {**workload.notes, **marked}
+        return workload
+
+    def _strategy(self) -> AppStrategy:
+        app = self.app
+        work = {"epochs": app.epochs} if app.steps is None else {"steps": app.steps}
+        return AppStrategy(self.flower.protocol, work, app.notice_s)
+
+    def _score(self, model: Model) -> dict[str, float]:
+        assert self.evaluate is not None
+        return self.columns(self.evaluate(self.flower.arrays(model)))
+
+    def _play(self, grid: VirtualGrid, server_app: Any) -> None:
+        """The app from its first line to its last, or to the run's end."""
+        hooks = Hooks(grid, self.flower.model_of, self.flower.answered, self.columns)
+        grid.begin()
+        with self.flower.on_the_grid(grid, hooks) as face, self.virtual_time.present():
+            context = self.flower.protocol.context(0, -1, 0, self.app.run_config)
             try:
                 server_app(face, context)
             except RunOver:
                 pass
+            except SystemExit as error:
+                if error.code:
+                    raise PluginError(
+                        f"{_where(grid)}, ended with sys.exit({error.code!r})"
+                    ) from error
             except SimflError:
                 raise
             except Exception as error:
-                where = f"the server app at t = {grid.now_s:g} s, version {grid.version}"
-                raise PluginError(f"{where}, failed: {error!r}") from error
+                raise PluginError(f"{_where(grid)}, failed: {error!r}") from error
         if grid.failure is not None:
             raise grid.failure
+        if self.scenario.stop.target and not hooks.seen and self.evaluate is None:
+            LOG.warning("%s", _UNSEEN.format(target=dict(self.scenario.stop.target)))
+
+    def _end(self, grid: VirtualGrid, kernel: Kernel, workload: AppWorkload) -> None:
         kernel.finish("app ended")
         model, version = kernel.server.published
         params = self.flower.params_of(model) if isinstance(model, Model) else None
         if params is not None:
             kernel.server.published = (params, version)
+        if kernel.reason != "interrupted":
+            workload.check()
+
+
+def run_id_of(scenario: Scenario) -> int:
+    """A number of 63 bits, so that its length in messages is always the same, for each run."""
+    word = f"{scenario.hash} {scenario.seed}".encode()
+    return 2**62 | int.from_bytes(blake2b(word, digest_size=8).digest()) >> 2
+
+
+def _write_on(kernel: Kernel, store: Store) -> None:
+    """What has happened so far is on disk: a run that is killed later leaves it."""
+    kernel.ledger.flush()
+    store.mark()
+
+
+def _where(grid: VirtualGrid) -> str:
+    return f"the server app at t = {grid.now_s:g} s, version {grid.version}"
+
+
+#: Seconds of this machine after which what has happened is written to disk.
+_WRITE_S = 10.0
+_PERCENT = {"auto": None, "fraction": False, "percent": True}
+_UNSEEN = (
+    "no evaluation of the app was seen, so its target {target} could not end the run; an app with "
+    "a loop of its own says what it finds with simfl.flower.record(accuracy=...)"
+)

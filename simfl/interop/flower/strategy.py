@@ -1,9 +1,9 @@
-"""The desk between an app and the clock: what the app sends goes out here, what comes back waits.
+"""The strategy of a run whose decisions an app makes: the app's messages wait and leave here.
 
-To the kernel the desk is a strategy that never decides anything by itself. A message to a device
-that is busy waits here until the device is free, as it would at Flower's SuperLink. A version is
-made when the model in the app's messages changes: what the app has taken of earlier replies is
-then in it. That is exact for strategies of Flower, which say when they aggregate (see `watch`).
+To the kernel it is a strategy that never decides anything by itself. A message to a device that
+is busy waits here until the device is free, as it would at Flower's SuperLink. A version is made
+when the app has taken replies and its messages carry another model: the replies are then in it.
+That is exact for strategies of Flower, which say when they aggregate (see `hooks`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from typing import Any
 from simfl.clock.events import Kind
 from simfl.clock.kernel import Kernel
 from simfl.interop.flower.protocol import (
+    EVALUATE,
     EXPIRED,
     GONE,
     NO_MODEL,
     TRAIN,
-    Dialect,
     Failure,
+    FlowerProtocol,
     Model,
     family,
 )
@@ -51,24 +52,27 @@ class Letter:
     forgotten: bool = False  #: nobody waits for the reply any more
 
 
-class Desk:
+class AppStrategy:
     """State and strategy of a run that an app drives."""
 
-    def __init__(self, dialect: Dialect, work: dict[str, Any], notice_s: float = 0.0) -> None:
+    def __init__(
+        self, protocol: FlowerProtocol, work: dict[str, Any], notice_s: float = 0.0
+    ) -> None:
         self.local = LocalRule()
-        self.kernel: Kernel  # set once there is one: it takes this desk as its strategy
+        self.kernel: Kernel  # set once there is one, since it takes this strategy
         self.until_s = inf  #: when the app wants control back
         self.orders: list[Callable[[Server], None]] = []  #: what the next step does
         self.letters: dict[str, Letter] = {}  #: by name: sent, and not yet handed to the app
         self.awaited: set[str] = set()  #: names that the app waits for
         self.told = False  #: the app says when it has a new model; its messages do not
         self.news = 0  #: replies and losses so far
-        self._dialect = dialect
+        self._protocol = protocol
         self._work = work  # of a train message: epochs or steps
         self._notice_s = notice_s
         self._queues: dict[int, deque[Letter]] = {}  # by busy device
         self._flying: dict[int, Letter] = {}  # by task
         self._taken: list[Letter] = []  # train replies that the app has, not in a version yet
+        self._passed_over: list[Letter] = []  # of these, the ones that a strategy did not use
 
     # For the kernel.
 
@@ -87,8 +91,10 @@ class Desk:
         return Wait(arrivals=1, within=max(0.0, self.until_s - server.now_s), losses=1)
 
     def _send(self, letter: Letter, server: Server) -> None:
-        if letter.model is not None and not (self.told or letter.model.same(server.params)):
-            self._show(letter.model, server)
+        self._discard(self._passed_over, server)
+        self._passed_over = []
+        if letter.model is not None and not self.told:
+            self._suggest(letter.model, server)
         letter.version, letter.model = server.version, server.params
         queue = self._queues.get(letter.device)
         if queue is None:
@@ -118,12 +124,14 @@ class Desk:
     def _delivered(self, letter: Letter, update: Update, server: Server) -> None:
         self._next(letter.device)
         late = letter.forgotten or letter.arrived
-        if self._dialect.is_error(letter.answer):
+        if self._protocol.is_error(letter.answer):
             server.discard([update], "client error")
-        elif family(letter.kind) != TRAIN:
-            server.discard([update], letter.kind)
         elif late:
             server.discard([update], "late")
+        elif family(letter.kind) == EVALUATE:
+            self.kernel.server.evaluated(update, letter.kind)
+        elif family(letter.kind) != TRAIN:
+            server.discard([update], letter.kind)
         else:
             letter.update = update
         if not letter.arrived:
@@ -145,7 +153,7 @@ class Desk:
     def fail(self, letter: Letter, failure: Failure, reason: str) -> None:
         """There will be no reply but this one."""
         if not letter.arrived:
-            letter.reply = self._dialect.error(letter.message, failure, reason)
+            letter.reply = self._protocol.error(letter.message, failure, reason)
             self._arrived(letter)
 
     def _arrived(self, letter: Letter) -> None:
@@ -168,6 +176,10 @@ class Desk:
         used: names of the messages whose replies are in it; None: of all that it has taken.
         """
         self.orders.append(partial(self._show, model, used=used))
+
+    def suggest(self, model: Model) -> None:
+        """The app works with this model: a new version, if it has taken replies meanwhile."""
+        self.orders.append(partial(self._suggest, model))
 
     def refuse(self) -> None:
         """What the app has taken does not enter the model."""
@@ -199,9 +211,9 @@ class Desk:
 
     def _show(self, model: Model, server: Server, used: Collection[str] | None = None) -> None:
         if used is not None:
-            unused = [letter for letter in self._taken if letter.name not in used]
-            self._taken = [letter for letter in self._taken if letter.name in used]
-            self._discard(unused, server)
+            taken = [*self._passed_over, *self._taken]
+            self._passed_over = [letter for letter in taken if letter.name not in used]
+            self._taken = [letter for letter in taken if letter.name in used]
         if server.params is NO_MODEL:
             self.kernel.server.first(model)
             self._first_seen(model)
@@ -209,8 +221,14 @@ class Desk:
             server.apply(Change(model, self._weights()))
             self._taken = []
 
+    def _suggest(self, model: Model, server: Server) -> None:
+        """A model that changes although no reply came is a variant for some device, no version."""
+        news = self._taken or server.params is NO_MODEL
+        if news and not model.same(server.params):
+            self._show(model, server)
+
     def _refuse(self, server: Server) -> None:
-        self._discard(self._taken, server)
+        self._passed_over += self._taken
         self._taken = []
 
     def _discard(self, letters: Iterable[Letter], server: Server) -> None:
@@ -220,7 +238,7 @@ class Desk:
     def _weights(self) -> dict[int, float]:
         """By examples, as the replies report them; equal shares if one of them does not."""
         pairs = [(letter.update, letter.reply) for letter in self._taken]
-        told = {u.task: examples_of(self._dialect.metrics(r)) for u, r in pairs if u is not None}
+        told = {u.task: examples_of(self._protocol.metrics(r)) for u, r in pairs if u is not None}
         if None in told.values() or not any(told.values()):
             told = dict.fromkeys(told, 1.0)
         total = sum(n for n in told.values() if n)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from math import nan
 from typing import Any
@@ -17,11 +18,21 @@ from typing import Any
 import numpy as np
 
 from simfl.clock.workload import size_up
-from simfl.interop.flower.grid import FIRST_NODE
+from simfl.errors import PluginError
 from simfl.interop.flower.options import App
-from simfl.interop.flower.protocol import EVALUATE, NO_MODEL, RAISED, TRAIN, Dialect, Model, family
+from simfl.interop.flower.protocol import (
+    EVALUATE,
+    FIRST_NODE,
+    NO_MODEL,
+    RAISED,
+    TRAIN,
+    FlowerProtocol,
+    Model,
+    family,
+)
 from simfl.interop.flower.strategy import Letter, examples_of
-from simfl.messages import Counter, Task, Update
+from simfl.messages import Counter as Versions
+from simfl.messages import Task, Update
 from simfl.strategy.base import Lesson
 from simfl.streams import Streams
 from simfl.units import GFLOPS
@@ -34,7 +45,11 @@ LOGGED = 3
 Client = Callable[[Any, Any], Any]
 
 
-class Cargo:
+class Interrupted(BaseException):
+    """Unwinds the code of a device. Not an Exception: no client app catches it."""
+
+
+class AppWorkload:
     """The workload of a run that an app drives.
 
     cost: batch size and FLOPs per example, as the scenario has them. examples: (devices,).
@@ -44,11 +59,12 @@ class Cargo:
     memory_bytes = 0
     client: Client  #: the app's code for devices, once it has been loaded
     reseed: Callable[[int], None]  #: sets the global generators for a call of it
+    interrupt: Callable[[], None]  #: ends the run when the event at hand is over
 
     def __init__(
         self,
         app: App,
-        dialect: Dialect,
+        protocol: FlowerProtocol,
         streams: Streams,
         cost: Lesson,
         examples: np.ndarray,
@@ -58,15 +74,31 @@ class Cargo:
         self.examples = examples
         self.lesson: Lesson | None = None
         self.notes: Mapping[str, str] = {}
-        self._app, self._dialect, self._cost = app, dialect, cost
+        self.running = False  #: code of a device runs
+        self._app, self._protocol, self._cost = app, protocol, cost
         self._streams, self._metrics = streams, metrics
         self._contexts: dict[int, Any] = {}  # by device, once it has replied
         self._eager = app.examples == "reported" or app.measured_gflops is not None
-        self.raised = 0  #: calls of the client app that ended with an exception
+        self._calls: Counter[str] = Counter()  # of the client app, by family of message
+        self._errors: Counter[str] = Counter()  # calls that ended with an exception, likewise
 
     @property
     def totals(self) -> Mapping[str, float]:
-        return {"client_errors": self.raised}
+        return {"client_calls": self._calls.total(), "client_errors": self._errors.total()}
+
+    def check(self) -> None:
+        """Raises PluginError if every call for training failed; warns if every second one did."""
+        kind = TRAIN if self._calls[TRAIN] else next(iter(self._calls), TRAIN)
+        calls, errors = self._calls[kind], self._errors[kind]
+        if 2 * errors < max(1, calls):
+            return
+        said = (
+            f"the client app failed in {errors} of {calls} calls for {kind!r} messages, first with "
+            f"{self.notes['client_error']}"
+        )
+        if errors == calls:
+            raise PluginError(f"{said}: nothing was learnt")
+        LOG.warning("%s", said)
 
     def start(self, task: Task) -> None:
         letter: Letter = task.extras["letter"]
@@ -83,9 +115,9 @@ class Cargo:
         self._contexts[task.device], letter.context = letter.context, None
         task.up_bytes = self._nbytes(letter.answer)
 
-    def deliver(self, task: Task, server: Counter) -> Update:
+    def deliver(self, task: Task, server: Versions) -> Update:
         letter: Letter = task.extras["letter"]
-        metrics = self._dialect.metrics(letter.answer)
+        metrics = self._protocol.metrics(letter.answer)
         return Update(
             task=task.serial,
             device=task.device,
@@ -131,28 +163,40 @@ class Cargo:
 
     def _answer(self, task: Task, letter: Letter) -> float:
         """Runs the device's code; returns the seconds of this machine that it took."""
-        device, dialect = task.device, self._dialect
-        message, context = dialect.copy(letter.message), self._context(device)
+        device, protocol = task.device, self._protocol
+        message, context = protocol.copy(letter.message), self._context(device)
         self.reseed(self._streams.integer("flower client", device, task.index))
         begun_s = time.perf_counter()
+        self._calls[family(letter.kind)] += 1
+        self.running = True
         try:
-            reply = dialect.copy(self.client(message, context))
-        except Exception as error:
-            self.raised += 1
-            if self.raised <= LOGGED:
-                LOG.warning("device %d: the client app raised", device, exc_info=True)
-            reply = dialect.error(letter.message, RAISED, f"{type(error).__name__}: {error}")
+            reply = protocol.copy(self.client(message, context))
+        except (Exception, SystemExit) as error:
+            self._failed(device, letter, error)
+            reply = protocol.error(letter.message, RAISED, f"{type(error).__name__}: {error}")
+        except (Interrupted, KeyboardInterrupt):
+            self.interrupt()  # the event at hand is played to its end, so that the tables are whole
+            reply = protocol.error(letter.message, RAISED, "interrupted")
+        finally:
+            self.running = False
         took_s = time.perf_counter() - begun_s
-        dialect.stamp(reply, f"reply to {letter.name}")
+        protocol.stamp(reply, f"reply to {letter.name}")
         letter.answer, letter.context = reply, context
         return took_s
+
+    def _failed(self, device: int, letter: Letter, error: BaseException) -> None:
+        said = f"{type(error).__name__}: {error}"
+        self.notes = {"client_error": f"{said} (device {device})", **self.notes}
+        self._errors[family(letter.kind)] += 1
+        if self._errors.total() <= LOGGED:
+            LOG.warning("device %d: the client app raised", device, exc_info=error)
 
     def _context(self, device: int) -> Any:
         context = self._contexts.get(device)
         if context is None:
             node, devices = FIRST_NODE + device, len(self.examples)
-            context = self._dialect.context(node, device, devices, self._app.run_config)
-        return self._dialect.copy_context(context)
+            context = self._protocol.context(node, device, devices, self._app.run_config)
+        return self._protocol.copy_context(context)
 
     # Sizes.
 
@@ -173,13 +217,13 @@ class Cargo:
             task.flops = seconds * app.measured_gflops * GFLOPS
 
     def _examples(self, task: Task, letter: Letter) -> int:
-        if self._app.examples == "reported" and not self._dialect.is_error(letter.answer):
-            told = examples_of(self._dialect.metrics(letter.answer))
+        if self._app.examples == "reported" and not self._protocol.is_error(letter.answer):
+            told = examples_of(self._protocol.metrics(letter.answer))
             if told is not None:
                 return max(1, round(told))
         return int(self.examples[task.device])
 
     def _nbytes(self, message: Any) -> int:
         if self._app.charge == "arrays":
-            return self._dialect.tensor_bytes(message)
-        return self._dialect.nbytes(message)
+            return self._protocol.tensor_bytes(message)
+        return self._protocol.nbytes(message)

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from simfl.results.plots.critical_path import critical_path, slowest_version
 from simfl.results.plots.gantt import timeline
 from simfl.results.plots.participation import participation, waste
+from simfl.results.plots.profiles import performance_profile
 from simfl.results.plots.progress import accuracy, traffic, traffic_by_link
 from simfl.results.plots.staleness import (
     staleness,
@@ -34,6 +35,7 @@ __all__ = [
     "importance",
     "pareto",
     "participation",
+    "performance_profile",
     "slowest_version",
     "staleness",
     "staleness_by_class",
@@ -69,6 +71,7 @@ STUDY_PLOTS: dict[str, Callable[..., Axes]] = {
     "bands": bands,
     "importance": importance,
     "pareto": pareto,
+    "performance-profile": performance_profile,
     "time-to-target": time_to_target,
     "tuning": tuning,
 }

@@ -17,6 +17,7 @@ from simfl.results.result import Result
 # What became of a task: marker and colour at its end.
 _ENDS = {
     "applied": ("o", style.INK),
+    "evaluated": ("v", style.GREEN),
     "discarded": ("s", style.PINK),
     "lost": ("X", style.RED),
     "cancelled": ("D", style.RED),

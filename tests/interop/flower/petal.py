@@ -5,6 +5,7 @@ A server app is called with the grid itself, a client app with a note and a cont
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,8 @@ import numpy as np
 import tomli_w
 
 from simfl.fleet.traces import Trace, write_trace
-from simfl.interop.flower.grid import FIRST_NODE
-from simfl.interop.flower.protocol import Model
+from simfl.interop.flower.callers import code_of
+from simfl.interop.flower.protocol import FIRST_NODE, Model
 from simfl.interop.flower.run import AppRun, scenario_of
 from simfl.params import Params
 from simfl.results.result import Result
@@ -48,14 +49,14 @@ class Memory:
 
 
 class Petal:
-    """A Dialect, and all else that a run asks of Flower."""
+    """A FlowerProtocol, and all else that a run asks of Flower."""
 
     version = "0.0"
-    clocks: tuple[Any, ...] = ()
+    run_id = 1
     dates: tuple[Any, ...] = ()
 
     def __init__(self) -> None:
-        self.dialect = self
+        self.protocol = self
 
     def stamp(self, note: Note, name: str) -> None:
         note.name = name
@@ -103,12 +104,12 @@ class Petal:
         return reply.to
 
     @contextmanager
-    def on_the_grid(self, grid: Any, watch: Any) -> Iterator[Any]:
-        with watch.listening():
+    def on_the_grid(self, grid: Any, hooks: Any) -> Iterator[Any]:
+        with hooks.listening():
             yield grid
 
     def modules_of(self, server_app: Any) -> list[Any]:
-        return []
+        return [sys.modules[server_app.__module__]]
 
     def quiet(self, verbose: bool) -> Any:
         return nullcontext()
@@ -152,8 +153,9 @@ def played(
     **overrides: Any,
 ) -> Result:
     """Plays a server app that is a function."""
-    whole = scenario_of(fleet, overrides=overrides)
-    return AppRun(whole, nullcontext((main, client)), Petal(), evaluate, False)(out, None, None)
+    whole, petal = scenario_of(fleet, overrides=overrides), Petal()
+    code, apps = code_of(petal.modules_of(main)), nullcontext((main, client))
+    return AppRun(whole, apps, code, petal, evaluate, False)(out, None, None)
 
 
 def scene(*groups: dict[str, Any], **more: Any) -> dict[str, Any]:

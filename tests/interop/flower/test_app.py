@@ -11,6 +11,7 @@ import pytest
 from simfl.cli import main as command
 from simfl.errors import InputError, PluginError
 from simfl.interop.flower import app as folders
+from simfl.interop.flower.config import configured, read_config
 from simfl.interop.flower.installed import installed
 
 PROJECT = """
@@ -94,19 +95,51 @@ def test_a_folder_that_is_no_app_is_told(text: str | None, said: str, tmp_path: 
     ],
 )
 def test_a_run_config_is_read_as_flower_reads_it(given, found) -> None:
-    assert folders.told(given) == found
+    assert read_config(given) == found
+
+
+def test_a_run_config_comes_from_files_and_pairs_and_the_last_word_counts(tmp_path: Path) -> None:
+    """Flower takes one file or pairs; here any number of both."""
+    (tmp_path / "a b.toml").write_text("rounds = 2\n[optimiser]\nlr = 0.1\n", "utf-8")
+    (tmp_path / "c.toml").write_text("rounds = 4", "utf-8")
+    first, second = str(tmp_path / "a b.toml"), tmp_path / "c.toml"
+    assert read_config(first) == {"rounds": 2, "optimiser.lr": 0.1}
+    assert read_config(["rounds=9", first, "optimiser.lr=0.2"]) == {
+        "rounds": 2,
+        "optimiser.lr": 0.2,
+    }
+    assert read_config([first, second])["rounds"] == 4
+    assert read_config("file='x.toml'") == {"file": "x.toml"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "cannot read .*c.toml"),
+        ("rounds = ", "c.toml"),
+        ("rounds = [1]", r"c.toml: rounds = \[1\] is neither a number, a text nor true or false"),
+    ],
+)
+def test_a_run_config_file_that_will_not_do_is_told(
+    text: str | None, said: str, tmp_path: Path
+) -> None:
+    if text is not None:
+        (tmp_path / "c.toml").write_text(text, "utf-8")
+    with pytest.raises(InputError, match=said) as caught:
+        read_config(tmp_path / "c.toml")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("given", ["a", "a=b", "a=1 b", "=1"])
 def test_a_run_config_that_cannot_be_read_is_told(given: str) -> None:
     with pytest.raises(InputError, match="run config: "):
-        folders.told(given)
+        read_config(given)
 
 
 def test_a_key_that_the_app_does_not_have_is_told() -> None:
-    assert folders.configured({"lr": 0.1, "rounds": 3}, {"lr": 1.0}) == {"lr": 1.0, "rounds": 3}
+    assert configured({"lr": 0.1, "rounds": 3}, {"lr": 1.0}) == {"lr": 1.0, "rounds": 3}
     with pytest.raises(InputError, match=r"'round' is not a key of the app .did you mean 'rounds'"):
-        folders.configured({"rounds": 3}, {"round": 1})
+        configured({"rounds": 3}, {"round": 1})
 
 
 @pytest.mark.parametrize(

@@ -95,14 +95,18 @@ def test_news_of_a_loss_take_the_time_that_the_scenario_says(tmp_path) -> None:
 
 def test_a_message_to_a_busy_device_waits_and_keeps_its_version() -> None:
     def main(grid, context):
-        names = [grid.push(notes(0, model=model(value)))[0] for value in (0.0, 1.0)]
-        for name in names:
+        (first,) = grid.push(notes(0, model=model(0.0)))
+        grid.send_and_receive(notes(1, model=model(0.0)))
+        (second,) = grid.push(notes(0, model=model(1.0)))
+        for name in (first, second):
             while not grid.pull([name]):
-                grid.sleep(1.0)
+                grid.sleep(0.5)
         grid.push(notes(0, model=model(2.0)))
 
-    result = played(main, scene({"count": 1}))
-    first, second = result.tasks.sort_values("task").iloc[:2].to_dict("records")
+    fast = {"compute": {"gflops": 1e6}, "network": {"down_mbps": 8.0, "up_mbps": 8.0}}
+    result = played(main, scene({"count": 1}, {"count": 1, **fast}))
+    mine = result.tasks[result.tasks["device"] == 0].sort_values("task")
+    first, second = mine.iloc[:2].to_dict("records")
     assert (first["version"], second["version"]) == (0, 1)
     assert second["dispatched_s"] == first["ended_s"] == 3.0
     assert (first["staleness"], second["staleness"]) == (1, 0)

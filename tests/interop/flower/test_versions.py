@@ -7,7 +7,7 @@ from petal import SECOND, Note, answer, model, played, scene
 
 from simfl.errors import ScenarioError
 from simfl.interop.flower import record
-from simfl.interop.flower.hooks import columns
+from simfl.interop.flower.metrics import columns
 from simfl.results.verify import verify
 
 

@@ -1,0 +1,95 @@
+"""The run config of an app: TOML files and "key=value ..." texts, as `flwr run` takes them."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from simfl.errors import InputError, did_you_mean
+from simfl.interop.flower.options import Value
+
+#: A table, a TOML file, or "key=value key=value ...": one of them or, but for a table, several.
+RunConfig = str | Path | Iterable[str | Path] | Mapping[str, Value] | None
+
+_PAIR = re.compile(r"""([\w.-]+)\s*=\s*("(?:\\.|[^"])*"|'[^']*'|[^\s"']+)""")
+_EXPECTED = 'expected "key=value key=value ..." or a .toml file'
+
+
+def read_config(given: RunConfig) -> dict[str, Value]:
+    """A run config as a flat table; of what is given twice, the later counts. Raises InputError."""
+    if isinstance(given, Mapping):
+        return table_of(given, "run config")
+    found: dict[str, Value] = {}
+    texts: list[str] = []
+    for part in [given] if isinstance(given, str | Path) else given or ():
+        if _names_a_file(part):
+            found |= _pairs(texts) | _file(Path(str(part).strip()))
+            texts = []
+        else:
+            texts.append(str(part))
+    return found | _pairs(texts)
+
+
+def configured(config: Mapping[str, Value], changes: Mapping[str, Value]) -> dict[str, Value]:
+    """The app's run config with values replaced. Raises InputError for a key that it lacks."""
+    unknown = [key for key in changes if key not in config]
+    if unknown:
+        hint = did_you_mean(unknown[0], config)
+        raise InputError(f"run config: {unknown[0]!r} is not a key of the app {hint}")
+    return {**config, **changes}
+
+
+def table_of(table: Mapping[str, Any], where: str) -> dict[str, Value]:
+    """Nested tables as one, keys joined by dots. Raises InputError for what Flower cannot take."""
+    found = dict(_flat(table))
+    for key, value in found.items():
+        if not isinstance(value, Value):
+            raise InputError(
+                f"{where}: {key} = {value!r} is neither a number, a text nor true or false, which "
+                "is all that a run config can hold"
+            )
+    return found
+
+
+def _names_a_file(part: str | Path) -> bool:
+    text = str(part).strip()
+    return isinstance(part, Path) or (text.endswith(".toml") and not _PAIR.match(text))
+
+
+def _file(path: Path) -> dict[str, Value]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"run config: cannot read {path} ({error})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"run config: {path}: {error}") from error
+    return table_of(table, f"run config: {path}")
+
+
+def _pairs(texts: Iterable[str]) -> dict[str, Value]:
+    text = " ".join(texts)
+    rest = _PAIR.sub("", text).strip()
+    if rest:
+        raise InputError(f"run config: cannot read {rest!r}; {_EXPECTED}")
+    return {key: _value(key, value) for key, value in _PAIR.findall(text)}
+
+
+def _value(key: str, value: str) -> Value:
+    try:
+        found: Value = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        raise InputError(
+            f"run config: {key} = {value} is not a TOML value; put quotes around text"
+        ) from None
+    return found
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
