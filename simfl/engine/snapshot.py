@@ -198,6 +198,12 @@ _MAKERS: dict[str, Callable[[Reader, int, Tree], Any]] = {
 
 
 def _name(kind: type) -> str:
+    """Where `_class` finds it. Raises PluginError for a class that has no such place."""
+    if "." in kind.__qualname__:
+        raise PluginError(
+            f"a checkpoint cannot hold a {kind.__qualname__}: a class of state must stand at the "
+            "top of its module, where it is found again"
+        )
     return f"{kind.__module__}:{kind.__qualname__}"
 
 

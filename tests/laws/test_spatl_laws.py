@@ -65,7 +65,7 @@ class Played:
     @property
     def variates(self) -> torch.Tensor:
         """(N, T) what the devices keep; zero for those never heard of."""
-        c = self.kernel.state["c"]
+        c = self.kernel.state.shared.c
         kept = [
             self.workload.kept(i).get("c_i", c * 0.0) for i in range(self.kernel.server.devices)
         ]
@@ -108,7 +108,7 @@ VARIANTS = {
 def test_the_server_variate_is_the_mean_of_the_devices(local):
     """Over the whole fleet, whoever was sampled, lost or thinned."""
     played = Played(table(spatl(local), versions=6, drop=0.3))
-    c = played.kernel.state["c"]
+    c = played.kernel.state.shared.c
     assert float(c.abs().max()) > 1e-3
     assert torch.allclose(c, played.variates.mean(0), atol=1e-6)
 
@@ -126,7 +126,7 @@ def test_so_it_is_in_asynchrony_also_where_updates_are_too_old(uplink):
     pending = [update for _, update in server.open.values()]
     probe = AsyncSpatl(local=played.kernel.strategy.local)
     probe.absorb(state, server, pending)
-    assert torch.allclose(state["c"], played.variates.mean(0), atol=1e-6)
+    assert torch.allclose(state.shared.c, played.variates.mean(0), atol=1e-6)
 
 
 def _closed(played: Played) -> list[tuple[str, Any]]:

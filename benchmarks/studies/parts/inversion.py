@@ -88,7 +88,7 @@ def searches(seeds: range) -> pd.DataFrame:
                 lesson = _lesson(seed)
                 n = rows_of(lesson, update, 0.5)
                 gflop = search_flops(lesson, n, update.epochs, effort) / 1e9
-                rows.append((name, effort.iterations, n, gflop, spent_s, begin["loss"]))
+                rows.append((name, effort.iterations, n, gflop, spent_s, begin.loss))
     names = ["search", "iterations", "rows", "GFLOP", "CPU seconds here", "relative loss"]
     return pd.DataFrame(rows, columns=names).groupby("search").mean().round(3)
 
@@ -102,9 +102,9 @@ def recovery(seeds: range) -> pd.DataFrame:
             true = shares(torch.from_numpy(dataset.labels[partition[update.device]]))
             for keep in (1.0, 0.25, 0.05):
                 draft = searched(update, seed, Effort(300, keep=keep))
-                found = shares(draft["logits"].argmax(-1))
+                found = shares(draft.logits.argmax(-1))
                 overlap = float(torch.minimum(true, found).sum())
-                rows.append((f"{keep:.0%}", overlap, float(true.max()), draft["loss"]))
+                rows.append((f"{keep:.0%}", overlap, float(true.max()), draft.loss))
     names = ["matched", "labels recovered", "largest class alone", "relative loss"]
     return pd.DataFrame(rows, columns=names).groupby("matched", sort=False).mean().round(3)
 

@@ -139,11 +139,11 @@ class AsyncFedEd(Asynchronous):
         return float(min(max(k + change, self.k_min), self.k_max))
 
     def ask(self, state: AsyncFedEdState, server: Server, devices: list[int]) -> list[int]:
-        (unit,) = self.work
-        amounts = [state.k.get(device, self.k_0) for device in devices]
-        if unit == "steps":
-            amounts = [int(amount) for amount in amounts]
-        return server.dispatch(devices, **{unit: amounts}, extras=self.extras(state))
+        k = [state.k.get(device, self.k_0) for device in devices]
+        if self.steps is None:
+            return server.dispatch(devices, epochs=k, extras=self.extras(state))
+        whole = [int(amount) for amount in k]
+        return server.dispatch(devices, steps=whole, extras=self.extras(state))
 
 
 def _points(update: Update) -> bool:

@@ -151,7 +151,7 @@ class _Dynamics(Choosing):
                 dynamics.own[update.device] = own
                 dynamics.all = dynamics.all + news * share
 
-    def fold(self, state: Running, server: Server, updates: list[Update]) -> Change:
+    def fold(self, state: Any, server: Server, updates: list[Update]) -> Change:
         change = self.average(state, server, updates)
         state.dynamics.sel = server.params + change.delta
         return change.with_delta(change.delta + state.dynamics.s)

@@ -27,6 +27,7 @@ from simfl.messages import Update
 from simfl.strategy.aggregation import Weights
 from simfl.strategy.base import Affine, Change, Context, LocalRule, Report, Server, Work
 from simfl.strategy.common import Options, State
+from simfl.strategy.methods.asynchronous import AsyncState
 from simfl.strategy.methods.fedavg import FedAvg
 from simfl.strategy.methods.fedbuff import FedBuff
 from simfl.strategy.tensors import trained
@@ -70,6 +71,23 @@ class ControlVariate(LocalRule):
         return Report(delta, {"c": renewed - context["c_i"]}, {"c_i": renewed})
 
 
+@dataclass(slots=True, kw_only=True)
+class ScaffoldState(State):
+    """c: (T,) the server's variate."""
+
+    c: Any
+
+
+@dataclass(slots=True, kw_only=True)
+class AsyncScaffoldState(AsyncState):
+    """c: (T,) the server's variate."""
+
+    c: Any
+
+
+Running = ScaffoldState | AsyncScaffoldState
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Variates(Options):
     """The server's side of control variates, over any way to fold."""
@@ -83,19 +101,19 @@ class _Variates(Options):
         if not isinstance(self.local, ControlVariate):
             raise ScenarioError('SCAFFOLD needs local = { kind = "controlvariate" }')
 
-    def init(self, params: Any) -> State:
-        return {**super().init(params), "c": trained(params) * 0.0}
+    def parts(self, params: Any) -> dict[str, Any]:
+        return {**super().parts(params), "c": trained(params) * 0.0}
 
-    def extras(self, state: State) -> Mapping[str, Any]:
-        return {"c": state["c"]}
+    def extras(self, state: Running) -> Mapping[str, Any]:
+        return {"c": state.c}
 
-    def absorb(self, state: State, server: Server, updates: Sequence[Update]) -> None:
+    def absorb(self, state: Running, server: Server, updates: Sequence[Update]) -> None:
         """The server's variate hears what these updates' devices have kept."""
         for update in sorted(updates, key=lambda u: (u.device, u.task)):
             if update.extras:  # nothing is sent without learning
-                state["c"] = state["c"] + update.extras["c"] * (1.0 / server.devices)
+                state.c = state.c + update.extras["c"] * (1.0 / server.devices)
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def fold(self, state: Any, server: Server, updates: list[Update]) -> Change:
         self.absorb(state, server, updates)
         return super().fold(state, server, updates)
 
@@ -106,11 +124,17 @@ class Scaffold(_Variates, FedAvg):
 
     weights: Weights = "uniform"
 
+    def init(self, params: Any) -> ScaffoldState:
+        return ScaffoldState(**self.parts(params))
+
 
 @dataclass(frozen=True, kw_only=True)
 class AsyncScaffold(_Variates, FedBuff):
     """Buffered asynchrony with control variates: an extension of the paper."""
 
-    def drop(self, state: State, server: Server, limit: int) -> None:
-        self.absorb(state, server, [u for u in state["pending"] if u.staleness > limit])
+    def init(self, params: Any) -> AsyncScaffoldState:
+        return AsyncScaffoldState(**self.parts(params))
+
+    def drop(self, state: AsyncScaffoldState, server: Server, limit: int) -> None:
+        self.absorb(state, server, [u for u in state.pending if u.staleness > limit])
         super().drop(state, server, limit)

@@ -88,7 +88,7 @@ class Tifl(Selection):
 
     def _odds(self, memory: TiflMemory, tiers: list[list[int]]) -> list[float]:
         """Weights by rank of the mean loss, 1 for the best tier."""
-        losses = [np.mean([memory.loss[device] for device in tier]) for tier in tiers]
+        losses = [float(np.mean([memory.loss[device] for device in tier])) for tier in tiers]
         rank = np.argsort(np.argsort([x if isfinite(x) else 0.0 for x in losses], kind="stable"))
         return (rank + 1.0).tolist()
 

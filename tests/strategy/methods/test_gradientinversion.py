@@ -36,9 +36,10 @@ from simfl.strategy.methods.gradientinversion.estimate import (
     search,
     search_flops,
 )
-from simfl.strategy.methods.gradientinversion.fallback import compare, gamma, look, remember
+from simfl.strategy.methods.gradientinversion.fallback import Switch, compare, gamma, look, remember
 from simfl.strategy.methods.gradientinversion.recover import (
     BOX,
+    Draft,
     Effort,
     largest,
     random_draft,
@@ -135,11 +136,10 @@ def test_a_draft_of_the_true_data_explains_the_update_at_once():
     update = sent(known)
     x, targets = truth()
     low, high = known.bounds
-    draft = {"z": (x - (low + high) / 2) * 2 * BOX / (high - low), "logits": 40.0 * targets}
-    draft["loss"] = inf
+    draft = Draft((x - (low + high) / 2) * 2 * BOX / (high - low), 40.0 * targets)
     pace = even_pace(update.examples, known.training.lr, update.steps, 1)
     found = recover(known, update.base, update.delta.trained, pace, draft, Effort(1, lr=1e-9))
-    assert found["loss"] < 1e-4
+    assert found.loss < 1e-4
     fresh = sent(known, base=moved(known))
     made = retrained(known, fresh.base, found, pace)
     torch.testing.assert_close(made, fresh.delta.trained, atol=1e-5, rtol=1e-3)
@@ -152,7 +152,7 @@ def test_a_search_gets_closer_to_the_fresh_update_than_the_late_one_is():
     rng, rows = np.random.default_rng(0), rows_of(known, sent(known), 0.5)
     first = search(known, update, rows, Effort(80), None, rng)
     second = search(known, update, rows, Effort(10, lr=0.03), first, rng)
-    assert second["loss"] <= first["loss"] < 0.6
+    assert second.loss <= first.loss < 0.6
     true = sent(known, base=params).delta.trained
     made = estimate(known, update, second, params, version=9)
     assert distance(made, true) < distance(update.delta.trained, true)
@@ -162,8 +162,8 @@ def test_a_search_repeats_bit_for_bit():
     known = lesson(batch_size=10)
     update = sent(known)
     found = [search(known, update, 18, Effort(5), None, np.random.default_rng(2)) for _ in range(2)]
-    assert found[0]["loss"] == found[1]["loss"]
-    assert found[0]["z"].equal(found[1]["z"])
+    assert found[0].loss == found[1].loss
+    assert found[0].z.equal(found[1].z)
 
 
 @pytest.mark.parametrize("value", [0.0, nan, inf])
@@ -172,7 +172,7 @@ def test_an_update_that_says_nothing_is_not_explained(value):
     base = params_of(known.model)
     draft = random_draft(known, 8, np.random.default_rng(0))
     silent = torch.full((len(base),), value)
-    assert recover(known, base, silent, even_pace(8, 0.1, 2, 1), draft, Effort(2))["loss"] == inf
+    assert recover(known, base, silent, even_pace(8, 0.1, 2, 1), draft, Effort(2)).loss == inf
 
 
 @given(st.lists(st.sampled_from([-2.0, -1.0, 0.0, 1.0, 2.0]), min_size=1), st.floats(0.01, 1.0))
@@ -251,12 +251,12 @@ def test_late_updates_come_back_within_a_tenth_of_the_rounds_so_far():
 
 
 def test_the_switch_waits_for_estimates_to_be_worse_twice_in_a_row():
-    switch = {"at": None, "worse": 0}
+    switch = Switch()
     worse, better = [(0.4, 0.2), (0.1, 0.2)], [(0.1, 0.2)]
     seen = []
     for version, errors in enumerate([worse, better, worse, [], worse, better]):
         look(switch, errors, version, patience=2)
-        seen.append(switch["at"])
+        seen.append(switch.at)
     assert seen == [None, None, None, None, 4, 4]
 
 
@@ -374,12 +374,12 @@ def test_after_the_switch_both_enter_in_the_window_s_shares_and_then_the_late_al
     late = sent(known, server=server)
     guess = torch.full_like(late.delta.trained, 1e-3)
     home = GradientInversion.__module__
-    monkeypatch.setattr(f"{home}.search", lambda *a: {"z": guess, "loss": 0.1})
+    monkeypatch.setattr(f"{home}.search", lambda *a: Draft(guess, guess, 0.1))
     monkeypatch.setattr(f"{home}.estimate", lambda *a: guess)
     used = {}
     for at in (None, 100, 95):
         state = strategy.init(server.params)
-        state["switch"]["at"] = at
+        state.switch.at = at
         (used[at],) = strategy.freshen(state, server, [late])
     assert used[None].delta.trained.equal(guess)
     torch.testing.assert_close(used[100].delta.trained, 0.5 * guess + 0.5 * late.delta.trained)

@@ -37,7 +37,7 @@ def test_the_server_variate_is_the_mean_over_the_whole_fleet(family, option):
     lab = Lab(CENTRES, uneven, lost_tasks=lambda serial: serial % 5 == 1)
     lab.play(strategy, versions=9)
     pending = [u.extras["c"] for u in lab.open.values()]  # delivered, not folded yet
-    known = lab.state["c"] + sum(pending) / lab.devices if pending else lab.state["c"]
+    known = lab.state.c + sum(pending) / lab.devices if pending else lab.state.c
     assert torch.allclose(known, variates(lab).mean(0), atol=1e-5)
 
 
@@ -76,12 +76,12 @@ def test_drift_is_gone_once_everybody_has_taken_part():
 
 def test_identical_devices_need_no_correction():
     lab = Lab([[1.0, 2.0]] * 4).play(Scaffold(cohort=4), versions=3)
-    assert torch.allclose(lab.state["c"] - variates(lab), torch.zeros(4, 2), atol=1e-5)
+    assert torch.allclose(lab.state.c - variates(lab), torch.zeros(4, 2), atol=1e-5)
 
 
 def test_running_statistics_have_no_variate():
     lab = Lab([[1.0, 0.0], [2.0, 0.0]], buffers=1).play(Scaffold(cohort=2), versions=2)
-    assert lab.state["c"].shape == (1,)
+    assert lab.state.c.shape == (1,)
     assert lab.params.flat[1] == 10.0  # five steps a round, averaged plainly
 
 

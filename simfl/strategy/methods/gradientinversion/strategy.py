@@ -87,10 +87,10 @@ class InversionState(SemiSyncState):
     @property
     def nbytes(self) -> int:
         """Bytes of everything that is kept for inversions."""
-        drafts = [draft for draft in self.drafts.values() if draft is not None]
-        pairs = [pair for mine in self.guesses.values() for _, *pair in mine]
-        sketches = [*self.means.values(), *(one for pair in pairs for one in pair)]
-        return sum(kept.nbytes for kept in [*drafts, *sketches])
+        drafts = sum(draft.nbytes for draft in self.drafts.values() if draft is not None)
+        guesses = (guess for mine in self.guesses.values() for guess in mine)
+        pairs = sum(made.nbytes + stale.nbytes for _, made, stale in guesses)
+        return drafts + pairs + sum(mean.nbytes for mean in self.means.values())
 
 
 @dataclass(frozen=True, kw_only=True)
