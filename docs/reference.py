@@ -10,6 +10,7 @@ from typing import Any
 
 from typer.main import get_command
 
+import simfl
 from simfl.cli import app
 from simfl.fleet.catalogue import catalogue_dirs, list_classes, load_class, quantities
 from simfl.results.tables import TABLES
@@ -56,19 +57,55 @@ def of_root(name: str) -> str:
 
 
 def scenario() -> str:
-    """Every key of a scenario, from its JSON Schema."""
+    """Every key of a scenario, from its JSON Schema, in the order in which a file is written."""
     whole = schema()
-    sections = {name: one for name, one in whole["$defs"].items() if "properties" in one}
-    sections = {name: one for name, one in sections.items() if "." not in name}
+    below = list(sections(whole))
     parts = [
         "# Scenarios",
         "A scenario is one TOML file. Keys that are not here are errors. The same as JSON Schema: "
         "`simfl schema`.",
         *_section("The whole file", whole),
     ]
-    for name, one in sections.items():
-        parts += _section(name, one)
+    for title, one in below:
+        parts += _section(f"`{title}`", one)
     return "\n\n".join(parts) + "\n"
+
+
+def sections(whole: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each table below the root once, under the path at which it is met first."""
+    seen: set[str] = set()
+    queue = [(key, one) for key, one in whole["properties"].items()]
+    while queue:
+        path, one = queue.pop(0)
+        for name, is_list in tables_in(one):
+            table = whole["$defs"].get(name, {})
+            if name in seen or "properties" not in table or "." in name:
+                continue
+            seen.add(name)
+            title = f"[[{path}]]" if is_list else f"[{path}]"
+            fixed = next(
+                ((k, v["const"]) for k, v in table["properties"].items() if "const" in v), None
+            )
+            title += "" if fixed is None else f' {fixed[0]} = "{fixed[1]}"'
+            ANCHORS[name] = _anchor(title)
+            yield title, table
+            queue[:0] = [(f"{path}.{key}", inner) for key, inner in table["properties"].items()]
+
+
+def tables_in(one: dict[str, Any], is_list: bool = False) -> Iterator[tuple[str, bool]]:
+    """Names of the tables that a value may be, and whether it is a list of them."""
+    if "$ref" in one:
+        yield one["$ref"].rpartition("/")[2], is_list
+    for option in one.get("anyOf", one.get("oneOf", [])):
+        yield from tables_in(option, is_list)
+    if one.get("type") == "array":
+        yield from tables_in(one.get("items", {}), True)
+    if isinstance(one.get("additionalProperties"), dict):
+        yield from tables_in(one["additionalProperties"], is_list)
+
+
+#: Where the page of scenarios describes a table, by its name in the JSON Schema.
+ANCHORS: dict[str, str] = {}
 
 
 def _section(name: str, table: dict[str, Any]) -> Iterator[str]:
@@ -105,7 +142,7 @@ def _link(name: str) -> str:
     if any(family.key == name for family in ALL):
         page = "strategies.md" if name == STRATEGY.key else "parts.md"
         return f"[{name.replace('-', ' ')}]({page}#{_anchor(name)})"
-    return f"[{name}](#{_anchor(name)})"
+    return f"[{_spaced(name)}](#{ANCHORS.get(name, _anchor(name))})"
 
 
 def _default(one: dict[str, Any]) -> str:
@@ -176,6 +213,33 @@ def tables() -> str:
     return "\n\n".join(pages)
 
 
+def python() -> str:
+    """Every public name with its docstring, by mkdocstrings."""
+    pages = [
+        "# Python",
+        "Everything below is imported from `simfl` itself; other modules may change.",
+    ]
+    bounded = [name for name in simfl.__all__ if hasattr(getattr(simfl, name), "__metadata__")]
+    modules = ["plot", "flower"]
+    for name in [*(name for name in simfl.__all__ if name not in bounded + modules), *modules]:
+        pages.append(f"## {name}\n\n::: {_home(name)}")
+    pages.append(
+        "## Bounded types\n\nFor the options of plug-ins: a value out of bounds is refused."
+    )
+    rows = [(f"`{name}`", _bounds(getattr(simfl, name))) for name in bounded]
+    return "\n\n".join([*pages, _table(("type", "values"), rows)])
+
+
+def _bounds(bounded: Any) -> str:
+    kind = {int: "whole number", float: "number"}[bounded.__origin__]
+    return f"{kind}, `{', '.join(map(str, bounded.__metadata__))}`"
+
+
+def _home(name: str) -> str:
+    """The dotted name under which a public name is defined."""
+    return simfl._HOMES[name].replace(":", ".")
+
+
 def commands() -> str:
     """Every command with its arguments and options."""
     pages = ["# Commands"]
@@ -211,11 +275,21 @@ def _paragraphs(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([|*_<\[\]])", r"\\\1", text)
+    """Text that Markdown shows as it is; what stands between backticks is shown so anyway."""
+    pieces = text.split("`")
+    pieces[::2] = [re.sub(r"([|*_<\[\]])", r"\\\1", piece) for piece in pieces[::2]]
+    return "`".join(pieces)
+
+
+def _spaced(name: str) -> str:
+    """A class's name as words: `GroupOptions` is "group"."""
+    words = re.sub(r"(?<!^)(?=[A-Z])", " ", name).lower()
+    return words.removesuffix(" options").removesuffix(" section")
 
 
 def _anchor(name: str) -> str:
-    return name.lower().replace(" ", "-")
+    """As mkdocs makes it of a heading."""
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", name).strip().lower())
 
 
 #: Generated pages by their place on the site.
@@ -229,4 +303,5 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/devices.md": devices,
     "reference/tables.md": tables,
     "reference/commands.md": commands,
+    "reference/python.md": python,
 }

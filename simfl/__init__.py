@@ -5,8 +5,9 @@ The nouns:    a *device* is one simulated client, a row of the *fleet*; a *task*
               asked and how updates become the next *version*; a *local rule* says how a device
               learns, a *codec* how tensors travel; a *scenario* names all of these and a *run*
               plays it once; a *study* is many runs compared.
+              Plug-ins are dataclasses whose options are bounded types: `Count`, `Fraction`, ...
 The verbs:    `load` a scenario, `run` it, `study` it under many strategies and seeds, `open` the
-              folder of an earlier run, `plot` what was seen; `flower` runs apps of Flower.
+              folder of an earlier run or study, `plot` what was seen; `flower` runs apps of Flower.
 
 Nothing heavy is imported before one of its names is used.
 """
@@ -17,46 +18,78 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simfl.engine.build import fleet_of
     from simfl.engine.run import run
-    from simfl.errors import InputError, SimflError
+    from simfl.errors import DataError, InputError, SimflError
     from simfl.fleet.columns import Fleet
+    from simfl.fleet.traces import Trace, write_trace
     from simfl.interop import flower
+    from simfl.learn.datasets.base import DataDir, Dataset
     from simfl.messages import Task, Update
     from simfl.params import Params
     from simfl.results import Result
-    from simfl.results import open_run as open
     from simfl.results import plots as plot
+    from simfl.results.compare import compare
+    from simfl.results.metrics import staleness_of
     from simfl.results.study import Study
+    from simfl.results.study import open_folder as open
     from simfl.scenario import Scenario, load
+    from simfl.strategy.aggregation import discounted, mean, weighted
     from simfl.strategy.base import Change, LocalRule, Report, Server, Strategy, Wait, Work
+    from simfl.strategy.common import State
+    from simfl.strategy.methods.asynchronous import Buffered
+    from simfl.strategy.methods.fedavg import FedAvg
     from simfl.studies.study import study
+    from simfl.units import Count, Duration, Fraction, Index, NonNegative, Positive, Seconds, Share
     from simfl.wire.codec import Codec, Wire
 
 __all__ = [
+    "Buffered",
     "Change",
     "Codec",
+    "Count",
+    "DataDir",
+    "DataError",
+    "Dataset",
+    "Duration",
+    "FedAvg",
     "Fleet",
+    "Fraction",
+    "Index",
     "InputError",
     "LocalRule",
+    "NonNegative",
     "Params",
+    "Positive",
     "Report",
     "Result",
     "Scenario",
+    "Seconds",
     "Server",
+    "Share",
     "SimflError",
+    "State",
     "Strategy",
     "Study",
     "Task",
+    "Trace",
     "Update",
     "Wait",
     "Wire",
     "Work",
+    "compare",
+    "discounted",
+    "fleet_of",
     "flower",
     "load",
+    "mean",
     "open",
     "plot",
     "run",
+    "staleness_of",
     "study",
+    "weighted",
+    "write_trace",
 ]
 
 __version__ = "0.1.0"
@@ -65,7 +98,7 @@ _HOMES = {
     "load": "simfl.scenario:load",
     "run": "simfl.engine.run:run",
     "study": "simfl.studies.study:study",
-    "open": "simfl.results:open_run",
+    "open": "simfl.results.study:open_folder",
     "plot": "simfl.results.plots",
     "flower": "simfl.interop.flower",
     "Scenario": "simfl.scenario:Scenario",
@@ -86,6 +119,28 @@ _HOMES = {
     "Wire": "simfl.wire.codec:Wire",
     "SimflError": "simfl.errors:SimflError",
     "InputError": "simfl.errors:InputError",
+    "Trace": "simfl.fleet.traces:Trace",
+    "write_trace": "simfl.fleet.traces:write_trace",
+    "Dataset": "simfl.learn.datasets.base:Dataset",
+    "DataDir": "simfl.learn.datasets.base:DataDir",
+    "DataError": "simfl.errors:DataError",
+    "mean": "simfl.strategy.aggregation:mean",
+    "discounted": "simfl.strategy.aggregation:discounted",
+    "weighted": "simfl.strategy.aggregation:weighted",
+    "State": "simfl.strategy.common:State",
+    "FedAvg": "simfl.strategy.methods.fedavg:FedAvg",
+    "Buffered": "simfl.strategy.methods.asynchronous:Buffered",
+    "compare": "simfl.results.compare:compare",
+    "staleness_of": "simfl.results.metrics:staleness_of",
+    "Count": "simfl.units:Count",
+    "Index": "simfl.units:Index",
+    "Seconds": "simfl.units:Seconds",
+    "Duration": "simfl.units:Duration",
+    "NonNegative": "simfl.units:NonNegative",
+    "Positive": "simfl.units:Positive",
+    "Fraction": "simfl.units:Fraction",
+    "Share": "simfl.units:Share",
+    "fleet_of": "simfl.engine.build:fleet_of",
 }
 
 

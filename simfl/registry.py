@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
+from operator import attrgetter
 from typing import Any
 
 from simfl.errors import InputError, ScenarioError, did_you_mean
@@ -45,7 +46,7 @@ class Registry:
         target = self.target(name)
         module, _, attribute = target.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
+            return attrgetter(attribute)(importlib.import_module(module))
         except InputError:
             raise
         except Exception as error:  # a third party's module may fail in any way

@@ -12,12 +12,18 @@ import simfl
 
 # fmt: off
 NOUNS = [
-    "Change", "Codec", "Fleet", "InputError", "LocalRule", "Params", "Report", "Result",
-    "Scenario", "Server", "SimflError", "Strategy", "Study", "Task", "Update", "Wait", "Wire",
-    "Work",
+    "Buffered", "Change", "Codec", "Count", "DataDir", "DataError", "Dataset", "Duration", "FedAvg",
+    "Fleet", "Fraction", "Index", "InputError", "LocalRule", "NonNegative", "Params", "Positive",
+    "Report", "Result", "Scenario", "Seconds", "Server", "Share", "SimflError", "State", "Strategy",
+    "Study", "Task", "Trace", "Update", "Wait", "Wire", "Work",
 ]
 # fmt: on
-VERBS = ["flower", "load", "open", "plot", "run", "study"]
+# fmt: off
+VERBS = [
+    "compare", "discounted", "fleet_of", "flower", "load", "mean", "open", "plot", "run",
+    "staleness_of", "study", "weighted", "write_trace",
+]
+# fmt: on
 
 
 def typed_names() -> set[str]:

@@ -26,6 +26,9 @@ def devices(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="measure: class to write.")
     ] = None,
+    as_toml: Annotated[
+        bool, typer.Option("--toml", help="Print the class's file, to be changed and saved.")
+    ] = False,
     data_dir: DataDirOption = None,
 ) -> None:
     """List device and network classes, show one with its sources, or measure this machine."""
@@ -33,12 +36,21 @@ def devices(
         _measure(scenario, out, data_dir)
         return
     from simfl.cli import console
-    from simfl.fleet.catalogue import catalogue_dirs, list_classes, load_class, quantities
+    from simfl.fleet.catalogue import (
+        catalogue_dirs,
+        class_files,
+        list_classes,
+        load_class,
+        quantities,
+    )
 
     dirs, screen = catalogue_dirs(Path()), console.out()
     if name is None:
         listed = [(entry.kind, entry.name, entry.about) for entry in list_classes(dirs)]
         screen.print(console.table(("kind", "name", "about"), listed))
+        return
+    if as_toml:
+        print(class_files(name, dirs)[0].read_text("utf-8"), end="")
         return
     entry = load_class(name, dirs)
     screen.print(f"{name}: {entry.about}", style="bold", markup=False)

@@ -92,6 +92,7 @@ def single(scenario: Scenario) -> None:
 
 def run_folder(scenario: Scenario, out: Path | None, timing: bool, kind: str = "") -> Path:
     """Where the run goes. Raises InputError rather than overwrite another scenario's run."""
+    from simfl.engine.resuming import check_options
     from simfl.results.summary import summary_of
 
     story = f"{scenario.name}-{kind}" if kind else scenario.name
@@ -99,12 +100,8 @@ def run_folder(scenario: Scenario, out: Path | None, timing: bool, kind: str = "
     folder = out or Path("runs") / name
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; --out takes a folder")
-    hash_there = summary_of(folder).get("scenario", scenario.hash)
-    if hash_there != scenario.hash:
-        raise InputError(
-            f"{folder} holds a finished run of another scenario (hash {hash_there}, this one "
-            f"is {scenario.hash}); choose another folder with --out, or remove that one"
-        )
+    if summary_of(folder):
+        check_options(folder, scenario, timing)
     return folder
 
 

@@ -52,7 +52,7 @@ def draw(task: Task, fleet: Any, streams: Streams, now_s: float) -> Journey:
     share, hang_s, lifetime_s = fleet.faults.fate(device, u[5], u[6], u[7], task.local_steps)
     stop_leg, stop_share, stop_cause = HOME, 1.0, DROP_OUT
     if share < 1.0:
-        stop_leg, stop_share = _where(work_s, share, DOWNLOAD)
+        stop_leg, stop_share = _where(work_s, share, DOWNLOAD, fleet.faults.drop_leg(device))
     elif hang_s < inf:
         work_s[TRAIN], stop_leg, stop_cause = hang_s, TRAIN, SUSPENDED
     lost_s, cause, pauses = now_s + lifetime_s, "hazard", False
@@ -66,17 +66,26 @@ def draw(task: Task, fleet: Any, streams: Streams, now_s: float) -> Journey:
     return Journey(latency_s, rate, work_s, stop_leg, stop_share, stop_cause, lost_s, cause, pauses)
 
 
-def draw_again(task: Task, j: Journey, streams: Streams, drop_probability: float) -> None:
+def draw_again(
+    task: Task, j: Journey, streams: Streams, drop_probability: float, drop_leg: int | None
+) -> None:
     """Decides where a retry of the current leg fails, if it does."""
     j.attempt += 1
     u = streams.uniforms("retry", task.device, task.index << 20 | j.attempt)
     j.stop_leg, j.stop_share = HOME, 1.0
     if u[0] < drop_probability:
-        j.stop_leg, j.stop_share = _where(j.work_s, u[1], task.phase)
+        j.stop_leg, j.stop_share = _where(j.work_s, u[1], task.phase, drop_leg)
 
 
-def _where(work_s: list[float], share: float, first: int) -> tuple[int, float]:
-    """The leg in which this share of the work from `first` on is reached, and how much of it."""
+def _where(
+    work_s: list[float], share: float, first: int, only: int | None = None
+) -> tuple[int, float]:
+    """The leg in which this share of the work from `first` on is reached, and how much of it.
+
+    only: the share is one of this leg, whatever the others take.
+    """
+    if only is not None:
+        return only, share
     left_s = share * sum(work_s[first:])
     for leg in range(first, UPLOAD):
         if left_s < work_s[leg]:

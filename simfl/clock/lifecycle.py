@@ -241,7 +241,8 @@ class Journeys:
         """Begins the current leg anew after a while."""
         self.book(task)
         task.doomed = False
-        draw_again(task, j, self.streams, drop_probability)
+        drop_leg = self.fleet.faults.drop_leg(task.device)
+        draw_again(task, j, self.streams, drop_probability, drop_leg)
         if self.batteries is not None:
             self._mind_battery(task, self.batteries)
         self._go_on(task, self.clock.now + wait_s)

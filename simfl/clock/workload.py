@@ -23,6 +23,7 @@ class Workload(Protocol):
     examples: np.ndarray  #: (devices,) int64, n_i
     memory_bytes: int  #: that training takes on a device, at least
     notes: Mapping[str, str]  #: how it is computed, for the summary
+    choices: Mapping[str, str]  #: options of [learning] that this machine settled
     lesson: Lesson | None  #: what devices learn, for strategies that train on the server
 
     @property
@@ -102,6 +103,7 @@ class TimingOnly:
         self.examples = examples
         self.totals: dict[str, float] = {}
         self.notes: Mapping[str, str] = {}
+        self.choices: Mapping[str, str] = {}
         self.lesson: Lesson | None = Lesson(flops, batch_size)
         self.batch_size = batch_size
         self.flops = flops

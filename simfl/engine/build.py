@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from simfl.params import Layout, Params
 
 
-def fleet_of(scenario: Scenario, streams: Streams) -> Fleet:
-    """All devices. Raises CatalogueError, TraceError."""
+def fleet_of(scenario: Scenario, streams: Streams | None = None) -> Fleet:
+    """All devices of a scenario. Raises CatalogueError, TraceError.
+
+    streams: by default those of the scenario's seed.
+    """
+    streams = streams or Streams(scenario.seed)
     beside = scenario.path.parent if scenario.path else None
     return build_fleet(
         scenario.fleet.group,
@@ -102,11 +106,18 @@ class Problem:
     groups: Any = None  #: in which uploads may be thinned
 
 
+def learning_problem(scenario: Scenario, streams: Streams, data_dir: Path | None) -> Problem | None:
+    """`problem_of` the scenario; None where its [learning] states sizes alone."""
+    options = scenario.learning
+    if isinstance(options, TimingOptions):
+        return None
+    return problem_of(scenario, options, streams, data_dir)
+
+
 def problem_of(
     scenario: Scenario, options: LearningOptions, streams: Streams, data_dir: Path | None
 ) -> Problem:
     """Loads the data, deals it out and makes the model, all from the scenario's seed."""
-    from simfl.learn.datasets.base import DataDir, Dataset
     from simfl.learn.models.base import build, check_outputs
     from simfl.learn.models.flat import params_of
     from simfl.learn.models.flops import flops_per_example
@@ -117,9 +128,7 @@ def problem_of(
     from simfl.learn.trainers.jobs import LocalData
     from simfl.learn.trainers.local_training import asking
 
-    source = DataDir(data_dir or _data_dir(scenario, options))
-    with _part("data set", options.dataset, Dataset) as made:
-        dataset = made(options.dataset(source, streams.generator("dataset")))
+    dataset, source = dataset_of(scenario, data_dir), _source(scenario, options, data_dir)
     devices = scenario.fleet.devices
     with _part("model", options.model):
         model = build(options.model, dataset, streams.integer("model"))
@@ -147,6 +156,26 @@ def problem_of(
         return Problem(data, model, initial, flops)
     _, split = found
     return Problem(data, model, initial.select(split.names), flops, split.groups)
+
+
+def dataset_of(scenario: Scenario, data_dir: Path | None) -> Any:
+    """The scenario's learn.data.Dataset, not dealt out. Raises DataError, PluginError."""
+    from simfl.learn.datasets.base import Dataset
+
+    options = scenario.learning
+    assert isinstance(options, LearningOptions)
+    source, rng = _source(scenario, options, data_dir), Streams(scenario.seed).generator("dataset")
+    with _part("data set", options.dataset, Dataset) as made:
+        return made(options.dataset(source, rng))
+
+
+def _source(scenario: Scenario, options: LearningOptions, data_dir: Path | None) -> Any:
+    """The learn.data.DataDir in which data sets are looked for."""
+    from simfl.learn.datasets.base import DataDir
+
+    beside = scenario.path.parent if scenario.path else Path()
+    own = None if options.data_dir is None else beside / options.data_dir
+    return DataDir(data_dir or own)
 
 
 @contextmanager
@@ -193,10 +222,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
     assert isinstance(options, LearningOptions)
     training, device = options.training, device_of(options.device)
     local = Local(problem.model, problem.data, training, rule, streams, device)
-    if options.drift is None:
-        choice = make(options.trainer, local, workers)
-    else:
-        choice = make("one-by-one", local)  # the one that asks for a version's data
+    choice = make(options.trainer, local, workers)
     return Learning(
         problem.initial,
         choice.trainer,
@@ -204,6 +230,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         rule,
         streams,
         notes={"trainer": f"{choice.kind}: {choice.why}"},
+        choices={"trainer": choice.kind, "device": device},
         lesson=_lesson(problem, training),
         groups=problem.groups,
         tried_flops=problem.flops / 3.0 * problem.data.tried,
@@ -323,14 +350,6 @@ def _nbytes(codec: Codec, layout: Any) -> int:
     rng = np.random.Generator(np.random.Philox(key=0))
     noise = rng.standard_normal(layout.size, dtype=np.float32)
     return codec.encode(as_params(noise, layout), None, rng).nbytes
-
-
-def _data_dir(scenario: Scenario, options: LearningOptions) -> Path | None:
-    """Where the scenario says that data sets lie, relative to its own folder."""
-    if options.data_dir is None:
-        return None
-    beside = scenario.path.parent if scenario.path else Path()
-    return beside / options.data_dir
 
 
 def _or_inf(value: float | None) -> float:

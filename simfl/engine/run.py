@@ -9,14 +9,16 @@ seen until then.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from simfl.clock.kernel import Kernel, Status
-from simfl.engine import checkpoint, saving, session
-from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.clock.workload import Workload
+from simfl.engine import checkpoint, identity, resuming, saving, session
+from simfl.engine.build import fleet_of, learning_problem, plan_of, workload_of
 from simfl.errors import ScenarioError, Stalled
 from simfl.files import put
 from simfl.fleet.build import unused
@@ -25,9 +27,10 @@ from simfl.fleet.memory import fitting
 from simfl.results.digest import digest
 from simfl.results.result import Result
 from simfl.results.store import Store
-from simfl.results.summary import is_end, summarise, summary_of
+from simfl.results.summary import is_end, summarise
 from simfl.results.tables import MODEL, PARTS, SCENARIO
-from simfl.scenario import Scenario, TimingOptions, load, parse
+from simfl.scenario import Scenario, load, parse
+from simfl.scenario.naming import unnamed
 from simfl.streams import Streams
 
 
@@ -57,7 +60,8 @@ def run(
     folder; without one the results live as long as the Result. timing: the same clock without
     learning. workers: processes that train; results do not depend on it. resume: go on from the
     newest checkpoint in `out`, if there is one, to the digest of an unbroken run; a run that has
-    ended is not played again. overrides: options by key path, as in `**{"strategy.buffer": 20}`.
+    ended is not played again, and a folder of any other run is refused.
+    overrides: options by key path, as in `**{"strategy.buffer": 20}`.
     """
     whole = resolve(scenario, overrides, seed)
     if whole.sweep or whole.tune:
@@ -65,14 +69,25 @@ def run(
         raise ScenarioError(f"{whole.name}: has a [{section}], which is a study: use simfl.study")
     folder = None if out is None else Path(out)
     with session.alone(folder):
-        if resume and folder is not None and _played(folder, whole, timing):
-            _tidy(folder)
-            return Result(folder)
-        saved = saving.found(folder, whole, timing) if resume and folder is not None else None
         streams = Streams(whole.seed)
-        fleet = fleet_of(whole, streams)
         data = None if data_dir is None else Path(data_dir)
-        workload = workload_of(whole, streams, timing=timing, data_dir=data, workers=workers)
+        problem = learning_problem(whole, streams, data)
+        workload = workload_of(
+            whole, streams, timing=timing, data_dir=data, workers=workers, problem=problem
+        )
+        settled = whole.settled(workload.choices)
+        known = identity.identity_of(settled, timing, problem)
+        saved = None
+        if resume and folder is not None:
+            with _closing_on_error(workload):
+                done = resuming.finished(folder)
+                saved = None if done else saving.found(folder)
+                resuming.check(folder, known, whole, timing, saved)
+            if done:
+                workload.close()
+                _tidy(folder)
+                return Result(folder)
+        fleet = fleet_of(whole, streams)
         fleet = fitting(fleet, workload.memory_bytes, whole.fleet.memory)
         store = Store(folder, at=None if saved is None else saved[0]["rows"])
         told = None if progress is None else progress.update
@@ -82,10 +97,13 @@ def run(
 
         def player() -> None:
             if saved is None:
-                begin(whole, store, fleet, workers)
+                begin(settled, store, fleet, workers, known)
+                _warn_if_lost(settled, folder)
             else:
                 saving.restore(kernel, *saved)
                 checkpoint.drop_newer(store.folder, saved[0]["checkpoint"])
+                identity.write(store.folder, known)
+                session.add_to_environment(store.folder, workers, saved[0]["now_s"])
             if folder is not None:
                 kernel.save = session.saver(kernel, store, whole, timing)
             kernel.run()
@@ -124,10 +142,20 @@ def play(
     _write_down(kernel, store, scenario, ended=kernel.reason)
 
 
-def begin(scenario: Scenario, store: Store, fleet: Fleet, workers: int = 1) -> None:
-    """What a run folder holds from the start."""
+def begin(
+    scenario: Scenario,
+    store: Store,
+    fleet: Fleet,
+    workers: int = 1,
+    known: identity.Identity | None = None,
+) -> None:
+    """What a run folder holds from the start.
+
+    scenario: settled. known: what the run depends on; without it, what the scenario names.
+    """
     checkpoint.clear(store.folder)
     _write_scenario(scenario, store.folder)
+    identity.write(store.folder, known or identity.identity_of(scenario))
     session.write_environment(store.folder, workers)
     store.put_devices(fleet.columns())
 
@@ -156,12 +184,38 @@ def resolve(
 
 def _write_scenario(scenario: Scenario, folder: Path) -> None:
     """The resolved scenario, with what lay beside it: all that repeats the run."""
-    put(folder / SCENARIO, scenario.to_toml().encode())
+    lost = "".join(f"# This file cannot be played again: {what}.\n" for what in _lost(scenario))
+    put(folder / SCENARIO, (lost + scenario.to_toml()).encode())
     beside = {"devices": scenario.class_files(), "traces": scenario.trace_files()}
     for name, files in beside.items():
         for path in files:
             (folder / name).mkdir(exist_ok=True)
             shutil.copy(path, folder / name / path.name)
+
+
+def _lost(scenario: Scenario) -> list[str]:
+    """What the written scenario cannot bring back."""
+    return [f"no file can name {part}" for part in unnamed(scenario)]
+
+
+def _warn_if_lost(scenario: Scenario, folder: Path | None) -> None:
+    lost = _lost(scenario)
+    if folder is not None and lost:
+        warnings.warn(
+            f"{folder / SCENARIO} cannot be played again: {lost[0]}; put it at the top of a "
+            "module that can be imported",
+            stacklevel=2,
+        )
+
+
+@contextmanager
+def _closing_on_error(workload: Workload) -> Iterator[None]:
+    """Ends the processes of a workload that is not going to be used."""
+    try:
+        yield
+    except BaseException:
+        workload.close()
+        raise
 
 
 def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) -> None:
@@ -203,14 +257,6 @@ def _tidy(folder: Path) -> None:
     """A run that has ended needs neither its checkpoints nor the parts that they count."""
     checkpoint.clear(folder)
     shutil.rmtree(folder / PARTS, ignore_errors=True)
-
-
-def _played(folder: Path, scenario: Scenario, timing: bool) -> bool:
-    """True if the folder holds this run, played to its end."""
-    learns = not timing and not isinstance(scenario.learning, TimingOptions)
-    summary = summary_of(folder)
-    same = summary.get("scenario") == scenario.hash and (folder / MODEL).exists() == learns
-    return same and is_end(summary.get("ended", ""))
 
 
 def _quiet(timing: bool) -> AbstractContextManager[None]:

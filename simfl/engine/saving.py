@@ -84,7 +84,7 @@ def save(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> None
     }
     tree = writer.tree({"pending": kernel.clock.pending(), "parts": changing})
     state = {
-        "scenario": _mark(scenario, timing),
+        "scenario": mark_of(scenario, timing),
         "now_s": kernel.clock.now,
         "rows": store.mark(),
         "parts": store.digests(),
@@ -93,15 +93,9 @@ def save(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> None
     checkpoint.save(store.folder, state, writer.arrays)
 
 
-def found(folder: Path, scenario: Scenario, timing: bool) -> Saved | None:
-    """The newest whole checkpoint of this scenario's run, and its rows; None if there is none."""
-    loaded = checkpoint.load(folder, check=lambda state: check_parts(folder, state["parts"]))
-    if loaded is not None and loaded[0]["scenario"] != _mark(scenario, timing):
-        raise InputError(
-            f"{folder}: its checkpoint is of another scenario ({loaded[0]['scenario']}, not "
-            f"{_mark(scenario, timing)}); resume with the one that it was started with"
-        )
-    return loaded
+def found(folder: Path) -> Saved | None:
+    """The newest whole checkpoint of a run folder, and its rows; None if there is none."""
+    return checkpoint.load(folder, check=lambda state: check_parts(folder, state["parts"]))
 
 
 def restore(kernel: Kernel, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -125,7 +119,8 @@ def _restore(kernel: Kernel, state: dict[str, Any], arrays: dict[str, np.ndarray
     kernel.clock.restore(state["now_s"], whole["pending"])
 
 
-def _mark(scenario: Scenario, timing: bool) -> str:
+def mark_of(scenario: Scenario, timing: bool) -> str:
+    """What a checkpoint calls its scenario."""
     return scenario.hash + ("-timing" if timing else "")
 
 

@@ -9,11 +9,12 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -29,6 +30,7 @@ _PACKAGES = (
     "simfl",
     "simpy",
     "torch",
+    "numba",
     "numpy",
     "pandas",
     "pyarrow",
@@ -114,7 +116,27 @@ def _not_again() -> None:
 
 def write_environment(folder: Path, workers: int) -> None:
     """environment.json: what the run was computed with. workers: processes that train."""
-    found = {
+    _put_environment(folder, _environment(workers))
+
+
+def add_to_environment(folder: Path, workers: int, from_s: float) -> None:
+    """environment.json tells of a session that went on with the run, from this virtual second."""
+    path = folder / ENVIRONMENT
+    try:
+        first = json.loads(path.read_bytes())
+        sessions = list(first.get("resumed", []))
+    except (OSError, ValueError, AttributeError, TypeError):
+        first, sessions = {}, []  # the run does not depend on it
+    again = {"from_virtual_s": from_s, **_environment(workers)}
+    _put_environment(folder, {**first, "resumed": [*sessions, again]})
+
+
+def _put_environment(folder: Path, found: Mapping[str, Any]) -> None:
+    put(folder / ENVIRONMENT, (json.dumps(found, indent=2) + "\n").encode())
+
+
+def _environment(workers: int) -> dict[str, Any]:
+    return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "machine": platform.machine(),
@@ -123,8 +145,6 @@ def write_environment(folder: Path, workers: int) -> None:
         "workers": workers,
         "packages": {name: _version(name) for name in _PACKAGES},
     }
-    text = json.dumps(found, indent=2)
-    put(folder / ENVIRONMENT, (text + "\n").encode())
 
 
 def _version(package: str) -> str | None:

@@ -36,7 +36,7 @@ class Learning:
     of trying a model on a device's held-back data. rate(version): local learning rate of a task.
     memory_bytes: that training takes on a device, at least.
 
-    notes: how it is computed, in words.
+    notes: how it is computed, in words. choices: trainer and device, where "auto" left them open.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Learning:
         groups: Groups | None = None,
         tried_flops: np.ndarray | None = None,
         notes: Mapping[str, str] | None = None,
+        choices: Mapping[str, str] | None = None,
         rate: Callable[[int], float] = lambda version: nan,
         memory_bytes: int = 0,
         lesson: Lesson | None = None,
@@ -64,6 +65,7 @@ class Learning:
         self.memory_bytes = memory_bytes
         self.examples = examples
         self.notes: Mapping[str, str] = notes or {}
+        self.choices: Mapping[str, str] = choices or {}
         self.exchange = Exchange(initial, down, up, streams, groups)
         self._metrics = metrics
         self._rule = rule

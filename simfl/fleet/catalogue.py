@@ -81,6 +81,7 @@ class DeviceClass(Table):
 
     kind: Literal["device"]
     about: Text
+    extends: Text | None = None  #: the class whose numbers it has where it gives none itself
     network: Text | None = None  #: the network class of a group that names none
     train_gflops: Speed
     spread_sigma: Sigma
@@ -114,6 +115,7 @@ class NetworkClass(Table):
 
     kind: Literal["network"]
     about: Text
+    extends: Text | None = None  #: the class whose numbers it has where it gives none itself
     down_mbps: Bandwidth
     up_mbps: Bandwidth
     latency_s: Time
@@ -151,7 +153,7 @@ def catalogue_dirs(beside: Path | None = None) -> list[Path]:
 
 def list_classes(dirs: Sequence[Path]) -> list[ClassInfo]:
     """Every class, devices first, by name. Raises CatalogueError on a malformed file."""
-    entries = ((name, path, _read(path)) for name, path in _files(dirs).items())
+    entries = ((name, path, _read(path, dirs)) for name, path in _files(dirs).items())
     infos = [ClassInfo(name, entry.kind, entry.about, path) for name, path, entry in entries]
     return sorted(infos, key=lambda info: (info.kind, info.name))
 
@@ -179,9 +181,9 @@ def quantities(entry: DeviceClass | NetworkClass) -> dict[str, Quantity]:
 
 def _load(name: str, dirs: Sequence[Path], wanted: tuple[type, ...], noun: str) -> Any:
     files = _files(dirs)
-    if name in files and isinstance(entry := _read(files[name]), wanted):
+    if name in files and isinstance(entry := _read(files[name], dirs), wanted):
         return entry
-    options = [other for other, path in files.items() if isinstance(_read(path), wanted)]
+    options = [other for other, path in files.items() if isinstance(_read(path, dirs), wanted)]
     raise CatalogueError(f"{name!r} is not a {noun} of the catalogue {did_you_mean(name, options)}")
 
 
@@ -189,8 +191,38 @@ def _files(dirs: Sequence[Path]) -> dict[str, Path]:
     return {path.stem: path for folder in reversed(dirs) for path in sorted(folder.glob("*.toml"))}
 
 
-def _read(path: Path) -> DeviceClass | NetworkClass:
-    table = read_toml(path, CatalogueError)
+def class_files(name: str, dirs: Sequence[Path]) -> list[Path]:
+    """The file of a class and those of the classes that it extends. Raises CatalogueError."""
+    files = _files(dirs)
+    if name not in files:
+        raise CatalogueError(
+            f"{name!r} is not a class of the catalogue {did_you_mean(name, files)}"
+        )
+    return [path for path, _ in _ancestry(files[name], dirs)]
+
+
+def _ancestry(path: Path, dirs: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
+    """A class's file and table, then those that it extends, one after another."""
+    found = [(path, read_toml(path, CatalogueError))]
+    while (name := found[-1][1].get("extends")) is not None:
+        above, known = found[-1][0], [path for path, _ in found]
+        files = {other: at for other, at in _files(dirs).items() if at not in known}
+        for folder in reversed(dirs):  # a class may extend the shipped one of its own name
+            file = folder / f"{name}.toml"
+            files |= {name: file} if file.is_file() and file not in known else {}
+        if name not in files:
+            circle = "itself, round a circle" if name in {at.stem for at in known} else repr(name)
+            hint = did_you_mean(str(name), files)
+            raise CatalogueError(f"{above}: extends {circle}, expected another class {hint}")
+        found.append((files[name], read_toml(files[name], CatalogueError)))
+    return found
+
+
+def _read(path: Path, dirs: Sequence[Path]) -> DeviceClass | NetworkClass:
+    """The class of a file; a quantity replaces the one that it extends, source and all."""
+    table: dict[str, Any] = {}
+    for _, above in reversed(_ancestry(path, dirs)):
+        table = {**{key: value for key, value in table.items() if key != "about"}, **above}
     kind = table.get("kind")
     if kind not in ("device", "network"):
         raise CatalogueError(f'{path}: kind = {kind!r}, expected "device" or "network"')

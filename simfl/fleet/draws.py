@@ -28,7 +28,10 @@ class Crowd:
     charge: np.ndarray  #: (n,) in (0, 1): how full each battery is between its bounds
 
     def slowness(self) -> np.ndarray:
-        """(n,) seconds over the median device's."""
+        """(n,) seconds over the median device's, before it was slowed down."""
+        return self.plan.options.slowdown * self._own_slowness()
+
+    def _own_slowness(self) -> np.ndarray:
         recorded = self._recorded("train_gflops")
         if recorded is None:
             r = self.plan.options.correlation

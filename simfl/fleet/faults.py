@@ -59,6 +59,7 @@ class FaultOptions(Table):
     """Faults of one group of devices; none by default.
 
     drop_probability: share of tasks that fail at a uniform fraction of their nominal work.
+    drop_phase: the phase in which they do; "any" spreads failures over all by their length.
     retry: makes good for drop-outs; what the failed attempts cost stays with the task.
     suspend: share of tasks that hang, apart from those that drop out.
     hazard_per_hour: rate at which a task in flight is lost, whatever it is doing.
@@ -67,6 +68,7 @@ class FaultOptions(Table):
     """
 
     drop_probability: Fraction = 0.0
+    drop_phase: Literal["any", "download", "train", "upload"] = "any"
     retry: RetryOptions | None = None
     suspend: SuspendOptions | None = None
     hazard_per_hour: NonNegative = 0.0
@@ -106,7 +108,12 @@ class Faults:
         self.group = group
         self._risk = [_risk(one) for one in options]
         self._on_offline = [one.on_offline for one in options]
+        self._drop_leg = [_LEGS[one.drop_phase] for one in options]
         self._group = view(group)
+
+    def drop_leg(self, device: int) -> int | None:
+        """The phase in which tasks drop out: 0 download, 1 train, 2 upload; None: any."""
+        return self._drop_leg[self._group[device]]
 
     def fate(
         self, device: int, u_which: float, u_how: float, u_hazard: float, steps: int = 1
@@ -142,6 +149,7 @@ class Faults:
         return {name: np.array(values)[self.group] for name, values in odds.items()}
 
 
+_LEGS = {"any": None, "download": 0, "train": 1, "upload": 2}
 _NONE = Risk(0.0, 0.0, None, inf)
 
 

@@ -17,7 +17,7 @@ from simfl.fleet.presence.onoff import OnOffOptions
 from simfl.fleet.presence.trace import RecordedOptions
 from simfl.fleet.table import Table
 from simfl.fleet.traces import TraceName
-from simfl.units import Count
+from simfl.units import Count, Positive
 
 Name = Annotated[str, StringConstraints(min_length=1)]
 
@@ -53,7 +53,8 @@ class GroupOptions(Table):
     `network.cell` that the devices are behind. capacity: a trace from which each device takes its
     own speeds, in place of the medians and spreads. correlation: of the logarithms of training
     speed and download rate over the devices. name: what the column `device_class` calls the
-    group; by default the device class, the trace or the kind of its law.
+    group; by default the device class, the trace or the kind of its law. slowdown: how many times
+    longer than usual everything that is computed takes.
     """
 
     name: Name | None = None
@@ -63,6 +64,7 @@ class GroupOptions(Table):
     compute: ComputeOptions | None = None
     capacity: TraceName | None = None
     correlation: Annotated[float, Interval(ge=-1.0, le=1.0)] = 0.0
+    slowdown: Positive = 1.0
     presence: PresenceOptions = AlwaysOptions()
     faults: FaultOptions = FaultOptions()
     power: PowerOptions | None = None

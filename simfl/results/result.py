@@ -11,7 +11,7 @@ import pandas as pd
 
 from simfl.errors import InputError
 from simfl.files import read_toml
-from simfl.results import tables
+from simfl.results import metrics, tables
 from simfl.results.digest import digest
 from simfl.results.formatting import as_html, headline
 from simfl.results.model import load_model
@@ -102,6 +102,21 @@ class Result:
     def read(self, table: str, columns: list[str] | None = None) -> pd.DataFrame:
         """A table afresh, or only some of its columns, without keeping it."""
         return tables.read(self.folder, table, columns)
+
+    def time_to(self, **target: float) -> float:
+        """Virtual seconds until an evaluation first meets the target; inf if none does.
+
+        target: one metric and its value, `accuracy=0.8`. Raises InputError for an unknown metric.
+        """
+        return metrics.time_to(self.evaluations, **target)
+
+    def bytes_to(self, **target: float) -> float:
+        """Bytes moved, down and up, until the target was first met; inf if it never was."""
+        return metrics.bytes_to(self.evaluations, **target)
+
+    def versions_to(self, **target: float) -> float:
+        """Server version that first met the target; inf if none did."""
+        return metrics.versions_to(self.evaluations, **target)
 
     def headline(self) -> dict[str, str]:
         """The few things that one wants to know first, as text."""

@@ -216,3 +216,11 @@ def variants_of(labels: pd.DataFrame) -> list[str]:
         ", ".join([str(row[first])] * named + [f"{key}={row[key]}" for key in varying])
         for row in labels.to_dict("records")
     ]
+
+
+def open_folder(folder: str | Path) -> Result | Study:
+    """The run or the study in a folder, finished or not. Raises InputError if there is neither.
+
+    folder: as `simfl run` or `simfl study` made it.
+    """
+    return Study(folder) if (Path(folder) / TABLE).is_file() else open_run(folder)

@@ -41,6 +41,7 @@ from simfl.scenario.sections import (
     WireOptions,
 )
 from simfl.scenario.variation import TuneOptions, Values, flat, point
+from simfl.scenario.whatif import Mistake, apply_changes
 from simfl.units import Index
 
 __all__ = ["LearningOptions", "Scenario", "TimingOptions", "load", "parse"]
@@ -98,6 +99,11 @@ class Scenario(Table):
         """The resolved scenario as a file that reproduces the run."""
         return tomli_w.dumps(self.resolved())
 
+    def settled(self, choices: Mapping[str, Any]) -> Scenario:
+        """The scenario with what this machine chose in the place of [learning]'s "auto"."""
+        learning = self.learning.model_copy(update=choices)
+        return self.model_copy(update={"learning": learning})
+
     @property
     def hash(self) -> str:
         """Sixteen hexadecimal digits, equal for options that give equal results."""
@@ -153,6 +159,10 @@ def parse(
     whole = dict(table)
     for key, value in changes.items():
         whole = reading.override(whole, key, value)
+    try:
+        whole = apply_changes(whole)
+    except Mistake as mistake:
+        raise _told([mistake.problem], where, changes) from mistake
     large = list(checks.oversized(whole))
     if large:
         raise _told(large, where, changes)

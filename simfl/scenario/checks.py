@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simfl.errors import CatalogueError, ScenarioError, TraceError, did_you_mean
-from simfl.fleet.catalogue import catalogue_dirs, load_device, load_network
+from simfl.fleet.catalogue import catalogue_dirs, class_files, load_device, load_network
 from simfl.fleet.traces import FOLDER, find_trace
 from simfl.scenario.complain import KeyPath, Problem
 from simfl.scenario.parts import Foreign
@@ -177,8 +177,9 @@ def own_classes(scenario: Scenario) -> list[Path]:
     for group in scenario.fleet.group:
         default = load_device(group.device, dirs).network if group.device else None
         names += [group.device, group.network or default]
-    files = [folder / "devices" / f"{name}.toml" for name in names if isinstance(name, str)]
-    return [path for path in dict.fromkeys(files) if path.is_file()]
+    known = [name for name in names if isinstance(name, str) and name != "none"]
+    files = [path for name in known for path in class_files(name, dirs)]
+    return [path for path in dict.fromkeys(files) if path.parent == folder / "devices"]
 
 
 def _folder(scenario: Scenario) -> Path | None:

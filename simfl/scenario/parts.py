@@ -14,7 +14,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from datetime import date, time
 from difflib import get_close_matches
 from functools import cache
-from types import UnionType
+from types import BuiltinFunctionType, FunctionType, MethodType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import pydantic
@@ -79,7 +79,7 @@ class Family:
         """The part that a table describes. Raises PydanticCustomError with all its problems."""
         if not isinstance(given, str | dict):
             if hasattr(given, self.duty):
-                return given  # made in Python
+                return _recorded(given)  # made in Python
             raise carried([Problem((), f" = {shown(given)}, expected {self._wanted()}")])
         table = {"kind": given} if isinstance(given, str) else given
         kind, options = table.get("kind"), {k: v for k, v in table.items() if k != "kind"}
@@ -195,9 +195,20 @@ def plain(value: Any) -> Any:
     return plain({"kind": kind_of(type(value)), **options})
 
 
+def target_of(part: Any) -> str:
+    """The "module:qualname" of a class or function."""
+    return f"{part.__module__}:{part.__qualname__}"
+
+
+def _recorded(given: Any) -> Any:
+    """A part made in Python; a function or a plain class goes by its name."""
+    function = isinstance(given, type | FunctionType | BuiltinFunctionType | MethodType)
+    return Foreign(target_of(given), {}, given) if function else given
+
+
 def kind_of(part: type) -> str:
     """The name under which a scenario finds this class."""
-    target = f"{part.__module__}:{part.__qualname__}"
+    target = target_of(part)
     loaded = [family.registry for family in ALL if family.home.partition(":")[0] in sys.modules]
     names = (registry.name_of(target) for registry in loaded)
     return next((name for name in names if name != target), target)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
-from pydantic import Discriminator, Field, Strict, StringConstraints, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    Strict,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from simfl.fleet.memory import Policy
 from simfl.fleet.network.cells import CellOptions
@@ -21,15 +29,21 @@ if TYPE_CHECKING:
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_. -]*[A-Za-z0-9_-])?$")]
 
 
+_CHANGES = {"type": "array", "items": {"type": "object"}}
+
+
 class FleetOptions(Table):
     """[fleet]: the groups, one after another; devices are numbered in this order.
 
     memory: what a model does that does not fit into a device's memory: "error" stops the run
-    before it begins, "exclude" leaves the device out, "ignore" trains it all the same.
+    before it begins, "exclude" leaves the device out, "ignore" trains it all the same. change:
+    what would be different with a share of the devices: options of a group, with `share` and
+    perhaps `of` (a group's name); see `simfl.scenario.whatif`.
     """
 
     memory: Policy = "error"
     group: Annotated[list[GroupOptions], Field(min_length=1)]
+    change: Annotated[None, WithJsonSchema(_CHANGES)] = None  #: gone once it is read
 
     @property
     def devices(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from simfl.engine.resuming import check_cells
 from simfl.errors import InputError, did_you_mean
 from simfl.results.study import CELLS, finished
 from simfl.studies.cells import Cell
@@ -25,8 +26,14 @@ class Player:
     address: str | None = None
 
     def unfinished(self, cells: Sequence[Cell]) -> list[Cell]:
-        """The cells that are still to be played."""
-        return [cell for cell in cells if not finished(self.folder / CELLS / cell.hash)]
+        """The cells that are still to be played. Raises InputError if others do not fit any more.
+
+        What finished cells depend on beside their options must be as it was.
+        """
+        folders = {self.folder / CELLS / cell.hash: cell for cell in cells}
+        done = {folder: cell.scenario for folder, cell in folders.items() if finished(folder)}
+        check_cells(done, self.data_dir)
+        return [cell for folder, cell in folders.items() if folder not in done]
 
     def play(
         self,

@@ -14,6 +14,7 @@ from typing import Any
 from simfl.errors import InputError, ScenarioError
 from simfl.results.study import NUMBERS
 from simfl.scenario import Scenario, parse
+from simfl.scenario.naming import unnamed
 from simfl.scenario.parts import plain
 from simfl.scenario.variation import VARIANT, Point, laid_over, point
 
@@ -51,6 +52,7 @@ def cells_of(
     sweep: Mapping[str, Any],
 ) -> list[Cell]:
     """All cells, the seed varying fastest. Raises ScenarioError, naming the cell that is wrong."""
+    _check_named(base, strategies, sweep)
     varied: dict[str, Any] = {**base.sweep, **sweep}
     own = _own_variants(varied, base)
     chosen = varied.pop("seed", SEEDS)
@@ -65,6 +67,16 @@ def cells_of(
         _cell(dict(zip(columns, labels_, strict=True)), table, overrides, base)
         for labels_, overrides in map(_together, product(*(axis.points for axis in axes)))
     ]
+
+
+def _check_named(base: Scenario, *varied: Any) -> None:
+    """Raises ScenarioError for parts that cannot travel to where a cell is played."""
+    lost = [*unnamed(base), *unnamed([values for values in varied if values is not None])]
+    if lost:
+        raise ScenarioError(
+            f"study of {base.name}: no file can name {lost[0]}, so that it could be played in "
+            "other processes; put it at the top of a module that can be imported"
+        )
 
 
 def _own_variants(varied: dict[str, Any], base: Scenario) -> Axis:

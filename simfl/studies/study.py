@@ -6,8 +6,8 @@
 Every cell is an ordinary run in a folder named by its scenario's hash. A finished cell is never
 played again, so a study that was interrupted, or has grown, goes on where it stopped; seeds that
 it had before stay in its table. With [tune] in the scenario each variant gets its own best options
-first, on other seeds: see `simfl.studies.tuning`. Cells know
-nothing of simfl's own version: remove the folder after changing code that they depend on.
+first, on other seeds: see `simfl.studies.tuning`. What finished cells depend on is compared first:
+data, device classes, traces, code and versions.
 """
 
 from __future__ import annotations

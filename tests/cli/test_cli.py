@@ -103,7 +103,7 @@ def test_the_same_scenario_may_be_run_again_and_another_is_not_overwritten(cli: 
     assert cli("run", "tiny.toml", "--quiet", "--out", "r")[0] == 0
     code, _, err = cli("run", "tiny.toml", "--quiet", "--out", "r", "--set", "stop.versions=2")
     assert code == 2
-    assert "r holds a finished run of another scenario" in err
+    assert "r holds a run of another scenario (stop.versions was 3 and is 2)" in err
 
 
 def test_a_timing_run_does_not_learn_and_lies_elsewhere(cli: Cli) -> None:

@@ -128,6 +128,10 @@ def test_an_interrupted_run_leaves_what_it_saw_and_a_checkpoint(
     whole = simfl.run(scenario("buffered"))
     assert simfl.run(scenario("buffered"), out=out, resume=True).digest == whole.digest
     assert not checkpoint.exists(out)
+    told = json.loads((out / "environment.json").read_text("utf-8"))
+    (again,) = told["resumed"]
+    assert again["from_virtual_s"] > 0.0
+    assert again["packages"] == told["packages"]
 
 
 @pytest.mark.parametrize(
@@ -202,10 +206,11 @@ def test_a_run_that_has_ended_is_not_played_again(
     monkeypatch.setattr("simfl.engine.run.Kernel", None)
     again = simfl.run(scenario("rounds", versions=2), out=tmp_path, resume=True)
     assert again.digest == first.digest
-    with pytest.raises(TypeError):
+    with pytest.raises(InputError, match=r"holds another run: stop\.versions was 2 and is 3;"):
         simfl.run(scenario("rounds", versions=3), out=tmp_path, resume=True)
 
 
+@pytest.mark.filterwarnings("ignore:.*only its options were compared")
 def test_a_whole_checkpoint_of_nonsense_is_one_paragraph(tmp_path: Path) -> None:
     table, rows = scenario("rounds"), dict.fromkeys(TABLES, 0)
     state = {"scenario": parse(table).hash, "rows": rows, "parts": {}, "now_s": 0.0}
@@ -249,6 +254,7 @@ def test_state_that_cannot_be_kept_is_said_and_the_run_goes_on(tmp_path: Path) -
             return state
 
     table = {**scenario("rounds", versions=4), "strategy": Odd(cohort=4)}
-    with pytest.warns(UserWarning, match="no checkpoints of killed: .*cannot hold a object"):
+    unnamed, unkept = "cannot be played again: .*Odd", "no checkpoints of killed: .*hold a object"
+    with pytest.warns(UserWarning, match=unnamed), pytest.warns(UserWarning, match=unkept):
         result = simfl.run(table, out=tmp_path)
     assert result.summary["versions"] == 4

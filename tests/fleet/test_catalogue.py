@@ -121,3 +121,30 @@ def test_a_file_that_is_no_text_is_refused(beside):
     (beside / "devices" / "my-phone.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CatalogueError, match=r"my-phone\.toml"):
         load_class("my-phone", catalogue_dirs(beside))
+
+
+def test_a_class_may_extend_another_and_change_a_few_of_its_numbers(tmp_path) -> None:
+    own = tmp_path / "devices"
+    own.mkdir()
+    (own / "phone-old.toml").write_text(
+        'kind = "device"\nabout = "a phone of some years ago"\nextends = "phone-mid"\n'
+        'train_gflops = { value = 1.0, unit = "GFLOP/s", source = "measured here", mark = "C" }\n',
+        "utf-8",
+    )
+    dirs = catalogue_dirs(tmp_path)
+    old, usual = load_device("phone-old", dirs), load_device("phone-mid", dirs)
+    assert (old.train_gflops.value, old.train_gflops.low) == (1.0, None)
+    assert (old.memory_mb, old.about) == (usual.memory_mb, "a phone of some years ago")
+
+
+def test_a_class_that_extends_nothing_there_is_or_itself_is_refused(tmp_path) -> None:
+    own = tmp_path / "devices"
+    own.mkdir()
+    for name, above in (("a", "b"), ("b", "a"), ("c", "phone-midd")):
+        text = f'kind = "device"\nabout = "x"\nextends = "{above}"\n'
+        (own / f"{name}.toml").write_text(text, "utf-8")
+    dirs = [own, *catalogue_dirs()]
+    with pytest.raises(CatalogueError, match="round a circle"):
+        load_device("a", dirs)
+    with pytest.raises(CatalogueError, match="did you mean 'phone-mid'"):
+        load_device("c", dirs)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from math import inf
 
 import pytest
 import torch
 
+import simfl
 from simfl.errors import InputError
 from simfl.params import Params
 from simfl.results import Result, open_run
@@ -157,3 +159,23 @@ def test_a_damaged_file_is_named(run, name) -> None:
     (run.folder / name).write_text("= {", encoding="utf-8")
     with pytest.raises(InputError, match=name):
         _ = (run.scenario, open_run(run.folder).summary)
+
+
+def test_a_result_says_what_a_target_cost() -> None:
+    result = simfl.run(
+        {
+            "fleet": {"group": [{"count": 3, "compute": {"kind": "constant", "s": 5.0}}]},
+            "learning": {"dataset": "digits", "model": "softmax", "partition": "iid"},
+            "strategy": {"kind": "fedavg", "cohort": 3},
+            "evaluate": {"every_versions": 1},
+            "stop": {"versions": 3},
+        }
+    )
+    row = result.evaluations.iloc[2]
+    target = {"accuracy": float(result.evaluations["accuracy"].iloc[:3].max())}
+    first = result.evaluations[result.evaluations["accuracy"] >= target["accuracy"]].iloc[0]
+    assert row["version"] == 2
+    assert result.time_to(**target) == first["time_s"]
+    assert result.versions_to(**target) == first["version"]
+    assert result.bytes_to(**target) == first["down_bytes"] + first["up_bytes"]
+    assert result.time_to(accuracy=2.0) == inf

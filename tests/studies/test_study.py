@@ -151,3 +151,10 @@ def test_seeds_are_added_to_a_finished_study(bench, tmp_path, listener) -> None:
     assert more.table["digest"].tolist()[:2] == first.table["digest"].tolist()
     alone = simfl.study(bench, [ASYNC], seeds=[2], out=tmp_path)
     assert alone.table["seed"].tolist() == [2], "other variants have not been played on 0 and 1"
+
+
+def test_a_study_s_folder_is_opened_as_a_study_and_a_cell_s_as_a_run(small: simfl.Study) -> None:
+    again = simfl.open(small.folder)
+    assert isinstance(again, simfl.Study)
+    cell = again.table["cell"].iloc[0]
+    assert isinstance(simfl.open(small.folder / "cells" / cell), simfl.Result)

@@ -7,7 +7,7 @@ run's end, by a limit of the scenario, unwinds the app from inside such a call.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from math import inf
 from typing import Any
@@ -17,8 +17,10 @@ import numpy as np
 from simfl.clock.events import Kind
 from simfl.clock.kernel import Kernel
 from simfl.errors import PluginError, Stalled
+from simfl.interop.flower.callers import Code
 from simfl.interop.flower.protocol import FIRST_NODE, FlowerProtocol, Model
 from simfl.interop.flower.strategy import AppStrategy, Letter
+from simfl.interop.flower.threads import Met, RunOver, Threads
 from simfl.interop.flower.virtual_time import VirtualTime
 from simfl.interop.flower.workload import AppWorkload, Interrupted
 
@@ -28,10 +30,6 @@ HOPELESS_LOOKS = 1_000
 
 #: So many naps in a row, with nothing sent and nothing in flight, lead nowhere.
 HOPELESS_NAPS = 1_000_000
-
-
-class RunOver(BaseException):
-    """Unwinds an app whose run has met a limit, or failed. Not an Exception: no app catches it."""
 
 
 class VirtualGrid:
@@ -44,22 +42,21 @@ class VirtualGrid:
         protocol: FlowerProtocol,
         virtual_time: VirtualTime,
         workload: AppWorkload,
+        code: Code,
     ) -> None:
         self.failure: Exception | None = None  #: why the run cannot go on
         self.devices = kernel.server.devices
-        self._kernel, self._strategy, self._protocol, self._virtual_time = (
-            kernel,
-            strategy,
-            protocol,
-            virtual_time,
-        )
+        self._kernel, self._strategy = kernel, strategy
+        self._protocol, self._virtual_time = protocol, virtual_time
+        self.threads = Threads(virtual_time, code, self._pass, lambda: self.over)
         virtual_time.sleep = self.sleep
         self._workload = workload
         self._sent = 0
         self._listening = False  # a strategy of Flower runs the loop
         self._naps = 0  # in a row, with nothing sent
         self._looks = 0  # at who is there, likewise
-        self._looked: tuple[float, int] | None = None  # of a pull in vain: when, how many were sent
+        #: By thread, of its last pull in vain: when, and how many messages had been sent.
+        self._looked: dict[int, tuple[float, int] | None] = {}
         self._everybody = [FIRST_NODE + device for device in range(self.devices)]
 
     @property
@@ -107,11 +104,12 @@ class VirtualGrid:
         wanted = list(names)
         self._check()
         found = self._take(wanted)
-        if not found and wanted and self._looked == (self.now_s, self._sent):
+        me = threading.get_ident()
+        if not found and wanted and self._looked.get(me) == (self.now_s, self._sent):
             news, first_s = self._strategy.news, self._expiry(wanted)
             self._play(lambda: self._strategy.news > news, first_s)
             found = self._take(wanted)
-        self._looked = None if found else (self.now_s, self._sent)
+        self._looked[me] = None if found else (self.now_s, self._sent)
         return found
 
     def send_and_receive(self, messages: Iterable[Any], timeout: float | None = None) -> list[Any]:
@@ -122,16 +120,15 @@ class VirtualGrid:
         """
         end_s = inf if timeout is None else self.now_s + timeout
         names, strategy = self.push(messages), self._strategy
-        strategy.awaited = {name for name in names if not strategy.letters[name].arrived}
+        awaited = strategy.await_(names)
         found: list[Any] = self._take(names)
-        while strategy.awaited:
-            waiting = [name for name in names if name in strategy.awaited]
-            self._play(lambda: not strategy.awaited, min(end_s, self._expiry(waiting)))
+        while awaited:
+            waiting = [name for name in names if name in awaited]
+            self._play(lambda: not awaited, min(end_s, self._expiry(waiting)))
             found += self._take(names)
             if self.now_s >= end_s:
                 break
-        strategy.forget(strategy.awaited)
-        strategy.awaited = set()
+        strategy.forget(awaited)
         return found
 
     # Time.
@@ -241,11 +238,20 @@ class VirtualGrid:
 
     def _order(self) -> None:
         """What the strategy was told is done at this instant."""
-        self._play(lambda: not self._strategy.orders, inf, at_once=True)
-
-    def _play(self, met: Callable[[], bool], until_s: float, at_once: bool = False) -> None:
-        """Plays until `met()` or `until_s`, whichever is first. Raises RunOver at the run's end."""
         self._check()
+        self._pass(lambda: not self._strategy.orders, inf, at_once=True)
+
+    def _play(self, met: Met, until_s: float) -> None:
+        """The calling thread waits until `met()` or `until_s`. Raises RunOver at the run's end."""
+        self._check()
+        if self.threads.alone:
+            self._pass(met, until_s)
+        else:
+            self.threads.wait(met, until_s)
+            self._check()
+
+    def _pass(self, met: Met, until_s: float, at_once: bool = False) -> None:
+        """Virtual time passes until `met()` or `until_s`. Raises RunOver at the run's end."""
         kernel, strategy = self._kernel, self._strategy
         strategy.until_s = until_s
         alarm = kernel.clock.at(until_s, Kind.DEADLINE, 0, kernel.ask)
@@ -266,12 +272,18 @@ class VirtualGrid:
         if threading.get_ident() not in self._virtual_time.threads:
             self._fail(
                 PluginError(
-                    "the app called its grid from a thread of its own; on the virtual clock it "
-                    "must do so from the one that it was started on"
+                    "the grid was called from a thread that a library has started, or a pool "
+                    "that is older than the run; on the virtual clock, only threads that the app "
+                    "has started can wait for replies"
                 )
             )
-        if self.failure is not None or self._kernel.reason:
+        if self.over:
             raise RunOver
+
+    @property
+    def over(self) -> bool:
+        """The run has ended, or cannot go on."""
+        return self.failure is not None or bool(self._kernel.reason)
 
     def _fail(self, error: Exception) -> None:
         self.failure = self.failure or error

@@ -138,7 +138,9 @@ class Hooks:
     def _started(self, method: Method, this: Any, *args: Any, **options: Any) -> Any:
         """`start`: what it is given to evaluate with is overheard, and so is its own."""
         call = signature(method).bind(this, *args, **options)
-        self._show(call.arguments.get("initial_arrays"))
+        initial = self._model_of(call.arguments.get("initial_arrays"))
+        if initial is not None:
+            self.grid.show(initial)
         own = vars(this)
         given = {name: value for name, value in own.items() if _evaluates(name, value)}
         rest = [p.name for p in signature(method).parameters.values() if p.kind is p.VAR_KEYWORD]
@@ -211,7 +213,7 @@ class Hooks:
         """The classic `evaluate(server_round, parameters)` on the server."""
         found = method(this, *args, **options)
         for one in (*args, *options.values()):
-            self._show(one)
+            self.grid.suggest(self._model_of(one))
         self._central(found)
         return found
 
@@ -220,11 +222,6 @@ class Hooks:
         if metrics:
             self.central = True
             self.observe(metrics)
-
-    def _show(self, arrays: Any) -> None:
-        model = self._model_of(arrays)
-        if model is not None:
-            self.grid.show(model)
 
 
 def metrics_of(found: Any) -> Mapping[str, Any] | None:
@@ -243,7 +240,7 @@ def _evaluates(name: str, value: Any) -> bool:
         callable(value)
         and name.startswith(("evaluate", "server_evaluate", "central_evaluate", "global_evaluate"))
         and "config" not in name
-        and "aggreg" not in name
+        and "aggr" not in name
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from simfl.errors import InputError, ScenarioError
@@ -61,6 +62,11 @@ class App:
             )
         if self.steps is not None and self.epochs != 1.0:
             raise ScenarioError("epochs and steps contradict each other: give one")
+
+    def files(self) -> list[Path]:
+        """The code of the app's folder, which is part of what a run depends on."""
+        root = Path(self.folder) if self.folder else None
+        return [] if root is None else sorted([*root.rglob("*.py"), *root.glob("pyproject.toml")])
 
     def init(self, params: Any) -> Any:
         raise InputError(

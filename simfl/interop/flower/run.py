@@ -29,13 +29,14 @@ from simfl.interop.flower import app as folders
 from simfl.interop.flower.callers import Code, code_of
 from simfl.interop.flower.config import RunConfig, configured, read_config
 from simfl.interop.flower.generators import Generators
-from simfl.interop.flower.grid import RunOver, VirtualGrid
+from simfl.interop.flower.grid import VirtualGrid
 from simfl.interop.flower.hooks import Hooks
 from simfl.interop.flower.installed import Installed, installed
 from simfl.interop.flower.metrics import Columns
 from simfl.interop.flower.options import App
 from simfl.interop.flower.protocol import Model
 from simfl.interop.flower.strategy import AppStrategy
+from simfl.interop.flower.threads import RunOver
 from simfl.interop.flower.virtual_time import VirtualTime
 from simfl.interop.flower.workload import AppWorkload
 from simfl.results.result import Result
@@ -187,7 +188,9 @@ class AppRun:
                 kernel, strategy, workload, store = self._parts(folder, data, progress)
             workload.client, workload.reseed = client_app, self.virtual_time.generators.lend
             workload.interrupt = kernel.interrupt
-            grid = VirtualGrid(kernel, strategy, self.flower.protocol, self.virtual_time, workload)
+            grid = VirtualGrid(
+                kernel, strategy, self.flower.protocol, self.virtual_time, workload, self.code
+            )
 
             def player() -> None:
                 begin(self.scenario, store, kernel.server.fleet)
@@ -256,10 +259,15 @@ class AppRun:
         """The app from its first line to its last, or to the run's end."""
         hooks = Hooks(grid, self.flower.model_of, self.flower.answered, self.columns)
         grid.begin()
-        with self.flower.on_the_grid(grid, hooks) as face, self.virtual_time.present():
+        with (
+            self.flower.on_the_grid(grid, hooks) as face,
+            grid.threads.scheduled(),
+            self.virtual_time.present(),
+        ):
             context = self.flower.protocol.context(0, -1, 0, self.app.run_config)
             try:
                 server_app(face, context)
+                grid.threads.finish()
             except RunOver:
                 pass
             except SystemExit as error:

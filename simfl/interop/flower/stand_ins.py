@@ -14,6 +14,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, ClassVar, Protocol
 
+from simfl.interop.flower.locks import lock, rlock
+
 
 class Clock(Protocol):
     """What the stand-ins ask: see `virtual_time.VirtualTime`."""
@@ -150,6 +152,8 @@ _FUNCTIONS: dict[Any, Any] = {
     time.strftime: _dated(time.strftime, 2, _local),
     dates.datetime: VirtualDatetime,
     dates.date: VirtualDate,
+    threading.Lock: lock,
+    threading.RLock: rlock,
 }
 
 
@@ -163,5 +167,7 @@ def _module(real: ModuleType) -> ModuleType:
 
 
 #: What stands in for what, functions, classes and modules; and the way back.
-STAND_INS: dict[Any, Any] = _FUNCTIONS | {one: _module(one) for one in (time, timeit, dates)}
+STAND_INS: dict[Any, Any] = _FUNCTIONS | {
+    one: _module(one) for one in (time, timeit, dates, threading)
+}
 TO_REAL: dict[Any, Any] = {stand_in: real for real, stand_in in STAND_INS.items()}

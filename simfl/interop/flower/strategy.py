@@ -63,7 +63,7 @@ class AppStrategy:
         self.until_s = inf  #: when the app wants control back
         self.orders: list[Callable[[Server], None]] = []  #: what the next step does
         self.letters: dict[str, Letter] = {}  #: by name: sent, and not yet handed to the app
-        self.awaited: set[str] = set()  #: names that the app waits for
+        self._awaited: dict[str, set[str]] = {}  # by name: all that is waited for beside it
         self.told = False  #: the app says when it has a new model; its messages do not
         self.news = 0  #: replies and losses so far
         self._protocol = protocol
@@ -159,7 +159,7 @@ class AppStrategy:
     def _arrived(self, letter: Letter) -> None:
         letter.arrived = True
         letter.turn = self.news = self.news + 1
-        self.awaited.discard(letter.name)
+        self._awaited.pop(letter.name, _NONE).discard(letter.name)
         if letter.forgotten:
             self.letters.pop(letter.name, None)
 
@@ -169,6 +169,12 @@ class AppStrategy:
         """The message leaves at the next step."""
         self.letters[letter.name] = letter
         self.orders.append(partial(self._send, letter))
+
+    def await_(self, names: Iterable[str]) -> set[str]:
+        """Those of these messages that have no reply yet; they leave the set as replies come."""
+        waiting = {name for name in names if not self.letters[name].arrived}
+        self._awaited.update(dict.fromkeys(waiting, waiting))
+        return waiting
 
     def show(self, model: Model, used: Collection[str] | None = None) -> None:
         """The app's model is this one from the next step on.
@@ -206,6 +212,7 @@ class AppStrategy:
             letter = self.letters.get(name)
             if letter is not None:
                 letter.forgotten = True
+                self._awaited.pop(name, None)
 
     # Versions.
 
@@ -251,6 +258,7 @@ class AppStrategy:
                 self.kernel.observe(metrics, 0)
 
 
+_NONE: set[str] = set()
 _OUTLIVED = "the message has outlived its time-to-live"
 
 

@@ -74,6 +74,7 @@ class AppWorkload:
         self.examples = examples
         self.lesson: Lesson | None = None
         self.notes: Mapping[str, str] = {}
+        self.choices: Mapping[str, str] = {}
         self.running = False  #: code of a device runs
         self._app, self._protocol, self._cost = app, protocol, cost
         self._streams, self._metrics = streams, metrics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ class Drifting(LocalData):
     later: the data set that examples come from. place: (n,) when each training example is
     replaced, as a share of the way, evenly spread on every device. partner: (n,) by which.
     """
+
+    changes: ClassVar[bool] = True
 
     later: Dataset
     first: int

@@ -2,8 +2,11 @@
 
 - `one-by-one`: plain PyTorch, one job after another; the reference.
 - `batched`: all jobs at once as one stack of models.
-- `compiled`: dense models as machine code, others batched and through torch.compile.
+- `compiled`: dense models as machine code.
 - `auto`: what the rule in `_fastest` says. It never looks at a clock, so a run repeats itself.
+
+Trainers add up in another order, so the trainer is part of what a run is: `auto` is settled
+before a run begins and written down, and a trainer asked for by name is used or refused.
 """
 
 from __future__ import annotations
@@ -21,7 +24,6 @@ from simfl.learn.trainers.batched import Batched
 from simfl.learn.trainers.can_batch import trouble
 from simfl.learn.trainers.compiled import CompiledDense, cannot_compile
 from simfl.learn.trainers.dense import dense_widths
-from simfl.learn.trainers.inductor import InductorKernel, cannot_compile_steps
 from simfl.learn.trainers.jobs import Trainer
 from simfl.learn.trainers.kernels import DenseKernel, FunctionalKernel, Kernel
 from simfl.learn.trainers.local_training import Local
@@ -68,15 +70,19 @@ def device_of(name: Device) -> str:
 
 @single_thread()
 def choose(kind: Kind, local: Local) -> Choice:
-    """The trainer asked for; where it cannot work, the next simpler one, and the reason.
+    """The trainer asked for, or with "auto" the one of the rule. Raises ScenarioError.
 
     A model is tried as it will be trained, on one thread: several add up in another order.
     """
     if kind == "auto":
         return _fastest(local)
-    if kind == "compiled":
-        return _compiled(local, "as asked")
-    return _batched(local, "as asked") if kind == "batched" else _one_by_one(local, "as asked")
+    made = _made(kind, local)
+    if isinstance(made, str):
+        raise ScenarioError(
+            f'learning.trainer = "{kind}" cannot train this run: {made}; use "auto", or '
+            '"one-by-one", which trains every model'
+        )
+    return Choice(made, kind, "as asked")
 
 
 def most_at_once(local: Local) -> int:
@@ -86,42 +92,66 @@ def most_at_once(local: Local) -> int:
 
 def _fastest(local: Local) -> Choice:
     """Where each kind was measured to be the fastest, by kind of model and device."""
+    kind, why = _rule(local)
+    made = _made(kind, local)
+    if isinstance(made, str):
+        return Choice(_one_by_one(local), "one-by-one", f"not {kind}: {made}")
+    return Choice(made, kind, why)
+
+
+def _rule(local: Local) -> tuple[Kind, str]:
+    if local.data.changes:
+        return "one-by-one", "the data change from version to version"
     if local.device != "cpu":
-        return _batched(local, "a GPU gains from every model in a stack")
+        return "batched", "a GPU gains from every model in a stack"
     if dense_widths(local.model) is not None:
-        if cannot_compile(local) is None:
-            return _compiled(local, "a dense model, plain steps")
-        return _batched(local, f"a dense model; no machine code: {cannot_compile(local)}")
+        reason = cannot_compile(local)
+        if reason is None:
+            return "compiled", "a dense model, plain steps"
+        return "batched", f"a dense model; no machine code: {reason}"
     if any(isinstance(part, _HEAVY) for part in local.model.modules()):
-        return _one_by_one(local, "convolutions and recurrence gain nothing from company on a CPU")
+        return "one-by-one", "convolutions and recurrence gain nothing from company on a CPU"
     step = local.options.batch_size * flops_per_example(local.model, local.data.dataset.x[:1])
     if step <= _SMALL_FLOPS:
-        return _batched(local, "a small model: steps cost less in company")
-    return _one_by_one(local, "a large model keeps the CPU busy alone")
+        return "batched", "a small model: steps cost less in company"
+    return "one-by-one", "a large model keeps the CPU busy alone"
 
 
 _HEAVY = (nn.modules.conv._ConvNd, nn.RNNBase)
 
 
-def _compiled(local: Local, why: str) -> Choice:
-    if cannot_compile(local) is None:
-        return Choice(CompiledDense(local), "compiled", why)
-    missing = cannot_compile_steps(local.device)
-    if missing is not None:
-        return _batched(local, f"not compiled: {missing}")
-    # torch.compile does not take the dense kernel, which writes into views.
-    kernel = InductorKernel(FunctionalKernel(local.model, local.device))
-    choice = _stacked(local, kernel, "compiled", why)
-    return choice if choice.kind == "compiled" else _batched(local, choice.why)
+def _made(kind: Kind, local: Local) -> Trainer | str:
+    """The trainer of this kind, or why it cannot train this run."""
+    if kind == "one-by-one":
+        return _one_by_one(local)
+    if local.data.changes:
+        return "its data change from version to version"
+    if kind == "compiled":
+        return cannot_compile(local) or CompiledDense(local)
+    return _batched(local)
 
 
-def _batched(local: Local, why: str) -> Choice:
-    return _stacked(local, _kernel(local), "batched", why)
-
-
-def _one_by_one(local: Local, why: str) -> Choice:
+def _one_by_one(local: Local) -> Trainer:
     parts = (local.model, local.data, local.options, local.rule, local.streams, local.device)
-    return Choice(OneByOne(*parts), "one-by-one", why)
+    return OneByOne(*parts)
+
+
+def _batched(local: Local) -> Trainer | str:
+    """Stacks of models, if a trial step allows it.
+
+    A stack shrinks as jobs end, unless its height would change the arithmetic.
+    """
+    device, nbytes, kernel = local.device, 4 * local.initial.layout.size, _kernel(local)
+    chunk = max(1, min(_CHUNK_MAX[device], _CHUNK_BYTES[device] // nbytes))
+    heights: list[Callable[[int], int]] = [lambda k: chunk]
+    if device == "cpu":
+        heights.insert(0, int)
+    reason = None
+    for seats in heights:
+        reason = trouble(local, kernel, seats)
+        if reason is None:
+            return Batched(local, kernel, max(chunk, most_at_once(local)), chunk, seats)
+    return str(reason)
 
 
 def _kernel(local: Local) -> Kernel:
@@ -129,21 +159,3 @@ def _kernel(local: Local) -> Kernel:
     if widths is not None:
         return DenseKernel(local.model, widths)
     return FunctionalKernel(local.model, local.device)
-
-
-def _stacked(local: Local, kernel: Kernel, kind: Kind, why: str) -> Choice:
-    """Stacks of models, if a trial step allows it.
-
-    A stack shrinks as jobs end, unless its height would change the arithmetic.
-    """
-    device, nbytes = local.device, 4 * local.initial.layout.size
-    chunk = max(1, min(_CHUNK_MAX[device], _CHUNK_BYTES[device] // nbytes))
-    heights: list[Callable[[int], int]] = [lambda k: chunk]
-    if kind == "batched" and device == "cpu":
-        heights.insert(0, int)
-    for seats in heights:
-        found = trouble(local, kernel, seats)
-        if found is None:
-            width = max(chunk, most_at_once(local))
-            return Choice(Batched(local, kernel, width, chunk, seats), kind, why)
-    return _one_by_one(local, f"not {kind}: {found}")

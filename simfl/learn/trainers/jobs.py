@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -87,6 +87,7 @@ class LocalData:
     dataset: Dataset
     partition: Partition
     held: Partition | None = None  #: what devices hold back from training
+    changes: ClassVar[bool] = False  #: whether examples differ from version to version
 
     def of(self, device: int, version: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """Copies of the device's inputs and labels, as they are at this server version."""

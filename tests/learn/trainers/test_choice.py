@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from trainer_bench import Drift, distance, equal, images, jobs, problem
+from trainer_bench import Drift, images, problem
 
-from simfl.errors import ScenarioError, SimflError
+from simfl.errors import ScenarioError
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.models.base import CharLstm, Cnn, Mlp
-from simfl.learn.trainers import choose, device_of, inductor, make, native
+from simfl.learn.partition.shift import drifting, negative
+from simfl.learn.trainers import choose, device_of, make, native
 from simfl.learn.trainers.dense import dense_widths
-from simfl.learn.trainers.inductor import InductorKernel, cannot_compile_steps
 from simfl.learn.trainers.native import CannotBuild, shared_library
 from simfl.strategy.local_rules import Proximal
 
@@ -82,15 +82,31 @@ def test_auto_takes_what_is_fastest_for_the_model(factory: Any, rule: Any, kind:
     assert choice.why
 
 
+@pytest.mark.parametrize(
+    ("kind", "factory", "why"),
+    [
+        ("batched", dropping, "a trial step failed"),
+        ("batched", Counting, "keeps state"),
+        ("batched", Mixing, "gave other gradients"),
+        ("compiled", Mixing, "not a chain of linear layers"),
+        ("compiled", tanh, "not a chain of linear layers"),
+    ],
+)
+def test_a_trainer_asked_for_by_name_is_used_or_refused(kind: Any, factory: Any, why: str) -> None:
+    """Another one would add up in another order, and the run would be another."""
+    with pytest.raises(ScenarioError, match=f'trainer = "{kind}" cannot train this run: .*{why}'):
+        choose(kind, problem(factory))
+
+
 @pytest.mark.parametrize("kind", ["batched", "compiled"])
-@pytest.mark.parametrize("factory", [dropping, Counting, Mixing])
-def test_a_model_that_cannot_be_stacked_trains_one_by_one(factory: Any, kind: Any) -> None:
-    local = problem(factory)
-    choice = choose(kind, local)
-    assert choice.kind == "one-by-one"
-    assert choice.why.startswith("not ")
-    reference = choose("one-by-one", local).trainer
-    assert equal(choice.trainer.train(jobs(local)), reference.train(jobs(local)))
+def test_data_that_change_are_learnt_one_by_one(kind: Any) -> None:
+    local = problem()
+    rng = np.random.default_rng(1)
+    changing = drifting(local.data, negative(local.data.dataset), 0, 9, rng)
+    local.data = changing
+    assert choose("auto", local).kind == "one-by-one"
+    with pytest.raises(ScenarioError, match="data change from version to version"):
+        choose(kind, local)
 
 
 def test_a_choice_does_not_depend_on_the_number_of_threads() -> None:
@@ -106,8 +122,7 @@ def test_a_recurrent_model_trains_one_by_one() -> None:
     rng = torch.Generator().manual_seed(1)
     tokens = torch.randint(5, (44, 7), generator=rng)
     dataset = Dataset("text", tokens, tokens, tokens, tokens, 5, sequence=True)
-    for kind in ("auto", "batched"):
-        assert choose(kind, problem(CharLstm(2, 3, 1), dataset=dataset)).kind == "one-by-one"
+    assert choose("auto", problem(CharLstm(2, 3, 1), dataset=dataset)).kind == "one-by-one"
 
 
 @pytest.mark.parametrize(
@@ -188,86 +203,3 @@ def test_without_a_compiler_there_is_no_library(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(native.shutil, "which", lambda name: None)
     with pytest.raises(CannotBuild, match="no C compiler"):
         shared_library(Path("dense.c"), Path("nowhere"))
-
-
-# torch.compile
-
-
-def test_empty_seats_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The step itself is left uncompiled here."""
-    monkeypatch.setattr(inductor.torch, "compile", lambda step, **options: step)
-    local = problem(tanh, momentum=0.9)
-    choice = choose("compiled", local)
-    if choice.kind != "compiled":
-        pytest.skip(choice.why)
-    batched = choose("batched", local).trainer
-    assert equal(choice.trainer.train(jobs(local)), batched.train(jobs(local)))
-
-
-@pytest.mark.filterwarnings("default")  # torch warns of itself
-@pytest.mark.parametrize(
-    "backend",
-    ["aot_eager", pytest.param("inductor", marks=pytest.mark.study)],  # minutes on a busy machine
-)
-def test_compiled_steps_agree_with_the_reference(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
-) -> None:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(inductor.torch, "compile", partial(torch.compile, backend=backend))
-    local = problem(tanh)
-    choice = choose("compiled", local)
-    if choice.kind != "compiled":
-        pytest.skip(choice.why)
-    work = jobs(local)[:2]
-    once = choice.trainer.train(work)
-    assert distance(once, choose("one-by-one", local).trainer.train(work)) < 1e-5
-    assert equal(choice.trainer.train(work[::-1])[::-1], once)
-
-
-def test_a_dense_model_in_whose_steps_a_rule_takes_part_is_compiled_by_torch(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As torch.compile takes it: eagerly here, for it is fast, and traced all the same."""
-    monkeypatch.setattr(inductor.torch, "compile", partial(torch.compile, backend="eager"))
-    if cannot_compile_steps("cpu") is not None:
-        pytest.skip("no C++ compiler")
-    assert choose("compiled", problem(rule=Drift())).kind == "compiled"
-
-
-def test_what_torch_cannot_compile_is_batched(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*tensors: Tensor) -> Tensor:
-        raise RuntimeError("not today")
-
-    monkeypatch.setattr(inductor.torch, "compile", lambda step, **options: broken)
-    if cannot_compile_steps("cpu") is not None:
-        pytest.skip("no C++ compiler")
-    choice = choose("compiled", problem(tanh))
-    assert choice.kind == "batched"
-    assert "not today" in choice.why
-
-
-def test_without_a_compiler_steps_are_batched_and_the_reason_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(inductor.shutil, "which", lambda name: None)
-    choice = choose("compiled", problem(tanh))
-    assert choice.kind == "batched"
-    assert choice.why == "not compiled: no C++ compiler was found (CXX, c++, g++ or clang++)"
-    assert cannot_compile_steps("cpu") is not None
-
-
-def test_a_step_that_torch_cannot_compile_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(step: Any, **options: Any) -> Any:
-        def fail(*tensors: Tensor) -> Tensor:
-            raise RuntimeError("no such instruction\nand more")
-
-        return fail
-
-    monkeypatch.setattr(inductor.torch, "compile", broken)
-    local = problem(tanh)
-    trainer = choose("batched", local).trainer
-    trainer._kernel = InductorKernel(trainer._kernel)
-    with pytest.raises(
-        SimflError, match=r'no such instruction\); set learning.trainer = "batched"'
-    ):
-        trainer.train(jobs(local))
