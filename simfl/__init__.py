@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from simfl.strategy.common import State
     from simfl.strategy.methods.asynchronous import Buffered
     from simfl.strategy.methods.fedavg import FedAvg
+    from simfl.strategy.special_rules import PersonalRule
     from simfl.studies.study import study
     from simfl.units import Count, Duration, Fraction, Index, NonNegative, Positive, Seconds, Share
     from simfl.wire.codec import Codec, Wire
@@ -60,6 +61,7 @@ __all__ = [
     "LocalRule",
     "NonNegative",
     "Params",
+    "PersonalRule",
     "Positive",
     "Report",
     "Result",
@@ -130,6 +132,7 @@ _HOMES = {
     "State": "simfl.strategy.common:State",
     "FedAvg": "simfl.strategy.methods.fedavg:FedAvg",
     "Buffered": "simfl.strategy.methods.asynchronous:Buffered",
+    "PersonalRule": "simfl.strategy.special_rules:PersonalRule",
     "compare": "simfl.results.compare:compare",
     "staleness_of": "simfl.results.metrics:staleness_of",
     "Count": "simfl.units:Count",

@@ -13,9 +13,9 @@ import simfl
 # fmt: off
 NOUNS = [
     "Buffered", "Change", "Codec", "Count", "DataDir", "DataError", "Dataset", "Duration", "FedAvg",
-    "Fleet", "Fraction", "Index", "InputError", "LocalRule", "NonNegative", "Params", "Positive",
-    "Report", "Result", "Scenario", "Seconds", "Server", "Share", "SimflError", "State", "Strategy",
-    "Study", "Task", "Trace", "Update", "Wait", "Wire", "Work",
+    "Fleet", "Fraction", "Index", "InputError", "LocalRule", "NonNegative", "Params",
+    "PersonalRule", "Positive", "Report", "Result", "Scenario", "Seconds", "Server", "Share",
+    "SimflError", "State", "Strategy", "Study", "Task", "Trace", "Update", "Wait", "Wire", "Work",
 ]
 # fmt: on
 # fmt: off

@@ -84,7 +84,7 @@ class Kernel:
         self._fruitful = 0  # the step that made the last version
         self._evaluated_version = -1
         #: Tasks take the host long beside a look at its clock, which then follows each of them.
-        self.costly = workload.lesson is not None and workload.lesson.model is not None
+        self.costly = workload.learning is not None and workload.learning.model is not None
         self._wall_end = time.monotonic() + plan.limits.wall_s
         self._next_save = time.monotonic() + plan.save_wall_s
         self._save_due = False

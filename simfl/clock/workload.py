@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from simfl.messages import NOTHING, Counter, Task, Update, examples_seen, local_steps
-from simfl.strategy.base import Lesson
+from simfl.strategy.base import LearningInfo
 
 
 class Workload(Protocol):
@@ -24,7 +24,7 @@ class Workload(Protocol):
     memory_bytes: int  #: that training takes on a device, at least
     notes: Mapping[str, str]  #: how it is computed, for the summary
     choices: Mapping[str, str]  #: options of [learning] that this machine settled
-    lesson: Lesson | None  #: what devices learn, for strategies that train on the server
+    learning: LearningInfo | None  #: for strategies that train on the server
 
     @property
     def totals(self) -> Mapping[str, float]:
@@ -104,7 +104,7 @@ class TimingOnly:
         self.totals: dict[str, float] = {}
         self.notes: Mapping[str, str] = {}
         self.choices: Mapping[str, str] = {}
-        self.lesson: Lesson | None = Lesson(flops, batch_size)
+        self.learning: LearningInfo | None = LearningInfo(flops, batch_size)
         self.batch_size = batch_size
         self.flops = flops
         self.down_bytes = down_bytes

@@ -20,7 +20,7 @@ from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.checks import trace_dirs
-from simfl.strategy.base import Lesson, LocalRule
+from simfl.strategy.base import LearningInfo, LocalRule
 from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
@@ -231,7 +231,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         streams,
         notes={"trainer": f"{choice.kind}: {choice.why}"},
         choices={"trainer": choice.kind, "device": device},
-        lesson=_lesson(problem, training),
+        info=_learning_info(problem, training),
         groups=problem.groups,
         tried_flops=problem.flops / 3.0 * problem.data.tried,
         examples=problem.data.partition.sizes,
@@ -244,11 +244,11 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
     )
 
 
-def _lesson(problem: Problem, training: Any) -> Lesson:
+def _learning_info(problem: Problem, training: Any) -> LearningInfo:
     """The problem as the server knows it: everything but the data."""
     dataset = problem.data.dataset
     tokens = dataset.sequence
-    return Lesson(
+    return LearningInfo(
         flops=problem.flops,
         batch_size=training.batch_size,
         model=copy.deepcopy(problem.model).eval(),
@@ -266,7 +266,7 @@ def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
 
     options = scenario.learning
     assert isinstance(options, LearningOptions)
-    if scenario.evaluate.personal or local.anatomy is not None:
+    if scenario.evaluate.personal or local.structure is not None:
         return Personal(local)
     test = problem.data.dataset.x_test, problem.data.dataset.y_test
     decay = local.options.weight_decay

@@ -12,7 +12,7 @@ import simfl
 from simfl.clock.kernel import Kernel
 from simfl.engine.build import fleet_of, plan_of, problem_of, workload_of
 from simfl.engine.run import resolve
-from simfl.learn.models.structure import anatomy_of
+from simfl.learn.models.structure import structure_of
 from simfl.messages import FRAME_BYTES, Task
 from simfl.params import Part
 from simfl.strategy.methods.spatl.filters import groups_of
@@ -243,9 +243,9 @@ def test_batch_norm_shortcuts_and_dense_layers_travel_in_groups():
     params = played.kernel.server.params
     assert params.layout.trainable < params.layout.size
     assert bool(torch.isfinite(params.flat).all())
-    anatomy = anatomy_of(played.model, torch.zeros(1, 1, 8, 8))
-    keys = groups_of(anatomy, params.layout).keys
-    assert int((keys == sum(conv.outputs for conv in anatomy.convs)).sum()) == 0
+    structure = structure_of(played.model, torch.zeros(1, 1, 8, 8))
+    keys = groups_of(structure, params.layout).keys
+    assert int((keys == sum(conv.outputs for conv in structure.convs)).sum()) == 0
 
 
 @pytest.mark.parametrize("kind", ["spatl", "asyncspatl"])

@@ -22,6 +22,7 @@ from simfl.learn.trainers.jobs import Job, Trained, Trainer, passes
 from simfl.learn.trainers.local_training import Local, Opened, asking, overrides
 from simfl.learn.trainers.native import CannotBuild, shared_library
 from simfl.strategy.base import Report
+from simfl.strategy.special_rules import AffineRule
 
 _MAX_LAYERS = 16  # as in dense.c
 
@@ -141,12 +142,11 @@ class CompiledDense(Trainer):
     def _added(self, opened: Opened) -> tuple[float, Tensor, Tensor | None]:
         """a, base and b of what the rule adds to each gradient: a (y - base) + b."""
         base = opened.context["base"]
-        if not self.local.hooked:
+        rule = self.local.rule
+        if not (self.local.hooked and isinstance(rule, AffineRule)):
             return 0.0, base, None
-        with asking(self.local.rule, "affine"):
-            added = self.local.rule.affine(opened.context)
-            if added is None:
-                raise TypeError("expected an Affine, as for other contexts")
+        with asking(rule, "affine"):
+            added = rule.affine(opened.context)
             b = None if added.b is None else _floats(added.b.expand(base.shape))
             return float(added.a), _floats(base), b
 

@@ -33,10 +33,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from simfl.errors import ScenarioError
 from simfl.messages import Update
 from simfl.strategy.aggregation import Weights, mean
-from simfl.strategy.base import Affine, Change, Context, LocalRule, Report, Server, Work
+from simfl.strategy.base import Change, Context, LocalRule, Report, Server, Work
 from simfl.strategy.common import Choosing, State
 from simfl.strategy.methods.asynchronous import AsyncState, Buffered
 from simfl.strategy.methods.fedavg import FedAvg
+from simfl.strategy.special_rules import Affine, AffineRule
 from simfl.strategy.tensors import of_trained
 from simfl.units import Positive
 
@@ -48,7 +49,7 @@ Evaluated = Literal["sel", "all", "cloud"]
 
 
 @dataclass(frozen=True)
-class Dynamic(LocalRule):
+class Dynamic(AffineRule):
     """Minimise the local loss plus a linear and a quadratic term that change with time (FedDyn)."""
 
     alpha: Positive = 0.01

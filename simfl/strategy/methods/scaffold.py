@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from simfl.errors import ScenarioError
 from simfl.messages import Update
 from simfl.strategy.aggregation import Weights
-from simfl.strategy.base import Affine, Change, Context, LocalRule, Report, Server, Work
+from simfl.strategy.base import Change, Context, LocalRule, Report, Server, Work
 from simfl.strategy.common import Options, State
 from simfl.strategy.methods.asynchronous import AsyncState
 from simfl.strategy.methods.fedavg import FedAvg
 from simfl.strategy.methods.fedbuff import FedBuff
+from simfl.strategy.special_rules import Affine, AffineRule
 from simfl.strategy.tensors import trained
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ControlVariate(LocalRule):
+class ControlVariate(AffineRule):
     """Correct each gradient by c - cᵢ (SCAFFOLD). option: how cᵢ is renewed."""
 
     option: Literal["I", "II"] = "II"

@@ -27,7 +27,7 @@ from simfl.learn.partition.base import Iid
 from simfl.learn.trainers.jobs import Job, LocalData, TrainingOptions, batches
 from simfl.learn.trainers.one_by_one import OneByOne
 from simfl.messages import Update
-from simfl.strategy.base import Lesson, LocalRule
+from simfl.strategy.base import LearningInfo, LocalRule
 from simfl.strategy.local_rules import Proximal
 from simfl.strategy.methods.gradientinversion.estimate import (
     estimate,
@@ -66,17 +66,17 @@ def digits() -> LocalData:
     return LocalData(dataset, Iid()(dataset, DEVICES, np.random.default_rng(1)))
 
 
-def lesson(**training: Any) -> Lesson:
+def info(**training: Any) -> LearningInfo:
     """A small network on digits. training: options of local SGD."""
     dataset, options = digits().dataset, TrainingOptions(**{"lr": 0.1, **training})
     model = build(Mlp((8,)), dataset, 1)
     bounds = float(dataset.x.min()), float(dataset.x.max())
     shape = tuple(dataset.x.shape[1:])
     flops = flops_per_example(model, dataset.x[:1])
-    return Lesson(flops, options.batch_size, model.eval(), shape, 10, bounds, options)
+    return LearningInfo(flops, options.batch_size, model.eval(), shape, 10, bounds, options)
 
 
-def sent(known: Lesson, device: int = 0, base: Any = None, server: Any = None) -> Update:
+def sent(known: LearningInfo, device: int = 0, base: Any = None, server: Any = None) -> Update:
     """What the reference trainer makes of three epochs on a device's data."""
     base = params_of(known.model) if base is None else base
     trainer = OneByOne(known.model, digits(), known.training, LocalRule(), Streams(SEED))
@@ -93,7 +93,7 @@ def truth(device: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return x, F.one_hot(y, 10).float()
 
 
-def moved(known: Lesson) -> Any:
+def moved(known: LearningInfo) -> Any:
     """Another model of the same layout."""
     base = params_of(known.model)
     noise = np.random.default_rng(5).standard_normal(len(base), dtype=np.float32)
@@ -106,7 +106,7 @@ HARD = {"momentum": 0.5, "weight_decay": 1e-2, "clip_norm": 0.5}
 @pytest.mark.parametrize("training", [{}, {"momentum": 0.9}, HARD], ids=str)
 def test_with_the_true_data_and_labels_the_estimate_is_the_true_fresh_update(training):
     """Full batches, from a model that the data was never trained on."""
-    known = lesson(batch_size=1000, **training)
+    known = info(batch_size=1000, **training)
     true = sent(known, base=moved(known))
     pace = even_pace(true.examples, known.training.lr, true.steps, 1)
     made = local_training(known, true.base.layout, true.base.flat, truth(), pace)
@@ -114,7 +114,7 @@ def test_with_the_true_data_and_labels_the_estimate_is_the_true_fresh_update(tra
 
 
 def test_in_the_device_s_own_order_mini_batches_give_its_update_too():
-    known = lesson(batch_size=7, **HARD)
+    known = info(batch_size=7, **HARD)
     true = sent(known)
     order = batches(Streams(SEED), 0, 0, true.examples, 7, true.steps)
     pace = Pace(known.training.lr, [torch.from_numpy(rows) for rows in order])
@@ -123,7 +123,7 @@ def test_in_the_device_s_own_order_mini_batches_give_its_update_too():
 
 
 def test_training_that_is_looked_into_ends_where_training_does():
-    known = lesson(batch_size=10, **HARD)
+    known = info(batch_size=10, **HARD)
     base, (x, targets), pace = params_of(known.model), truth(), even_pace(36, 0.1, 8, 4)
     plain = local_training(known, base.layout, base.flat, (x, targets), pace)
     seen = local_training(known, base.layout, base.flat, (x.requires_grad_(), targets), pace)
@@ -132,7 +132,7 @@ def test_training_that_is_looked_into_ends_where_training_does():
 
 
 def test_a_draft_of_the_true_data_explains_the_update_at_once():
-    known = lesson(batch_size=1000)
+    known = info(batch_size=1000)
     update = sent(known)
     x, targets = truth()
     low, high = known.bounds
@@ -147,7 +147,7 @@ def test_a_draft_of_the_true_data_explains_the_update_at_once():
 
 def test_a_search_gets_closer_to_the_fresh_update_than_the_late_one_is():
     """And a second one goes on from the first."""
-    known = lesson(batch_size=1000, lr=0.3)
+    known = info(batch_size=1000, lr=0.3)
     update, params = sent(known), moved(known)
     rng, rows = np.random.default_rng(0), rows_of(known, sent(known), 0.5)
     first = search(known, update, rows, Effort(80), None, rng)
@@ -159,7 +159,7 @@ def test_a_search_gets_closer_to_the_fresh_update_than_the_late_one_is():
 
 
 def test_a_search_repeats_bit_for_bit():
-    known = lesson(batch_size=10)
+    known = info(batch_size=10)
     update = sent(known)
     found = [search(known, update, 18, Effort(5), None, np.random.default_rng(2)) for _ in range(2)]
     assert found[0].loss == found[1].loss
@@ -168,7 +168,7 @@ def test_a_search_repeats_bit_for_bit():
 
 @pytest.mark.parametrize("value", [0.0, nan, inf])
 def test_an_update_that_says_nothing_is_not_explained(value):
-    known = lesson()
+    known = info()
     base = params_of(known.model)
     draft = random_draft(known, 8, np.random.default_rng(0))
     silent = torch.full((len(base),), value)
@@ -191,12 +191,12 @@ def test_recovered_rows_are_cut_into_the_device_s_batches():
 
 
 def test_an_iteration_costs_three_times_the_training_that_it_looks_into():
-    known = Lesson(flops=100.0, batch_size=10)
+    known = LearningInfo(flops=100.0, batch_size=10)
     assert search_flops(known, rows=20, epochs=5.0, effort=Effort(40)) == 40 * 3 * 20 * 5 * 100.0
 
 
 def test_an_estimate_that_is_too_long_or_not_finite_is_not_sound():
-    update = sent(lesson())
+    update = sent(info())
     u = update.delta.trained
     assert is_sound(2.9 * u, update, growth=3.0)
     assert not is_sound(3.1 * u, update, growth=3.0)
@@ -261,7 +261,7 @@ def test_the_switch_waits_for_estimates_to_be_worse_twice_in_a_row():
 
 
 def test_a_guess_is_held_against_the_update_of_its_version_and_forgotten():
-    known = lesson()
+    known = info()
     late = sent(known)
     u = late.delta.trained
     guesses: dict = {}
@@ -368,8 +368,8 @@ def test_overlapped_searches_leave_the_rounds_alone_and_enter_when_they_are_done
 
 
 def test_after_the_switch_both_enter_in_the_window_s_shares_and_then_the_late_alone(monkeypatch):
-    known, strategy = lesson(batch_size=1000), GradientInversion()
-    server = SimpleNamespace(version=105, lesson=known, params=moved(known))
+    known, strategy = info(batch_size=1000), GradientInversion()
+    server = SimpleNamespace(version=105, learning=known, params=moved(known))
     server.charge, server.generator = lambda flops: None, lambda purpose: None
     late = sent(known, server=server)
     guess = torch.full_like(late.delta.trained, 1e-3)
@@ -397,7 +397,7 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_tokens_cannot_be_recovered():
-    server = SimpleNamespace(lesson=Lesson(1.0, 10, model=object(), bounds=None))
+    server = SimpleNamespace(learning=LearningInfo(1.0, 10, model=object(), bounds=None))
     strategy = GradientInversion()
     with pytest.raises(ScenarioError, match="tokens"):
         strategy.step(strategy.init(0.0), server, [])

@@ -20,7 +20,7 @@ import numpy as np
 
 from simfl.lazy import torch
 from simfl.params import Params
-from simfl.strategy.base import Lesson
+from simfl.strategy.base import LearningInfo
 from simfl.strategy.methods.gradientinversion.unroll import Pace, even_pace, local_training
 
 if TYPE_CHECKING:
@@ -56,27 +56,27 @@ class Effort:
     keep: float = 1.0
 
 
-def random_draft(lesson: Lesson, rows: int, rng: np.random.Generator) -> Draft:
+def random_draft(info: LearningInfo, rows: int, rng: np.random.Generator) -> Draft:
     """Standard normal inputs and label logits."""
     draw = lambda *shape: torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))  # noqa: E731
-    z = draw(rows, *lesson.shape).clamp_(-BOX, BOX)
-    return Draft(z, draw(rows, lesson.classes))
+    z = draw(rows, *info.shape).clamp_(-BOX, BOX)
+    return Draft(z, draw(rows, info.classes))
 
 
-def pace_of(lesson: Lesson, rows: int, examples: int, steps: int, lr: float) -> Pace:
+def pace_of(info: LearningInfo, rows: int, examples: int, steps: int, lr: float) -> Pace:
     """As many steps as the device made on its examples, over so many recovered rows."""
-    return even_pace(rows, lr, steps, -(-examples // lesson.batch_size))
+    return even_pace(rows, lr, steps, -(-examples // info.batch_size))
 
 
-def data_of(lesson: Lesson, draft: Draft) -> tuple[Tensor, Tensor]:
+def data_of(info: LearningInfo, draft: Draft) -> tuple[Tensor, Tensor]:
     """The inputs of a draft in their real range, and the probabilities of its labels."""
-    low, high = lesson.bounds or (-BOX, BOX)
+    low, high = info.bounds or (-BOX, BOX)
     x = (low + high) / 2 + draft.z * ((high - low) / (2 * BOX))
     return x, draft.logits.softmax(-1)
 
 
 def recover(
-    lesson: Lesson, base: Params, sent: Tensor, pace: Pace, draft: Draft, effort: Effort
+    info: LearningInfo, base: Params, sent: Tensor, pace: Pace, draft: Draft, effort: Effort
 ) -> Draft:
     """The best draft met on the way from the given one, with its relative loss.
 
@@ -93,8 +93,8 @@ def recover(
     adam = torch.optim.Adam([z, logits], lr=effort.lr)
     drops = [round(share * effort.iterations) for share in DECAYS]
     for i in range(effort.iterations + 1):
-        data = data_of(lesson, Draft(z, logits))
-        made = local_training(lesson, base.layout, base.flat, data, pace) - base.trained
+        data = data_of(info, Draft(z, logits))
+        made = local_training(info, base.layout, base.flat, data, pace) - base.trained
         loss = (made[rows] - goal).abs().sum() / scale
         value = float(loss.detach())
         if not isfinite(value):
@@ -107,10 +107,10 @@ def recover(
     return best
 
 
-def retrained(lesson: Lesson, params: Params, draft: Draft, pace: Pace) -> Tensor:
+def retrained(info: LearningInfo, params: Params, draft: Draft, pace: Pace) -> Tensor:
     """The (T,) update that the recovered data gives from another model: LU(w'; D_rec) - w'."""
-    data = data_of(lesson, draft)
-    return local_training(lesson, params.layout, params.flat, data, pace) - params.trained
+    data = data_of(info, draft)
+    return local_training(info, params.layout, params.flat, data, pace) - params.trained
 
 
 def largest(sent: Tensor, keep: float) -> Tensor:

@@ -131,8 +131,8 @@ class GradientInversion(SemiSync):
         return InversionState(**self.parts(params))
 
     def step(self, state: InversionState, server: Server, updates: list[Update]) -> Wait:
-        lesson = server.lesson
-        if lesson is not None and lesson.model is not None and lesson.bounds is None:
+        info = server.learning
+        if info is not None and info.model is not None and info.bounds is None:
             raise ScenarioError(
                 "gradient inversion recovers inputs that are numbers, but this data set has "
                 'tokens; use the strategy "semisync"'
@@ -214,18 +214,18 @@ class GradientInversion(SemiSync):
         self, state: InversionState, server: Server, update: Update
     ) -> tuple[Draft | None, float]:
         """Data that explains the update, and the FLOP that it took; None if none is wanted."""
-        lesson, reason = server.lesson, self._why_not(state, server, update)
-        if lesson is None or reason:
+        info, reason = server.learning, self._why_not(state, server, update)
+        if info is None or reason:
             state.fates[reason] += 1
             return None, 0.0
-        rows, begin = rows_of(lesson, update, self.share), state.drafts.get(update.device)
+        rows, begin = rows_of(info, update, self.share), state.drafts.get(update.device)
         effort = self._effort(cold=update.device not in state.drafts)
-        flops = search_flops(lesson, rows, update.epochs, effort)
+        flops = search_flops(info, rows, update.epochs, effort)
         if not is_whole(update):  # nothing is learnt: only the time passes
             state.drafts[update.device] = None
             return None, flops
         rng = server.generator(f"gi {update.device}")
-        draft = search(lesson, update, rows, effort, begin, rng)
+        draft = search(info, update, rows, effort, begin, rng)
         state.seen.inversion_loss = draft.loss
         state.drafts.pop(update.device, None)
         if draft.loss <= self.max_loss:
@@ -234,9 +234,9 @@ class GradientInversion(SemiSync):
 
     def _why_not(self, state: InversionState, server: Server, update: Update) -> str:
         """Why the update enters as it is; empty if it is to be made anew."""
-        if server.lesson is None or not self._gamma(state, server):
+        if server.learning is None or not self._gamma(state, server):
             return "reused"
-        if server.lesson.model is None:
+        if server.learning.model is None:
             return ""
         if not is_whole(update):
             return "reused"
@@ -252,11 +252,11 @@ class GradientInversion(SemiSync):
 
     def _made(self, server: Server, update: Update, draft: Draft) -> Tensor | None:
         """The update of the present model; None if it is not to be trusted."""
-        lesson = server.lesson
-        if lesson is None or not draft.loss <= self.max_loss:
+        info = server.learning
+        if info is None or not draft.loss <= self.max_loss:
             return None
-        made = estimate(lesson, update, draft, server.params, server.version)
-        server.charge(flops=len(draft) * update.epochs * lesson.flops)
+        made = estimate(info, update, draft, server.params, server.version)
+        server.charge(flops=len(draft) * update.epochs * info.flops)
         return made if is_sound(made, update, self.max_growth) else None
 
     def _gamma(self, state: InversionState, server: Server) -> float:
