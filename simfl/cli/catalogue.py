@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from simfl.cli.common import DataDirOption, app, load, reach_here
+from simfl.cli import kinds
+from simfl.cli.common import DataDirOption, app, load
+from simfl.files import put
 
 traces = typer.Typer(help="Import traces of other formats, or fit a fleet to one.")
 app.add_typer(traces, name="traces")
@@ -18,7 +20,10 @@ _TRACE_FORMATS = ("fedscale", "flash", "mahimahi", "csv", "json")
 @app.command()
 def devices(
     name: Annotated[
-        str | None, typer.Argument(help="A device or network class, or `measure`.")
+        str | None,
+        typer.Argument(
+            help="A device or network class, or `measure`.", autocompletion=kinds.classes
+        ),
     ] = None,
     scenario: Annotated[
         str, typer.Option("--model-of", metavar="SCENARIO", help="measure: the model to train.")
@@ -71,7 +76,7 @@ def _measure(scenario: str, out: Path | None, data_dir: Path | None) -> None:
         print(text, end="")
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    put(out, text.encode())
     print(f"wrote {out}; a scenario beside the folder `devices` names it {out.stem}")
 
 
@@ -80,8 +85,37 @@ def _range(low: float | None, high: float | None) -> str:
 
 
 @app.command()
+def scenarios(
+    name: Annotated[
+        str | None, typer.Argument(help="A shipped scenario.", autocompletion=kinds.scenarios)
+    ] = None,
+    as_toml: Annotated[
+        bool, typer.Option("--toml", help="Print its file, to be changed and saved.")
+    ] = False,
+) -> None:
+    """List the shipped scenarios, or show one."""
+    from simfl.cli import console
+    from simfl.scenario import load as load_scenario
+    from simfl.scenario.reading import find, read_about, shipped_names, standalone
+
+    screen = console.out()
+    if name is None:
+        rows = [(one, read_about(find(one))) for one in shipped_names()]
+        screen.print(console.table(("scenario", "what it shows"), rows))
+        return
+    path = find(name)
+    if as_toml:
+        print(standalone(path), end="")
+        return
+    screen.print(f"{name}: {read_about(path)}", style="bold", markup=False)
+    print(load_scenario(path, trusted=False).to_toml(), end="")
+
+
+@app.command()
 def strategies(
-    name: Annotated[str | None, typer.Argument(help="A strategy.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A strategy.", autocompletion=kinds.strategies)
+    ] = None,
 ) -> None:
     """List the strategies, or show one with its options, their bounds and defaults."""
     from simfl.cli import console
@@ -94,7 +128,6 @@ def strategies(
         rows = [(kind, first_line(part), getattr(part, "reference", "")) for kind, part in parts]
         screen.print(console.table(("kind", "what it does", "reference"), rows))
         return
-    reach_here()
     part = STRATEGIES.get(name)
     screen.print(f"{name}: {first_line(part)}", style="bold", markup=False)
     screen.print(getattr(part, "reference", ""), markup=False)
@@ -109,6 +142,9 @@ def import_trace(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.parquet")],
     up: Annotated[Path | None, typer.Option(help="mahimahi: packets of the way up.")] = None,
     bin_s: Annotated[float | None, typer.Option(min=0.01, help="mahimahi: seconds a bin.")] = None,
+    hold: Annotated[
+        str | None, typer.Option(help="csv, json: a rate holds backward (default) or forward.")
+    ] = None,
     inference_flops: Annotated[
         float | None, typer.Option(min=1.0, help="fedscale: FLOP of what was timed.")
     ] = None,
@@ -116,7 +152,7 @@ def import_trace(
     """Turn a foreign trace into one of simfl's: Parquet, as docs/traces.md describes it."""
     from simfl.interop.traces import import_trace as imported
 
-    options = {"up": up, "bin_s": bin_s, "inference_flops": inference_flops}
+    options = {"up": up, "bin_s": bin_s, "hold": hold, "inference_flops": inference_flops}
     given = {name: value for name, value in options.items() if value is not None}
     print(imported(kind, file, out, **given))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simfl.cli import kinds
 from simfl.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,13 +21,17 @@ app = typer.Typer(
     name="simfl",
     help="The virtual-time laboratory for federated learning.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 ScenarioArg = Annotated[
-    str, typer.Argument(metavar="SCENARIO", help="A TOML file, or the name of a shipped scenario.")
+    str,
+    typer.Argument(
+        metavar="SCENARIO",
+        help="A TOML file, or the name of a shipped scenario: see simfl scenarios.",
+        autocompletion=kinds.scenarios,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -67,15 +73,7 @@ def load(
 ) -> Scenario:
     from simfl import scenario
 
-    if trusted:
-        reach_here()
     return scenario.load(path_or_name, overrides or [], seed, trusted=trusted)
-
-
-def reach_here() -> None:
-    """Lets dotted paths reach modules of the current folder, as `python -m` would."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")
 
 
 def single(scenario: Scenario) -> None:
@@ -113,9 +111,12 @@ def targets_of(texts: list[str] | None) -> list[dict[str, float]]:
 def target_of(text: str) -> dict[str, float]:
     metric, _, value = text.partition("=")
     try:
-        return {metric.strip(): float(value)}
+        number = float(value)
     except ValueError:
-        raise InputError(f"--target {text}: expected metric=number, as in accuracy=0.8") from None
+        number = nan
+    if not isfinite(number):
+        raise InputError(f"--target {text}: expected metric=number, as in accuracy=0.8")
+    return {metric.strip(): number}
 
 
 def tell(result: Result, folder: Path, as_json: bool, quiet: bool) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simfl.cli import console
 from simfl.cli.common import (
     DataDirOption,
     ScenarioArg,
@@ -17,7 +16,7 @@ from simfl.cli.common import (
     load,
     targets_of,
 )
-from simfl.errors import InputError, SimflError
+from simfl.errors import InputError, SimflError, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,16 +41,17 @@ def study(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no table.")] = False,
 ) -> None:
     """Run a scenario's sweep under many seeds; finished cells are not played again."""
+    from simfl.cli import console
     from simfl.studies.study import study as play
 
-    whole = load(scenario, set_, None)
+    whole, targets = load(scenario, set_, None), targets_of(target)
     watch = None if quiet else console.Cells(console.err())
     done = play(
         whole, seeds=None if seeds is None else _seeds(seeds), out=out, workers=workers,
         backend=backend, address=address, data_dir=data_dir, progress=watch,
     )  # fmt: skip
     if not quiet and done.results:
-        _say_study(done, targets_of(target))
+        _say_study(done, targets)
     if len(done.failed):
         raise SimflError(f"{len(done.failed)} of {len(done.table)} cells failed; run it again")
     if not quiet:
@@ -60,6 +60,7 @@ def study(
 
 def _say_study(done: Study, targets: list[dict[str, float]]) -> None:
     """What was tuned, and what it cost to meet each target; default: that of the scenario."""
+    from simfl.cli import console
     from simfl.results.stats import how_made, target_table
 
     screen = console.out()
@@ -75,10 +76,16 @@ def _say_study(done: Study, targets: list[dict[str, float]]) -> None:
 
 
 def _say_table(screen: Console, table: pd.DataFrame, title: str | None = None) -> None:
+    from simfl.cli import console
+
     shown = table.reset_index()
     if title:
         screen.print(title, style="bold", markup=False)
     screen.print(console.table(list(shown), shown.to_numpy().tolist()))
+
+
+#: Seeds of a study.
+MOST_SEEDS = 100_000
 
 
 def _seeds(text: str) -> list[int]:
@@ -87,7 +94,11 @@ def _seeds(text: str) -> list[int]:
     try:
         for word in text.split(","):
             first, dots, last = word.partition("..")
-            found += range(int(first), int(last) + 1) if dots else [int(first)]
-    except ValueError:
-        raise InputError(f"--seeds {text}: expected seeds, as in 0..4 or 1,5,9") from None
+            more = range(int(first), int(last) + 1) if dots else [int(first)]
+            found += more[: MOST_SEEDS + 1]
+    except (ValueError, OverflowError):
+        said = shorten(text)
+        raise InputError(f"--seeds {said}: expected seeds, as in 0..4 or 1,5,9") from None
+    if len(found) > MOST_SEEDS:
+        raise InputError(f"--seeds {shorten(text)}: expected at most {MOST_SEEDS:,} seeds")
     return found

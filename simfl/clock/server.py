@@ -56,7 +56,9 @@ class Server:
         self.flops_per_s = flops_per_s
         self.lost: list[Task] = []
         self.journeys: Journeys  # set by the kernel, which hears of every task's end
-        self.batteries = None if fleet.energy.start_j is None else Batteries(fleet.energy)
+        self.batteries = (
+            None if fleet.energy.start_j is None else Batteries(fleet.energy, fleet.presence)
+        )
         #: Who can be given a task, apart from being busy.
         self.presence = (
             Reachable(fleet.presence, self.batteries) if self.batteries else fleet.presence

@@ -19,7 +19,7 @@ import numpy as np
 
 from simfl.learn.evaluation import means, score
 from simfl.learn.trainers.jobs import Job, LocalData
-from simfl.learn.trainers.local_training import Local
+from simfl.learn.trainers.local_training import Local, asking, checked
 from simfl.learn.trainers.one_by_one import OneByOne
 from simfl.params import Params
 from simfl.strategy.special_rules import PersonalRule
@@ -38,7 +38,8 @@ class Personal:
         self._local = local
         self._shares = class_shares(local.data)
         self._rule = local.rule if isinstance(local.rule, PersonalRule) else None
-        plan = None if self._rule is None else self._rule.transfer()
+        with asking(local.rule, "transfer"):
+            plan = None if self._rule is None else self._rule.transfer()
         self._fit: OneByOne | None = None
         if plan is not None:
             rule, self._epochs = plan
@@ -51,7 +52,8 @@ class Personal:
         if rule is None or structure is None:
             return self._of_one(params)
         devices = range(len(self._shares))
-        told = [rule.metrics(kept(i), structure) for i in devices]
+        with asking(rule, "metrics"):
+            told = [rule.metrics(kept(i), structure) for i in devices]
         rows = [self._score(self._model(params, device, kept(device))) for device in devices]
         losses, right, by_class = (np.array(column) for column in zip(*rows, strict=True))
         return {
@@ -76,7 +78,11 @@ class Personal:
         personal = self._local.personal(Job(params, device, 0, memory=memory))
         assert self._rule is not None
         assert personal is not None
-        return self._local.initial.like(self._rule.whole(params.flat, personal))
+        with asking(self._rule, "whole"):
+            point = self._rule.whole(params.flat, personal)
+        return self._local.initial.like(
+            checked(point, self._local.initial.flat, self._rule, "whole")
+        )
 
     def _score(self, params: Params) -> tuple[float, float, np.ndarray]:
         """Mean loss, accuracy, and (classes,) accuracy by class, nan where there is none."""

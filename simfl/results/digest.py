@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from simfl.files import regular
 from simfl.results.tables import TABLES, paths_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _columns(folder: Path, table: str) -> dict[str, hashlib.blake2b]:
 
 def _batches(paths: list[Path]) -> Iterator[pa.RecordBatch]:
     for path in paths:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(regular(path)) as file:
             yield from file.iter_batches()
 
 

@@ -328,3 +328,20 @@ def test_asking_a_device_that_uploads_changes_nothing():
 
     (row,) = play(ToyFleet([10.0], rate=1000.0), Asking(1), versions=1).rows
     assert (row["train_s"], row["ended_s"]) == (10.0, 12.0)
+
+
+def test_a_limit_of_the_hosts_time_holds_where_no_task_ends():
+    """A strategy that only waits ends no task, and has ten thousand years to do so."""
+
+    @dataclass(frozen=True)
+    class Idle:
+        local: LocalRule = field(default_factory=LocalRule)
+
+        def init(self, params):
+            return None
+
+        def step(self, state, server, updates):
+            return Wait(within=1.0)
+
+    kernel = play(ToyFleet([1.0]), Idle(), after_s=3e11, wall_s=0.02)
+    assert kernel.reason == "wall_s"

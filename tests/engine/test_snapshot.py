@@ -111,7 +111,7 @@ def test_a_class_that_cannot_be_found_again_is_refused_when_it_is_written():
     class Hidden:
         x: int = 0
 
-    with pytest.raises(PluginError, match="Hidden: a class of state must stand at the top"):
+    with pytest.raises(PluginError, match="Hidden, a class that is not at the top of a module"):
         Writer({}).tree(Hidden())
 
 

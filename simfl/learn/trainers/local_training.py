@@ -186,14 +186,14 @@ def is_affine(rule: LocalRule) -> bool:
     return place("affine") <= min(place("penalty"), place("correct"))
 
 
-def checked(start: Any, base: Tensor, rule: LocalRule) -> Tensor:
-    """The starting point, if it is a tensor like the base; else PluginError."""
-    if not isinstance(start, Tensor) or start.shape != base.shape:
+def checked(point: Any, base: Tensor, rule: LocalRule, hook: str = "prepare") -> Tensor:
+    """The point that a hook returned, if it is a tensor like the base; else PluginError."""
+    if not isinstance(point, Tensor) or point.shape != base.shape:
         raise PluginError(
-            f"local rule {type(rule).__name__}.prepare returned {_described(start)} to start from, "
+            f"local rule {type(rule).__name__}.{hook} returned {_described(point)} as a model, "
             f"expected a tensor of shape {tuple(base.shape)}"
         )
-    return start
+    return point
 
 
 def as_params(report: Any, base: Params, rule: LocalRule) -> Report:

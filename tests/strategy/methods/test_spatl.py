@@ -41,7 +41,7 @@ def walked(rule: LocalRule, todo: Work):
     for _ in range(todo.steps):
         met.append(torch.tensor([1.0, 2.0, 3.0]) * y)
         v = todo.momentum * v + rule.correct(met[-1], y, context)
-        y = y - LR * (v + rule.drift(y, context))
+        y = y - LR * (v + rule.momentum_correction(y, context))
     return rule.report(y, BASE, context, todo), torch.stack(met), y
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from simfl.params import Layout
-from simfl.strategy.base import PersonalContext
 from simfl.strategy.methods.spatl import search
 from simfl.strategy.methods.spatl.filters import removed
 from simfl.strategy.methods.spatl.graph import (
@@ -37,6 +36,7 @@ from simfl.strategy.methods.spatl.search import (
     ppo_loss,
     returns_of,
 )
+from simfl.strategy.special_rules import PersonalContext
 from simfl.structure import Conv, ModelStructure, Shortcut
 
 
