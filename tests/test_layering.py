@@ -41,6 +41,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "engine.workload": (
         *("engine.exchange", "learn", "wire", "clock.workload"),
         *("strategy.base", "strategy.special_rules"),
+        "strategy.aggregation",  # how running statistics enter the model, whatever the strategy
     ),
 }
 

@@ -65,7 +65,8 @@ def random_draft(info: LearningInfo, rows: int, rng: np.random.Generator) -> Dra
 
 def pace_of(info: LearningInfo, rows: int, examples: int, steps: int, lr: float) -> Pace:
     """As many steps as the device made on its examples, over so many recovered rows."""
-    return even_pace(rows, lr, steps, -(-examples // info.batch_size))
+    used = info.training.used(examples)
+    return even_pace(rows, lr, steps, -(-used // info.batch_size))
 
 
 def data_of(info: LearningInfo, draft: Draft) -> tuple[Tensor, Tensor]:
