@@ -36,6 +36,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "learn": ("strategy.base",),  # a trainer is what calls the hooks of a LocalRule
     "clock": ("fleet", "strategy.base"),
     "results": (),
+    "callbacks": (),
     "scenario": ("fleet", "strategy", "wire", "learn"),
     "engine.exchange": ("learn", "wire", "strategy.base"),
     "engine.workload": ("engine.exchange", "learn", "wire", "clock.workload", "strategy.base"),
