@@ -8,7 +8,7 @@ seen until then.
 
 from __future__ import annotations
 
-import shutil
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -22,7 +22,7 @@ from simfl.clock.workload import Workload
 from simfl.engine import checkpoint, identity, resuming, saving, session
 from simfl.engine.build import fleet_of, learning_problem, plan_of, workload_of
 from simfl.errors import ScenarioError, Stalled
-from simfl.files import put
+from simfl.files import own_folder, put, read_file, remove
 from simfl.fleet.build import unused
 from simfl.fleet.columns import Fleet
 from simfl.fleet.memory import fitting
@@ -75,7 +75,7 @@ def run(
         section = "sweep" if whole.sweep else "tune"
         raise ScenarioError(f"{whole.name}: has a [{section}], which is a study: use simfl.study")
     folder = None if out is None else Path(out)
-    with session.alone(folder):
+    with _held(folder, resume):
         streams = Streams(whole.seed)
         data = None if data_dir is None else Path(data_dir)
         problem = learning_problem(whole, streams, data)
@@ -92,7 +92,8 @@ def run(
                 resuming.check(folder, known, whole, timing, saved)
             if done:
                 workload.close()
-                _tidy(folder)
+                with suppress(OSError):
+                    _tidy(folder)
                 return Result(folder)
         fleet = fleet_of(whole, streams)
         fleet = fitting(fleet, workload.memory_bytes, whole.fleet.memory)
@@ -128,7 +129,7 @@ def run(
 
         with _quiet(timing):
             try:
-                play(kernel, player, store, whole, watch)
+                play(kernel, player, store, settled, watch)
             finally:
                 watchers.close(summary_of(store.folder))
         return Result(store.folder, store if folder is None else None)
@@ -210,8 +211,7 @@ def _write_scenario(scenario: Scenario, folder: Path) -> None:
     beside = {"devices": scenario.class_files(), "traces": scenario.trace_files()}
     for name, files in beside.items():
         for path in files:
-            (folder / name).mkdir(exist_ok=True)
-            shutil.copy(path, folder / name / path.name)
+            put(own_folder(folder / name) / path.name, read_file(path))
 
 
 def _lost(scenario: Scenario) -> list[str]:
@@ -227,6 +227,14 @@ def _warn_if_lost(scenario: Scenario, folder: Path | None) -> None:
             "module that can be imported",
             stacklevel=2,
         )
+
+
+def _held(folder: Path | None, resume: bool) -> AbstractContextManager[None]:
+    """The folder's lock; a finished run in a read-only folder is read without one."""
+    read_only = folder is not None and folder.is_dir() and not os.access(folder, os.W_OK)
+    if resume and folder is not None and read_only and resuming.finished(folder):
+        return nullcontext()
+    return session.alone(folder)
 
 
 @contextmanager
@@ -277,7 +285,7 @@ def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) ->
 def _tidy(folder: Path) -> None:
     """A run that has ended needs neither its checkpoints nor the parts that they count."""
     checkpoint.clear(folder)
-    shutil.rmtree(folder / PARTS, ignore_errors=True)
+    remove(folder / PARTS)
 
 
 def _quiet(timing: bool) -> AbstractContextManager[None]:

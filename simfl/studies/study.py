@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from simfl.engine.run import resolve
 from simfl.errors import InputError
+from simfl.files import own_folder
 from simfl.notebook import study_bar
 from simfl.results.study import CELLS, Study, finished, seeds_of, write_table
 from simfl.scenario import Scenario
@@ -63,7 +64,7 @@ def study(
     if workers < 1:
         raise InputError(f"workers = {workers}, expected at least 1")
     contenders = [] if base.tune is None else contenders_of(cells, base.tune)
-    (folder / CELLS).mkdir(parents=True, exist_ok=True)
+    own_folder(folder / CELLS)
     player = Player(folder, data_dir, workers, backend, address)
     failures: dict[str, str] = {}
     watch = study_bar() if progress is None or progress is True else progress or None
