@@ -21,6 +21,7 @@ from simfl.errors import InputError
 from simfl.results import stats
 from simfl.results.result import Result
 from simfl.results.study import CELLS
+from simfl.results.summary import is_result, summary_of
 from simfl.results.tuning import Best, write_tuning
 from simfl.scenario import Scenario, parse
 from simfl.scenario.parts import plain
@@ -158,7 +159,8 @@ def _generation(
         player.play(player.unfinished(cells), failures)
         for (one, trial), cell in zip(alive, cells, strict=True):
             trial.seeds.append(seed)
-            trial.failure = failures.get(cell.hash, "")
+            ended = summary_of(player.folder / CELLS / cell.hash).get("ended")
+            trial.failure = failures.get(cell.hash) or ("" if is_result(ended) else f"{ended}")
             if not trial.failure:
                 _add(
                     trial, Result(player.folder / CELLS / cell.hash), options, _target(one.scenario)
