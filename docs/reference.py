@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from typer.main import get_command
-
 import simfl
 from simfl.cli import app
+from simfl.cli.help import command as command_of
 from simfl.fleet.catalogue import catalogue_dirs, list_classes, load_class, quantities
 from simfl.results.tables import TABLES
 from simfl.scenario.parts import ALL, STRATEGY, Family
@@ -243,7 +242,7 @@ def _home(name: str) -> str:
 def commands() -> str:
     """Every command with its arguments and options."""
     pages = ["# Commands"]
-    group: Any = get_command(app)
+    group: Any = command_of(app)
     for name, command in group.commands.items():
         for full, leaf in _leaves(f"simfl {name}", command):
             rows = [

@@ -16,7 +16,10 @@ SimflError                    exit 3
 from __future__ import annotations
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class SimflError(Exception):
@@ -94,7 +97,24 @@ class blaming:
             raise PluginError(f"{self.plugin}: {error}") from error
         if isinstance(error, Exception | SystemExit):
             what = f"{type(error).__name__}: {first_line(error)}"
-            raise PluginError(f"{self.plugin} failed ({what})") from error
+            raise PluginError(f"{self.plugin} failed ({what}){origin(error)}") from error
+
+
+def origin(error: BaseException) -> str:
+    """` at file.py:12`, the last line of a plug-in that an exception came through; "" if none did.
+
+    Lines of simfl, of Python's own library and of installed packages are not where a mistake is,
+    unless there are no others.
+    """
+    lines = [
+        (frame.f_code.co_filename, number)
+        for frame, number in traceback.walk_tb(error.__traceback__)
+    ]
+    ours = str(Path(__file__).parent)
+    foreign = [line for line in lines if not line[0].startswith((ours, "<"))]
+    libraries = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+    written = [line for line in foreign if not line[0].startswith(libraries)] or foreign[:1]
+    return f" at {Path(written[-1][0]).name}:{written[-1][1]}" if written else ""
 
 
 def first_line(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from io import TextIOWrapper
 from traceback import print_exc
 
 from simfl.cli.common import app as app
+from simfl.cli.help import command
 from simfl.errors import InputError, SimflError
 
 # isort: off
@@ -29,7 +30,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a sign that a console lacks must end no run
     try:
-        app(words, prog_name="simfl")
+        command(app)(words, prog_name="simfl")
     except SystemExit as done:
         return int(done.code or 0)
     except Exception as error:

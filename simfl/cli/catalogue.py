@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from simfl.cli import kinds
 from simfl.cli.common import DataDirOption, app, load, reach_here
 
 traces = typer.Typer(help="Import traces of other formats, or fit a fleet to one.")
@@ -18,7 +19,10 @@ _TRACE_FORMATS = ("fedscale", "flash", "mahimahi", "csv", "json")
 @app.command()
 def devices(
     name: Annotated[
-        str | None, typer.Argument(help="A device or network class, or `measure`.")
+        str | None,
+        typer.Argument(
+            help="A device or network class, or `measure`.", autocompletion=kinds.classes
+        ),
     ] = None,
     scenario: Annotated[
         str, typer.Option("--model-of", metavar="SCENARIO", help="measure: the model to train.")
@@ -80,8 +84,37 @@ def _range(low: float | None, high: float | None) -> str:
 
 
 @app.command()
+def scenarios(
+    name: Annotated[
+        str | None, typer.Argument(help="A shipped scenario.", autocompletion=kinds.scenarios)
+    ] = None,
+    as_toml: Annotated[
+        bool, typer.Option("--toml", help="Print its file, to be changed and saved.")
+    ] = False,
+) -> None:
+    """List the shipped scenarios, or show one."""
+    from simfl.cli import console
+    from simfl.scenario import load as load_scenario
+    from simfl.scenario.reading import find, read_about, shipped_names, standalone
+
+    screen = console.out()
+    if name is None:
+        rows = [(one, read_about(find(one))) for one in shipped_names()]
+        screen.print(console.table(("scenario", "what it shows"), rows))
+        return
+    path = find(name)
+    if as_toml:
+        print(standalone(path), end="")
+        return
+    screen.print(f"{name}: {read_about(path)}", style="bold", markup=False)
+    print(load_scenario(path, trusted=False).to_toml(), end="")
+
+
+@app.command()
 def strategies(
-    name: Annotated[str | None, typer.Argument(help="A strategy.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A strategy.", autocompletion=kinds.strategies)
+    ] = None,
 ) -> None:
     """List the strategies, or show one with its options, their bounds and defaults."""
     from simfl.cli import console

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simfl.cli import kinds
 from simfl.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,13 +20,17 @@ app = typer.Typer(
     name="simfl",
     help="The virtual-time laboratory for federated learning.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 ScenarioArg = Annotated[
-    str, typer.Argument(metavar="SCENARIO", help="A TOML file, or the name of a shipped scenario.")
+    str,
+    typer.Argument(
+        metavar="SCENARIO",
+        help="A TOML file, or the name of a shipped scenario: see simfl scenarios.",
+        autocompletion=kinds.scenarios,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simfl.cli import kinds
 from simfl.cli.common import TargetsOption, app, targets_of
 from simfl.errors import InputError, InvariantError, SimflError, did_you_mean
 
@@ -42,7 +43,10 @@ def plot(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="DIR... KIND", help="Run folders, or one study folder; then what to plot."
+            metavar="DIR... KIND",
+            help="Run folders, or one study folder; then what to plot. Of runs: "
+            f"{', '.join(kinds.RUN_PLOTS)}. Of a study: {', '.join(kinds.STUDY_PLOTS)}.",
+            autocompletion=kinds.plots,
         ),
     ],
     output: Annotated[
@@ -68,7 +72,8 @@ def plot(
     with _reading(folders):
         runs = [open_run(folder) for folder in folders]
         axes = PLOTS[kind](runs if len(runs) > 1 else runs[0])
-        _save(axes, output or Path(folders[0]) / f"{kind}.png")
+        several = "-compared" * (len(folders) > 1)  # a comparison is not the run's own picture
+        _save(axes, output or Path(folders[0]) / f"{kind}{several}.png")
 
 
 def _save(axes: Axes, path: Path) -> None:
@@ -95,13 +100,17 @@ def report(
     wanted = targets_of(target)
     with _reading([] if study else folders):
         seen = Study(folders[0]) if study else [open_run(folder) for folder in folders]
-        print(write(seen, output or folders[0] / "report.html", wanted))
+        several = "-compared" * (len(folders) > 1)
+        print(write(seen, output or folders[0] / f"report{several}.html", wanted))
 
 
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run folder.")],
-    kind: Annotated[str, typer.Argument(help="chrome-trace or tensorboard.")],
+    kind: Annotated[
+        str,
+        typer.Argument(help=f"{' or '.join(kinds.EXPORTS)}.", autocompletion=kinds.exports),
+    ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Default: trace.json or tensorboard.")
     ] = None,

@@ -6,7 +6,7 @@ import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,9 @@ from simfl.cli.common import (
     single,
     tell,
 )
+
+if TYPE_CHECKING:
+    from simfl.scenario import Scenario
 
 
 @app.command()
@@ -71,6 +74,8 @@ def validate(
     """Check a scenario to the last key, without importing code that it names."""
     whole = load(scenario, set_, seed, trusted=False)
     print(f"{scenario}: valid ({whole.name}, {whole.fleet.devices} devices, hash {whole.hash})")
+    if whole.sweep or whole.tune:
+        print(_many(whole))
     for target in whole.foreign:
         print(f"would import {target}; its options were not checked")
 
@@ -89,12 +94,29 @@ def explain(
     from simfl.cli import console
     from simfl.engine.explain import explain as told_of
 
-    told = told_of(load(scenario, set_, seed), data_dir, timing)
+    whole = load(scenario, set_, seed)
+    told = told_of(whole, data_dir, timing)
     screen = console.out()
     screen.print(told.title, style="bold", markup=False)
+    if whole.sweep or whole.tune:
+        screen.print(_many(whole), markup=False)
     screen.print(console.facts(told.facts))
     rows = [list(row.values()) for row in told.classes]
     screen.print(console.table(list(told.classes[0]), rows))
+
+
+def _many(scenario: Scenario) -> str:
+    """What a study of the scenario amounts to."""
+    from simfl.results import formatting
+    from simfl.studies.size import size_of
+
+    size = size_of(scenario)
+    said = f"a study of {size.variants} variants under {size.seeds} seeds: {size.cells} cells"
+    if size.trials:
+        said += f", after {size.trials} trials of {size.tuning_runs} runs at most"
+    if size.longest_s is None:
+        return f"{said}; without stop.after_s they may take any virtual time"
+    return f"{said}; up to {formatting.seconds(size.longest_s)} of virtual time in all"
 
 
 @app.command()

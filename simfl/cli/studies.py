@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simfl.cli import console
 from simfl.cli.common import (
     DataDirOption,
     ScenarioArg,
@@ -42,6 +41,7 @@ def study(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no table.")] = False,
 ) -> None:
     """Run a scenario's sweep under many seeds; finished cells are not played again."""
+    from simfl.cli import console
     from simfl.studies.study import study as play
 
     whole = load(scenario, set_, None)
@@ -60,6 +60,7 @@ def study(
 
 def _say_study(done: Study, targets: list[dict[str, float]]) -> None:
     """What was tuned, and what it cost to meet each target; default: that of the scenario."""
+    from simfl.cli import console
     from simfl.results.stats import how_made, target_table
 
     screen = console.out()
@@ -75,6 +76,8 @@ def _say_study(done: Study, targets: list[dict[str, float]]) -> None:
 
 
 def _say_table(screen: Console, table: pd.DataFrame, title: str | None = None) -> None:
+    from simfl.cli import console
+
     shown = table.reset_index()
     if title:
         screen.print(title, style="bold", markup=False)

@@ -26,7 +26,7 @@ from simfl.clock.plan import glance
 from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
 from simfl.clock.workload import Workload
-from simfl.errors import PluginError, SimflError, blaming
+from simfl.errors import PluginError, SimflError, blaming, origin
 from simfl.messages import Task, Update
 from simfl.strategy.base import Strategy, Wait
 from simfl.streams import Streams
@@ -251,7 +251,9 @@ class Kernel:
         except (Exception, SystemExit) as error:
             devices = ", ".join(str(u.device) for u in updates[:5])
             given = f"{len(updates)} update(s)" + (f" from devices {devices}" if updates else "")
-            raise PluginError(f"{self._where()} failed with {given}: {error!r}") from error
+            raise PluginError(
+                f"{self._where()} failed with {given}: {error!r}{origin(error)}"
+            ) from error
         if not isinstance(wait, Wait):
             raise PluginError(f"{self._where()}: must return a Wait, not {wait!r}")
         arrivals, within, losses = wait

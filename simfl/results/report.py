@@ -5,9 +5,7 @@ The same runs give the same bytes: nothing in it depends on when or where it was
 
 from __future__ import annotations
 
-import base64
-import html
-import io
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import tomli_w
 
-from simfl.results import stats
+from simfl.results import html, stats
 from simfl.results.compare import cells, compare, distinct_names
 from simfl.results.result import Result
 from simfl.results.study import Study
@@ -26,26 +24,17 @@ if TYPE_CHECKING:
 #: Runs that get a section of their own; of more, only the first do.
 SECTIONS = 8
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 64em; margin: 2em auto;
-       padding: 0 1em; }
-h1, h2 { line-height: 1.2; } h2 { margin-top: 2em; border-bottom: 1px solid #ddd; }
-table { border-collapse: collapse; font-size: 13px; } .wide { overflow-x: auto; }
-th, td { padding: .25em .7em; text-align: right; border-bottom: 1px solid #eee;
-         white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } figure { margin: 1em 0; }
-figcaption { color: #555; font-size: 13px; } img { max-width: 100%; height: auto; }
-pre { background: #f6f6f6; padding: 1em; overflow-x: auto; font-size: 12px; }
-.figures { display: flex; flex-wrap: wrap; gap: 1em; align-items: flex-end; }
-.figures figure { flex: 1 1 26em; } summary { cursor: pointer; }
-@media print { details > * { display: block; } figure { break-inside: avoid; } }
-"""
+#: Variants whose bands can be told apart in one picture; of more, each has a panel.
+TOGETHER = 5
+
+Target = Mapping[str, float]
+Pictures = list[tuple[str, "Callable[[], Axes]"]]
 
 
 def report(
     seen: Study | Iterable[Result],
     path: str | Path,
-    target: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None,
+    target: Target | Sequence[Target] | None = None,
 ) -> Path:
     """The report is written to this path, which is returned. Raises InputError.
 
@@ -54,140 +43,169 @@ def report(
     """
     targets = [target] if isinstance(target, Mapping) else list(target or [])
     if isinstance(seen, Study):
-        title, parts = seen.name, _of_study(seen, targets or [seen.target] * bool(seen.target))
+        page = html.Page(seen.name)
+        _study(page, seen, targets or [seen.target] * bool(seen.target))
     else:
         runs = distinct_names(seen)
-        title, parts = ", ".join(runs), _of_runs(runs, targets)
-    body = "\n".join([f"<h1>{html.escape(title)}</h1>", *parts])
+        page = html.Page(", ".join(runs))
+        _runs(page, "The runs side by side" if len(runs) > 1 else "The run", runs, targets)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_page(title, body), encoding="utf-8", newline="\n")
+    path.write_text(page.text(), encoding="utf-8", newline="\n")
     return path
 
 
-def _page(title: str, body: str) -> str:
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style></head>\n"
-        f"<body>\n{body}\n</body></html>\n"
-    )
-
-
-def _of_study(study: Study, targets: Sequence[Mapping[str, float]]) -> list[str]:
-    from simfl.results import plots
-
-    parts = [_table(pd.DataFrame([study.headline()]).set_index("study"))]
+def _study(page: html.Page, study: Study, targets: Sequence[Target]) -> None:
+    page.section("Overview", html.facts(study.headline()), html.table(_overview(study)))
+    if study.tuning is not None:
+        _tuning(page, study)
     for wanted in targets:
-        parts += _costs(study, wanted)
+        _costs(page, study, wanted)
     if len(study.failed):
         failed = study.failed[[*study.axes, "seed", "ended"]]
-        parts += ["<h2>Failed cells</h2>", _table(failed.set_index(failed.columns[0]))]
-    runs = study.runs()
-    parts += [
-        "<h2>Progress</h2>",
-        _figures(
-            ("Median over seeds, in the range of all seeds", lambda: plots.bands(study)),
-            ("The same against bytes moved", lambda: plots.bands(study, against="bytes")),
-        ),
-        "<h2>The first seed</h2>",
-        *_of_runs(runs, []),
+        page.section("Failed cells", html.table(failed.set_index(failed.columns[0])))
+    if study.results:
+        page.section("Progress", html.figures(_progress(study)), *_scores(study))
+        seed = study.table.loc[study.table["cell"].isin(list(study.results)), "seed"].iloc[0]
+        _runs(page, f"The runs of seed {seed}", study.runs(int(seed)), [])
+
+
+def _overview(study: Study) -> pd.DataFrame:
+    """One row per variant: what was played, and how it ended."""
+    rows = {
+        name: {
+            "seeds": ", ".join(map(str, part["seed"])),
+            "ended": _counted(part["ended"]),
+            "versions": f"{part['versions'].median():.0f}",
+            "tasks": f"{part['tasks'].median():.0f}",
+        }
+        for name, part in study.table.groupby("variant", sort=False)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
+
+
+def _counted(ends: pd.Series) -> str:
+    """`4 target, 1 after_s`; a failure without its reason, which has a table of its own."""
+    counts = ends.str.partition(":")[0].value_counts(sort=False)
+    return ", ".join(f"{number} {end}" for end, number in counts.items())
+
+
+def _tuning(page: html.Page, study: Study) -> None:
+    from simfl.results import plots
+
+    found = study.tuning
+    assert found is not None
+    seeds = ", ".join(map(str, found.options["seeds"]))
+    words = f"Every variant had the same number of trials on the seeds {seeds}, which the study "
+    words += "does not use. An option on the edge of its space may have a better value beyond it."
+    pictures: Pictures = [
+        ("tuning", lambda: plots.tuning(study)),
+        ("importance", lambda: plots.importance(study)),
     ]
-    return parts
+    page.section("Tuning", html.table(found.table()), html.note(words), html.figures(pictures))
 
 
-def _costs(study: Study, wanted: Mapping[str, float]) -> list[str]:
-    """What it took to meet a target: a table and two figures."""
+def _costs(page: html.Page, study: Study, wanted: Target) -> None:
+    """What it took to meet a target: a table and figures."""
     from simfl.results import plots
 
     said = ", ".join(f"{metric} {value:g}" for metric, value in wanted.items())
     found = study.at_target(None, **wanted)
+    pictures: Pictures = [
+        ("time-to-target", lambda: plots.time_to_target(study, target=wanted)),
+        ("pareto", lambda: plots.pareto(study, target=wanted)),
+    ]
+    if len(study.axes) > 1:
+        profile = lambda: plots.performance_profile(study, target=wanted)  # noqa: E731
+        pictures.append(("performance-profile", profile))
+    page.section(
+        f"Costs to {said}",
+        html.table(stats.target_table(found)),
+        html.note(stats.how_made(found, study.variants[0])),
+        html.figures(pictures),
+    )
+
+
+def _progress(study: Study) -> Pictures:
+    from simfl.results import plots
+
+    draw = plots.bands if len(study.variants) <= TOGETHER else plots.bands_apart
     return [
-        f"<h2>Costs to {html.escape(said)}</h2>",
-        _table(stats.target_table(found)),
-        f"<p>{html.escape(stats.how_made(found, study.variants[0]))}</p>",
-        _figures(
-            ("Costs to the target", lambda: plots.time_to_target(study, target=wanted)),
-            ("Time and bytes to the target", lambda: plots.pareto(study, target=wanted)),
-        ),
+        ("bands", lambda: draw(study)),
+        ("bands-bytes", lambda: draw(study, against="bytes")),
     ]
 
 
-def _of_runs(runs: Mapping[str, Result], targets: Sequence[Mapping[str, float]]) -> list[str]:
+def _scores(study: Study) -> list[str]:
+    if not study.table["final_accuracy"].notna().any():
+        return []
+    said = "Accuracy in per cent: mean over seeds ± sample standard deviation. The best alone "
+    return [html.table(study.scores()), html.note(said + "flatters methods that fluctuate.")]
+
+
+def _runs(
+    page: html.Page, heading: str, runs: Mapping[str, Result], targets: Sequence[Target]
+) -> None:
     parts = []
     for wanted in targets or [{}]:
         head, *rows = cells(compare(runs, wanted or None))
-        parts.append(_table(pd.DataFrame(rows, columns=head).set_index("run")))
+        if wanted:
+            parts.append(html.note("To " + ", ".join(f"{k} {v:g}" for k, v in wanted.items())))
+        parts.append(html.table(pd.DataFrame(rows, columns=head).set_index("run")))
     if len(runs) > 1:
-        parts.append(_side_by_side(runs))
-    parts += [_section(name, run) for name, run in list(runs.items())[:SECTIONS]]
+        parts.append(html.figures(_side_by_side(runs)))
+    page.section(heading, *parts)
+    for name, run in list(runs.items())[:SECTIONS]:
+        page.section(name, *_one(run))
     if len(runs) > SECTIONS:
-        parts.append(f"<p>The other {len(runs) - SECTIONS} runs are in the table above only.</p>")
-    return parts
+        left = len(runs) - SECTIONS
+        page.section("Other runs", html.note(f"{left} more runs are in the tables above only."))
+    page.section("Environment", *_environment(next(iter(runs.values()))))
 
 
-def _side_by_side(runs: Mapping[str, Result]) -> str:
+def _side_by_side(runs: Mapping[str, Result]) -> Pictures:
     from simfl.results import plots
 
-    return _figures(
-        ("Accuracy against virtual time", lambda: plots.accuracy(runs)),
-        ("Accuracy against bytes moved", lambda: plots.accuracy(runs, against="bytes")),
-        ("Staleness of applied updates", lambda: plots.staleness_ridges(runs)),
-        ("Who contributed", lambda: plots.participation(runs)),
-    )
+    return [
+        ("accuracy", lambda: plots.accuracy(runs)),
+        ("accuracy-bytes", lambda: plots.accuracy(runs, against="bytes")),
+        ("staleness-ridges", lambda: plots.staleness_ridges(runs)),
+        ("participation", lambda: plots.participation(runs)),
+    ]
 
 
-def _section(name: str, run: Result) -> str:
+def _one(run: Result) -> list[str]:
     """One run: its figures and its scenario, folded away but for the name."""
     from simfl.results import plots
 
-    pictures: list[tuple[str, Callable[[], Axes]]] = [
-        ("Accuracy", lambda: plots.accuracy(run)),
-        ("Staleness", lambda: plots.staleness(run)),
-        ("Staleness by device class", lambda: plots.staleness_by_class(run)),
-        ("Staleness over time", lambda: plots.staleness_heatmap(run)),
-        ("Traffic", lambda: plots.traffic(run)),
-        ("Waste by cause", lambda: plots.waste(run)),
-        ("What each version waited for", lambda: plots.critical_path(run)),
-        ("The first tasks", lambda: plots.timeline(run)),
+    pictures: Pictures = [
+        ("accuracy", lambda: plots.accuracy(run)),
+        ("staleness", lambda: plots.staleness(run)),
+        ("staleness-by-class", lambda: plots.staleness_by_class(run)),
+        ("staleness-heatmap", lambda: plots.staleness_heatmap(run)),
+        ("traffic", lambda: plots.traffic(run)),
+        ("waste", lambda: plots.waste(run)),
+        ("critical-path", lambda: plots.critical_path(run)),
+        ("timeline", lambda: plots.timeline(run)),
     ]
     if len(run.versions):
-        pictures.append(("Why the slowest version was slow", lambda: plots.slowest_version(run)))
-    scenario = html.escape(tomli_w.dumps(run.scenario))
-    return (
-        f"<h2>{html.escape(name)}</h2>\n<p>digest {html.escape(run.digest)}</p>\n"
-        f"{_figures(*pictures)}\n<details><summary>The resolved scenario</summary>"
-        f"<pre>{scenario}</pre></details>"
-    )
+        pictures.append(("slowest-version", lambda: plots.slowest_version(run)))
+    scenario = html.folded("The resolved scenario", tomli_w.dumps(run.scenario))
+    return [html.note(f"digest {run.digest}"), html.figures(pictures), scenario]
 
 
-def _figures(*pictures: tuple[str, Callable[[], Axes]]) -> str:
-    shown = [
-        f'<figure><img alt="{html.escape(caption)}" src="{_drawn(draw())}">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        for caption, draw in pictures
-    ]
-    return f'<div class="figures">{"".join(shown)}</div>'
+def _environment(run: Result) -> list[str]:
+    """What the run was computed with, as its folder says."""
+    try:
+        known = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
+        packages = known.pop("packages", {})
+        said = {key: _words(value) for key, value in known.items()}
+    except (OSError, ValueError, AttributeError):
+        return [html.note("The run folder does not say what it was computed with.")]
+    return [html.facts(said | {name: str(version) for name, version in packages.items()})]
 
 
-def _drawn(axes: Axes) -> str:
-    """The figure of these Axes as a data URL; the figure is closed."""
-    import matplotlib as mpl
-    from matplotlib import pyplot as plt
-
-    figure: Any = axes.figure
-    file = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "simfl"}):
-        figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
-    plt.close(figure)
-    return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _table(table: pd.DataFrame) -> str:
-    """A frame as HTML, its index first."""
-    head = "".join(f"<th>{html.escape(str(n))}</th>" for n in (table.index.name, *table.columns))
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in (name, *row)) + "</tr>"
-        for name, row in zip(table.index, table.to_numpy(), strict=True)
-    )
-    return f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>'
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {inner}" for key, inner in value.items())
+    return str(value)

@@ -41,6 +41,22 @@ def find(path_or_name: str | Path) -> Path:
     )
 
 
+def read_about(path: Path) -> str:
+    """What the first line of a scenario's file says that it shows."""
+    first = path.read_text("utf-8").partition("\n")[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+def standalone(path: Path) -> str:
+    """The text of a shipped scenario, which extends another by its name, wherever it is saved."""
+    text = path.read_text("utf-8")
+    parent = parse_toml(text).get("extends")
+    if not isinstance(parent, str) or not (path.parent / parent).is_file():
+        return text
+    name = (path.parent / parent).resolve().relative_to(shipped_dir().resolve())
+    return text.replace(f'"{parent}"', f'"{name.with_suffix("").as_posix()}"', 1)
+
+
 def read(path: Path, children: tuple[Path, ...] = ()) -> Table:
     """The tables of a file, laid over those of the file that it extends. Raises ScenarioError."""
     path = path.resolve()
@@ -53,13 +69,21 @@ def read(path: Path, children: tuple[Path, ...] = ()) -> Table:
         learning["data_dir"] = str(path.parent / learning["data_dir"])
     if "extends" not in table:
         return table
-    parent = table.pop("extends")
-    if not isinstance(parent, str) or not (path.parent / parent).is_file():
-        raise ScenarioError(
-            f"{path}: extends = {shown(parent)}, expected the path of a scenario file, relative to "
-            f"{path.parent}"
-        )
-    return merged(read(path.parent / parent, (*children, path)), table)
+    parent = _parent(path, table.pop("extends"))
+    return merged(read(parent, (*children, path)), table)
+
+
+def _parent(path: Path, named: Any) -> Path:
+    """The file that a scenario extends: beside it, or a shipped one by its name."""
+    if isinstance(named, str) and (path.parent / named).is_file():
+        return path.parent / named
+    names = shipped_names()
+    if isinstance(named, str) and named.removesuffix(".toml") in names:
+        return shipped_dir() / f"{named.removesuffix('.toml')}.toml"
+    raise ScenarioError(
+        f"{path}: extends = {shown(named)}, expected the path of a scenario file, relative to "
+        f"{path.parent}, or the name of a shipped scenario {did_you_mean(str(named), names)}"
+    )
 
 
 def merged(below: Table, above: Table) -> Table:

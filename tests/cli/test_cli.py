@@ -299,3 +299,67 @@ def test_the_package_can_be_run_as_a_module() -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("simfl: absent: no such file")
+
+
+def test_help_names_what_a_command_takes_without_marks(cli: Cli) -> None:
+    """The kinds of plots and exports are those that there are."""
+    from simfl.cli import kinds
+    from simfl.results.export import EXPORTS
+    from simfl.results.plots import PLOTS, STUDY_PLOTS
+
+    assert (sorted(kinds.RUN_PLOTS), sorted(kinds.STUDY_PLOTS), kinds.EXPORTS) == (
+        sorted(PLOTS), sorted(STUDY_PLOTS), tuple(EXPORTS),
+    )  # fmt: skip
+    for words in (["plot"], ["export"], ["run"], ["devices"], ["traces", "import"]):
+        _, out, _ = cli(*words, "--help")
+        assert "\\[" not in out
+        assert "required" not in out
+    _, out, _ = cli("plot", "--help")
+    assert "performance-profile" in out
+    _, out, _ = cli("run", "--help")
+    assert "name of a shipped scenario" in " ".join(out.split())
+
+
+def test_scenarios_are_listed_shown_and_saved(cli: Cli, tmp_path: Path) -> None:
+    _, out, _ = cli("scenarios")
+    assert any(line.startswith("quickstart ") and "Buffered" in line for line in out.splitlines())
+    code, out, _ = cli("scenarios", "studies/tuned", "--toml")
+    assert code == 0
+    (tmp_path / "mine.toml").write_text(out, "utf-8")
+    assert load(tmp_path / "mine.toml").hash == load("studies/tuned").hash
+    _, shown, _ = cli("scenarios", "quickstart")
+    assert "[[fleet.group]]" in shown
+    code, _, err = cli("scenarios", "quickstrt")
+    assert (code, "did you mean 'quickstart'" in err) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["validate", "explain"])
+def test_a_study_says_how_large_it_is(cli: Cli, command: str) -> None:
+    words = [command, "studies/tuned", *(["--timing"] if command == "explain" else [])]
+    code, out, _ = cli(*words)
+    assert code == 0
+    assert "3 variants under 5 seeds: 15 cells, after 48 trials of 96 runs at most; up to" in out
+    assert "4.62 d of virtual time" in out  # (15 + 96) hours
+
+
+def test_a_plug_in_s_error_says_where_it_is(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["from simfl.strategy.methods.fedbuff import FedBuff", "class Mine(FedBuff):",
+             "    def step(self, pending, server, updates):", "        return 1 / 0"]  # fmt: skip
+    (tmp_path / "mine.py").write_text("\n".join(lines), "utf-8")
+    (tmp_path / "tiny.toml").write_text(TINY.replace("fedavg", "mine:Mine"), "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    code, _, err = cli("run", "tiny.toml", "--set", "strategy={kind='mine:Mine',concurrency=2}")
+    assert code == 3
+    assert "at mine.py:4" in err
+
+
+def test_names_are_completed(cli: Cli, tmp_path: Path) -> None:
+    from simfl.cli import kinds
+
+    assert kinds.strategies("fedb") == ["fedbuff"]
+    assert "phone-mid" in kinds.classes("phone")
+    assert kinds.exports("ten") == ["tensorboard"]
+    assert "staleness-ecdf" in kinds.plots("stale")
+    assert "quickstart-sync" in kinds.scenarios("quick")

@@ -235,3 +235,13 @@ def test_traffic_by_link_stacks_to_all_traffic(run_folder) -> None:
     assert layers[-1].values == pytest.approx(down)
     named = [text.get_text() for text in parts.get_legend().get_texts()]
     assert named == ["3g", "lte"]
+
+
+@pytest.mark.parametrize("kind", ["staleness", "staleness-by-class", "staleness-heatmap"])
+def test_staleness_that_is_always_0_is_said_in_words(frame, kind) -> None:
+    fresh = {"outcome": "applied", "staleness": 0, "staleness_s": 1.0, "cause": ""}
+    axes = PLOTS[kind](frame("tasks", fresh, fresh))
+    assert [text.get_text()[:8] for text in axes.texts] == ["always 0"]
+    assert not axes.patches
+    stale = PLOTS[kind](frame("tasks", fresh, {**fresh, "staleness": 2}))
+    assert not any("always" in text.get_text() for text in stale.texts)

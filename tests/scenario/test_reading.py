@@ -142,3 +142,9 @@ def test_what_is_laid_above_always_shows(below: dict, above: dict) -> None:
     assert merged(both, above) == both
     assert set(both) == set(below) | set(above)
     assert merged({}, above) == above == merged(above, {})
+
+
+def test_a_shipped_scenario_is_extended_by_its_name(write) -> None:
+    assert read(write("mine.toml", "extends = 'quickstart'\nname = 'mine'"))["name"] == "mine"
+    with pytest.raises(ScenarioError, match="did you mean 'quickstart'"):
+        read(write("wrong.toml", "extends = 'quikstart'"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
+import shutil
 import subprocess
-import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,29 +16,20 @@ import pytest
 import simfl
 from simfl.cli import main
 from simfl.errors import InputError
+from simfl.results import html
 from simfl.results.report import report
 
 VOID = {"meta", "img", "br"}
-BROWSE = """
-import sys
-from PyQt6.QtCore import QTimer, QUrl
-from PyQt6.QtWebEngineWidgets import QWebEngineView
-from PyQt6.QtWidgets import QApplication
-LOOK = '''JSON.stringify({
-    title: document.title,
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+LOOK = """<script>addEventListener("load", () => { document.title = JSON.stringify({
     tables: document.querySelectorAll("table").length,
+    wide: document.documentElement.scrollWidth - innerWidth,
+    letters: Math.min(
+        ...[...document.querySelectorAll("td:first-child")].map(one => one.offsetWidth)),
+    dark: getComputedStyle(document.body).backgroundColor,
     pictures: [...document.images].map(one => one.naturalWidth > 0),
     fetched: performance.getEntriesByType("resource").map(one => one.name.slice(0, 5)),
-})'''
-app = QApplication(sys.argv)
-view = QWebEngineView()
-view.loadFinished.connect(
-    lambda ok: view.page().runJavaScript(LOOK, lambda said: (print(said), app.quit()))
-)
-view.load(QUrl.fromLocalFile(sys.argv[1]))
-QTimer.singleShot(60_000, app.quit)
-app.exec()
-"""
+}); })</script>"""
 
 
 class Page(HTMLParser):
@@ -48,11 +39,13 @@ class Page(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.links: list[str] = []
+        self.names: list[str] = []
         self.words = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.names += [value or "" for name, value in attrs if name == "id"]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -71,9 +64,12 @@ def page(small: simfl.Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_file_is_complete_and_refers_to_nothing_else(page) -> None:
     seen = Page(page.read_text("utf-8"))
     assert seen.open == []
-    assert seen.links
-    assert {link.partition(",")[0] for link in seen.links} == {"data:image/svg+xml;base64"}
-    for link in seen.links:
+    inside = [link[1:] for link in seen.links if link.startswith("#")]
+    assert inside
+    assert set(inside) <= set(seen.names), "the contents list leads to sections"
+    pictures = [link for link in seen.links if not link.startswith("#")]
+    assert {link.partition(",")[0] for link in pictures} == {"data:image/svg+xml;base64"}
+    for link in pictures:
         picture = base64.b64decode(link.partition(",")[2]).decode()
         outside = [
             x
@@ -85,7 +81,9 @@ def test_the_file_is_complete_and_refers_to_nothing_else(page) -> None:
 
 def test_it_tells_costs_runs_and_scenarios(small, page) -> None:
     words = Page(page.read_text("utf-8")).words
-    for said in ("Costs to accuracy 0.6", "3 of 3", "0 of 3", "buffered", "timid", "[strategy]"):
+    told = ("Environment", "torch", "signed-rank", "Costs to accuracy 0.6", "3 of 3", "0 of 3",
+            "buffered", "timid", "[strategy]")  # fmt: skip
+    for said in told:
         assert said in words
     for run in small.runs().values():
         assert run.digest in words
@@ -129,18 +127,50 @@ def test_the_command_takes_runs_or_a_study(small, tmp_path, capsys) -> None:
     assert "Progress" in (tmp_path / "study.html").read_text("utf-8")
 
 
-def test_a_browser_shows_every_picture_and_fetches_nothing(page) -> None:
-    """A real one, without a window: needs PyQt6-WebEngine, of the extra `browser`."""
-    pytest.importorskip("PyQt6.QtWebEngineWidgets", exc_type=ImportError)
-    quiet = {"QT_QPA_PLATFORM": "offscreen",
-             "QTWEBENGINE_CHROMIUM_FLAGS": "--no-sandbox --disable-gpu"}  # fmt: skip
+def browse(page: Path, *options: str) -> str:
+    """What a real browser, without a window, says about a page."""
+    if BROWSER is None:
+        pytest.skip("needs Chromium")
+    quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
     done = subprocess.run(
-        [sys.executable, "-c", BROWSE, str(page)],
-        capture_output=True, text=True, env=os.environ | quiet,
-    )  # fmt: skip
-    assert done.stdout, done.stderr
-    seen = json.loads(done.stdout)
-    assert seen["title"] == "small"
-    assert seen["tables"] == 3
+        [BROWSER, *quiet, *options, page.as_uri()], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("width", [1280, 500])
+def test_a_browser_shows_every_picture_and_nothing_runs_out_of_the_window(
+    page, tmp_path, width
+) -> None:
+    watched = tmp_path / "watched.html"
+    watched.write_text(page.read_text("utf-8").replace("</body>", f"{LOOK}</body>"), "utf-8")
+    dom = browse(watched, f"--window-size={width},900", "--dump-dom")
+    title = re.search(r"<title>(.*?)</title>", dom, re.DOTALL)
+    assert title
+    seen = json.loads(unescape(title[1]))
+    assert seen["tables"] == 6
+    assert seen["wide"] <= 0
+    assert seen["letters"] > 30, "a name is broken letter by letter"
     assert all(seen["pictures"])
     assert set(seen["fetched"]) <= {"data:"}
+
+
+def test_what_is_folded_away_is_printed_whole(tmp_path) -> None:
+    """Four hundred lines fill pages; a folded heading alone fills none."""
+    page = html.Page("long")
+    page.section("one", html.folded("scenario", "\n".join(f"line {i}" for i in range(400))))
+    path, printed = tmp_path / "long.html", tmp_path / "long.pdf"
+    path.write_text(page.text(), "utf-8")
+    browse(path, "--no-pdf-header-footer", f"--print-to-pdf={printed}")
+    assert len(re.findall(rb"/Type\s*/Page\b", printed.read_bytes())) > 6
+
+
+def test_a_comparison_leaves_a_run_s_own_picture_alone(small, tmp_path, capsys) -> None:
+    folders = []
+    for number, run in enumerate(list(small.runs().values())[:2]):
+        folders.append(str(shutil.copytree(run.folder, tmp_path / str(number))))
+    assert main(["plot", folders[0], "participation"]) == 0
+    own = (tmp_path / "0" / "participation.png").read_bytes()
+    assert main(["plot", *folders, "participation"]) == 0
+    assert (tmp_path / "0" / "participation.png").read_bytes() == own
+    assert capsys.readouterr().out.split()[1] == str(tmp_path / "0" / "participation-compared.png")

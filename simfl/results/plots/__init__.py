@@ -23,7 +23,7 @@ from simfl.results.plots.staleness import (
     staleness_heatmap,
     staleness_ridges,
 )
-from simfl.results.plots.studies import bands, pareto, time_to_target
+from simfl.results.plots.studies import bands, bands_apart, pareto, time_to_target
 from simfl.results.plots.tuning import importance, tuning
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "STUDY_PLOTS",
     "accuracy",
     "bands",
+    "bands_apart",
     "critical_path",
     "importance",
     "pareto",
@@ -69,6 +70,7 @@ PLOTS: dict[str, Callable[..., Axes]] = {
 #: Plots of a whole study.
 STUDY_PLOTS: dict[str, Callable[..., Axes]] = {
     "bands": bands,
+    "bands-apart": bands_apart,
     "importance": importance,
     "pareto": pareto,
     "performance-profile": performance_profile,

@@ -53,7 +53,8 @@ def participation(runs: Runs, *, devices: int | None = None, ax: Axes | None = N
 
     devices: size of the fleet; needed where frames are given and some device never took part.
     """
-    ax = style.dressed(ax, width=4.4, height=3.8)
+    many = len(style.named(runs)) > 4
+    ax = style.dressed(ax, width=6.6 if many else 4.4, height=3.8)
     ax.plot([0, 1], [0, 1], color=style.QUIET, linewidth=1, linestyle=(0, (4, 3)))
     for i, (name, run) in enumerate(style.named(runs).items()):
         fleet = len(run.devices) if isinstance(run, Result) else 0

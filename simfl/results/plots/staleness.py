@@ -24,6 +24,11 @@ def staleness(run: Result | pd.DataFrame, *, log: bool = False, ax: Axes | None 
     """
     tasks = style.frame_of(run, "tasks")
     applied, flying = staleness_of(tasks), ages_in_flight(tasks, last_version(tasks))
+    if len(applied) and not applied.any():
+        ax = style.dressed(ax, height=1.6)
+        style.always_fresh(ax)
+        ax.set_xlabel(LABELS["staleness"])
+        return ax
     ax = style.dressed(ax)
     edges = _edges(pd.concat([applied, flying]).max() if len(applied) + len(flying) else 0)
     ax.hist(
@@ -74,6 +79,11 @@ def staleness_ridges(runs: Runs, *, ax: Axes | None = None) -> Axes:
 
 def _ridges(groups: dict[str, pd.Series], ax: Axes | None) -> Axes:
     """Histograms one below the other, each named with its count."""
+    if groups and not any(values.any() for values in groups.values()):
+        ax = style.dressed(ax, height=1.6)
+        style.always_fresh(ax)
+        ax.set_xlabel(LABELS["staleness"])
+        return ax
     ax = style.dressed(ax, height=1.0 + 0.62 * max(len(groups), 1))
     edges = _edges(max((values.max() for values in groups.values()), default=0))
     for row, values in enumerate(reversed(groups.values())):
@@ -97,6 +107,12 @@ def staleness_heatmap(
     used_s = tasks["dispatched_s"] + tasks["staleness_s"]
     edges = np.linspace(0.0, used_s.max() if used_s.max() > 0 else 1.0, bins + 1)
     mean = _mean_by_time(tasks, used_s, edges)
+    if len(tasks) and not tasks["staleness"].any():
+        ax = style.dressed(ax, width=6.4, height=1.6)
+        style.always_fresh(ax)
+        style.in_time(ax.xaxis, edges[-1], LABELS["time"])
+        ax.set_xticks([])
+        return ax
     ax = style.dressed(ax, width=6.4, height=0.9 + 0.42 * max(len(mean), 1))
     ax.grid(visible=False)
     ax.set_facecolor(style.FAINT)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from simfl.errors import InputError, did_you_mean
 from simfl.results import stats
@@ -46,10 +47,7 @@ def bands(
     ax = style.dressed(ax)
     frames = dict(list(evaluations.groupby("variant", sort=False)))
     for i, (name, seen) in enumerate(frames.items()):
-        x, (low, middle, high) = stats.quantiles(
-            [(position(one, against), one[metric]) for _, one in seen.groupby("seed")],
-            (between[0], 0.5, between[1]),
-        )
+        x, (low, middle, high) = _quantiles(seen, against, metric, (between[0], 0.5, between[1]))
         look = {"color": style.colour(i), "linestyle": style.dash(i), "linewidth": 1.8}
         ax.step(x, middle, where="post", label=name, **look)
         ax.fill_between(x, low, high, step="post", color=style.colour(i), alpha=0.18, linewidth=0)
@@ -60,6 +58,56 @@ def bands(
     if frames:
         style.legend(ax)
     return ax
+
+
+def bands_apart(
+    study: Study | pd.DataFrame,
+    *,
+    against: str = "time",
+    metric: str = "accuracy",
+    between: tuple[float, float] = (0.0, 1.0),
+    ax: Axes | None = None,
+) -> Axes:
+    """`bands` of many variants: a panel each, with the medians of the others in grey.
+
+    The panels lie in the Axes given, or in those of a new figure, which are returned; they share
+    their scales.
+    """
+    evaluations = study.evaluations if isinstance(study, Study) else study
+    frames = dict(list(evaluations.groupby("variant", sort=False)))
+    columns = min(3, max(len(frames), 1))
+    rows = -(-len(frames) // columns) or 1
+    frame = style.dressed(ax, width=2.9 * columns, height=2.0 * rows + 0.4)
+    if ax is None and isinstance(frame.figure, Figure):
+        frame.figure.set_layout_engine("none")
+    frame.axis("off")
+    label_position(frame, against, frames)
+    top = 1.15 * float(evaluations[metric].max()) if len(evaluations) else 1.0
+    right = max((float(position(one, against).max()) for one in frames.values()), default=1.0)
+    for i, (name, seen) in enumerate(frames.items()):
+        row, column = divmod(i, columns)
+        box = ((column + 0.12) / columns, 1 - (row + 0.85) / rows, 0.85 / columns, 0.68 / rows)
+        panel = style.dressed(frame.inset_axes(box))
+        for other in frames.values():
+            x, (middle,) = _quantiles(other, against, metric, (0.5,))
+            panel.step(x, middle, where="post", color=style.FAINT, linewidth=1.0)
+        x, (low, middle, high) = _quantiles(seen, against, metric, (between[0], 0.5, between[1]))
+        panel.fill_between(x, low, high, step="post", color=style.colour(i), alpha=0.25, lw=0)
+        panel.step(x, middle, where="post", color=style.colour(i), linewidth=1.6)
+        panel.set_title(str(name), fontsize=9, loc="left")
+        panel.set(xlim=(0, right), ylim=(0, top))
+        panel.tick_params(labelsize=7)
+        label_position(panel, against, frames)
+        panel.set_xlabel(frame.get_xlabel() if row == rows - 1 else "", fontsize=8)
+    return frame
+
+
+def _quantiles(
+    seen: pd.DataFrame, against: str, metric: str, shares: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of a variant's curves over its seeds."""
+    curves = [(position(one, against), one[metric]) for _, one in seen.groupby("seed")]
+    return stats.quantiles(curves, shares)
 
 
 def time_to_target(

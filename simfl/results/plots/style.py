@@ -27,6 +27,9 @@ PALETTE = (BLUE, ORANGE, GREEN, RED, PINK, SKY, INK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 
+#: Names that a legend inside of the Axes may have.
+_INSIDE = 4
+
 #: Colours of phases.
 PHASE_COLOURS = {"download": SKY, "train": ORANGE, "upload": BLUE}
 
@@ -99,7 +102,10 @@ def dressed(ax: Axes | None, width: float = 6.0, height: float = 3.4) -> Axes:
 
 
 def legend(ax: Axes) -> None:
-    """A frameless legend."""
+    """A frameless legend; one of many names stands beside the Axes, where it hides no data."""
+    if len(ax.get_legend_handles_labels()[1]) > _INSIDE:
+        legend_beside(ax)
+        return
     ax.legend(frameon=False, fontsize=9, handlelength=2.4)
 
 
@@ -143,6 +149,17 @@ def in_units(axis: Axis, unit: str, label: str) -> None:
     """Labels an axis with a unit and decimal prefixes: 2 GB."""
     axis.set_major_formatter(EngFormatter(unit=unit))
     axis.set_label_text(label)
+
+
+def always_fresh(ax: Axes) -> None:
+    """Says in words what a picture of nothing but zeros does not show."""
+    ax.text(
+        0.5, 0.5, "always 0: every update entered the version that its task was sent",
+        transform=ax.transAxes, ha="center", va="center", color=QUIET, fontsize=9, wrap=True,
+    )  # fmt: skip
+    ax.set(xticks=[], yticks=[])
+    ax.grid(visible=False)
+    ax.spines[["left", "bottom"]].set_visible(False)
 
 
 def in_percent(axis: Axis, label: str) -> None:
