@@ -17,10 +17,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -50,10 +49,7 @@ Times = tuple[float, float]  # seconds on the wall and of this process
 
 @dataclass(frozen=True)
 class Case:
-    """A scenario, and ways to compute it: (trainer, workers) with the ratio aimed at, if any.
-
-    The trainer "torch.compile" is `compiled` without dense.c, as it is for other models.
-    """
+    """A scenario, and ways to compute it: (trainer, workers) with the ratio aimed at, if any."""
 
     learning: dict[str, Any]
     strategy: dict[str, Any]
@@ -117,7 +113,7 @@ CASES = {
         {"kind": "fedbuff", "concurrency": 50, "buffer": 10, "epochs": 5},
         devices=100,
         versions=500,
-        ways={("compiled", 1): 0.15, ("torch.compile", 1): None, ("batched", 1): None},
+        ways={("compiled", 1): 0.15, ("batched", 1): None},
         evaluate={"every_versions": 10},
     ),
     "mlp-1000": Case(
@@ -180,11 +176,10 @@ def compared(case: Case) -> dict[tuple[str, int], tuple[list[float], list[float]
 
 def run(case: Case, trainer: str, workers: int) -> tuple[Times, list[tuple[int, int]]]:
     """Plays the case; returns its times, and device and steps of every update applied."""
-    whole = case.scenario(trainer.replace("torch.compile", "compiled"))
+    whole = case.scenario(trainer)
     streams = Streams(whole.seed)
     fleet = fleet_of(whole, streams)
-    with without_dense() if trainer == "torch.compile" else nullcontext():
-        workload = workload_of(whole, streams, timing=False, data_dir=None, workers=workers)
+    workload = workload_of(whole, streams, timing=False, data_dir=None, workers=workers)
     assert isinstance(workload, Learning)
     assert workload.notes["trainer"].startswith(whole.learning.trainer)
     workload.trainer.train([Job(workload.initial, d, 0, steps=1) for d in range(8)])
@@ -207,11 +202,6 @@ def run(case: Case, trainer: str, workers: int) -> tuple[Times, list[tuple[int, 
             (device, local_steps(n, size, epochs, None))
             for device, n, epochs in zip(done.device, done.examples, done.epochs, strict=True)
         ]
-
-
-def without_dense() -> Any:
-    """Inside, no model is compiled by dense.c."""
-    return patch("simfl.learn.trainers.cannot_compile", lambda local: "torch.compile is asked for")
 
 
 def bare(problem: Any, whole: Scenario, tasks: list[tuple[int, int]]) -> Callable[[], None]:

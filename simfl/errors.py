@@ -16,16 +16,27 @@ SimflError                    exit 3
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 import sysconfig
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+#: Characters of a message; a longer one loses its middle.
+MOST_CHARACTERS = 1000
+
 
 class SimflError(Exception):
-    """Root of everything that simfl raises on purpose."""
+    """Root of everything that simfl raises on purpose; its message is one paragraph of print.
+
+    What a message quotes from a user's file may hold line breaks, escapes or megabytes.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(shorten(str(message), MOST_CHARACTERS))
 
 
 class InputError(SimflError):
@@ -91,7 +102,7 @@ class blaming:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
-        if error is None or isinstance(error, InputError | OutOfStep):
+        if error is None or isinstance(error, InputError | OutOfStep) or is_full(error):
             return
         if isinstance(error, PluginError):
             raise PluginError(f"{self.plugin}: {error}") from error
@@ -117,13 +128,46 @@ def origin(error: BaseException) -> str:
     return f" at {Path(written[-1][0]).name}:{written[-1][1]}" if written else ""
 
 
+def shorten(text: str, most: int = 60) -> str:
+    """The text on one line, without its middle where it has more than `most` characters.
+
+    Line breaks become spaces, and characters that do not print their escapes.
+
+    >>> shorten("a\\nb"), shorten("a" * 100, 9)
+    ('a b', 'aaaa...aa')
+    """
+    if len(text) > 2 * most:  # before the rest looks at each character
+        text = text[:most] + text[-most:]
+    line = text
+    if not text.isprintable():
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split("\n")))
+    if len(line) <= most:
+        return line
+    tail = (most - 3) // 3
+    return f"{line[: most - 3 - tail]}...{line[-tail:]}"
+
+
+def is_full(error: BaseException) -> bool:
+    """True if a disk had no room, or a limit on files was met, whichever library says so."""
+    codes = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in codes
+    return any(os.strerror(code) in str(error) for code in codes)
+
+
 def first_line(error: BaseException) -> str:
     """What an exception of a library says, without the paragraphs that some add."""
-    return str(error).strip().partition("\n")[0]
+    return shorten(str(error).strip().partition("\n")[0], 300)
 
 
 #: So many options are still listed beside the nearest.
 _MANY = 40
+
+#: Of longer words the nearest is not looked for: the search takes the square of their length.
+_LONG_WORD = 100
+
+#: Of more options only the first are looked at.
+_MOST_WORDS = 1000
 
 
 def did_you_mean(given: str, options: Iterable[str]) -> str:
@@ -132,8 +176,9 @@ def did_you_mean(given: str, options: Iterable[str]) -> str:
     Where there is a near one among many, the three nearest alone: a page of names hides it.
     """
     known = sorted(options)
-    near = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
+    words = [word for word in known[:_MOST_WORDS] if len(word) <= _LONG_WORD]
+    near = difflib.get_close_matches(given[:_LONG_WORD], words, n=3, cutoff=0.5)
     if near and len(known) > _MANY:
         return f"(did you mean {' or '.join(map(repr, near))}? {len(known)} options in all)"
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"({hint}options: {', '.join(known) or 'none'})"
+    return f"({hint}options: {', '.join(map(shorten, known[:_MOST_WORDS])) or 'none'})"

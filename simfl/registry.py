@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from operator import attrgetter
 from typing import Any
 
-from simfl.errors import InputError, ScenarioError, did_you_mean
+from simfl.errors import InputError, ScenarioError, did_you_mean, first_line, shorten
+
+_SAFE = "PYTHONSAFEPATH"
 
 
 class Registry:
@@ -33,7 +38,8 @@ class Registry:
         for entry in self._installed():
             if entry.name == name:
                 return entry.value
-        raise ScenarioError(f"{name!r} is not a {self.noun} {did_you_mean(name, self.names())}")
+        hint = did_you_mean(name, self.names())
+        raise ScenarioError(f"{shorten(name)!r} is not a {self.noun} {hint}")
 
     def name_of(self, target: str) -> str:
         """The short name of a "module:Attribute", or the target itself if it has none."""
@@ -44,14 +50,17 @@ class Registry:
     def get(self, name: str) -> Any:
         """The part itself. Raises ScenarioError when it is unknown or cannot be imported."""
         target = self.target(name)
+        if ":" in name:
+            _reach_here()
         module, _, attribute = target.partition(":")
         try:
             return attrgetter(attribute)(importlib.import_module(module))
         except InputError:
             raise
-        except Exception as error:  # a third party's module may fail in any way
+        except (Exception, SystemExit) as error:  # a third party's module may fail in any way
+            said = f"{type(error).__name__}: {first_line(error)}"
             raise ScenarioError(
-                f"{self.noun} {name!r}: cannot import {target} ({error})"
+                f"{self.noun} {shorten(name)!r}: cannot import {shorten(target)} ({said})"
             ) from error
 
     def _moved(self, target: str) -> str:
@@ -64,6 +73,29 @@ class Registry:
 
     def _installed(self) -> metadata.EntryPoints:
         return _entry_points(self.group)
+
+
+def _reach_here() -> None:
+    """Dotted names reach modules of the current folder, behind everything that is installed.
+
+    In front, a file `random.py` that happens to lie there would stand in for the library's.
+    """
+    if "" not in sys.path:
+        sys.path.append("")
+
+
+@contextmanager
+def safe_path() -> Iterator[None]:
+    """Python processes started meanwhile do not look into the current folder first, either."""
+    before = os.environ.get(_SAFE)
+    os.environ[_SAFE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE]
+        else:
+            os.environ[_SAFE] = before
 
 
 @cache

@@ -46,6 +46,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "simpy": ("clock",),
     "matplotlib": ("results",),
     "flwr": ("interop",),
+    "llvmlite": ("learn",),
+    "numba": ("learn",),
     "optuna": ("studies",),
     "typer": ("cli",),
     "pandas": ("results", "studies", "interop"),
@@ -143,7 +145,20 @@ def test_the_walk_sees_every_kind_of_import() -> None:
 @pytest.mark.parametrize(
     ("part", "unseen"),
     [
-        ("", {"numpy", "torch", "pandas", "matplotlib", "simpy", "pydantic", "scipy", "sklearn"}),
+        (
+            "",
+            {
+                "numba",
+                "numpy",
+                "torch",
+                "pandas",
+                "matplotlib",
+                "simpy",
+                "pydantic",
+                "scipy",
+                "sklearn",
+            },
+        ),
         ("clock", {"torch", "pandas", "matplotlib", "sklearn"}),
         ("fleet", {"torch", "pandas", "simpy"}),
         ("results", {"torch", "simpy", "matplotlib"}),

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # spoiling.py
 from spoiling import ROOT, SHIPPED, keys_of, read, suggested, told, typos
 
 from simfl.errors import InputError
-from simfl.files import MOST_BYTES
+from simfl.files import TOML_BYTES
 from simfl.fleet.catalogue import load_class
 from simfl.scenario import load, parse
 
@@ -85,8 +85,8 @@ def test_no_text_as_a_scenario_gives_a_traceback(text: str, tmp_path: Path) -> N
         ("".join(f"k{i}=1\n" for i in range(20_000)), "k0 is not an option .* 20002 more"),
         ("x = " + "[" * 100_000, "nested too deeply"),
         ("x = " + "{a=" * 100_000, "nested too deeply"),
-        (".".join("a" * 100_000) + " = 1", "a hundred parts"),
-        ("[" + ".".join("a" * 100_000) + "]", "a hundred parts"),
+        (".".join("a" * 100_000) + " = 1", "16 parts"),
+        ("[" + ".".join("a" * 100_000) + "]", "16 parts"),
         ("a" * 1_000_000 + " = 1", "is not an option"),
         ("seed = 1" + "0" * 5_000, "too many digits"),
         ("seed = 0x1" + "0" * 5_000, "at most 64 bits"),
@@ -113,7 +113,7 @@ def test_a_large_scenario_of_a_real_fleet_is_read(tmp_path: Path) -> None:
     table["stop"] = {"versions": 1}
     path = tmp_path / "large.toml"
     path.write_text(parse(table).to_toml(), "utf-8")
-    assert path.stat().st_size < MOST_BYTES / 10
+    assert path.stat().st_size < TOML_BYTES / 2
     assert load(path).fleet.devices == 131_072
 
 

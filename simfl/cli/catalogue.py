@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from simfl.cli import kinds
-from simfl.cli.common import DataDirOption, app, load, reach_here
+from simfl.cli.common import DataDirOption, app, load
+from simfl.files import put
 
 traces = typer.Typer(help="Import traces of other formats, or fit a fleet to one.")
 app.add_typer(traces, name="traces")
@@ -75,7 +76,7 @@ def _measure(scenario: str, out: Path | None, data_dir: Path | None) -> None:
         print(text, end="")
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    put(out, text.encode())
     print(f"wrote {out}; a scenario beside the folder `devices` names it {out.stem}")
 
 
@@ -127,7 +128,6 @@ def strategies(
         rows = [(kind, first_line(part), getattr(part, "reference", "")) for kind, part in parts]
         screen.print(console.table(("kind", "what it does", "reference"), rows))
         return
-    reach_here()
     part = STRATEGIES.get(name)
     screen.print(f"{name}: {first_line(part)}", style="bold", markup=False)
     screen.print(getattr(part, "reference", ""), markup=False)
@@ -142,6 +142,9 @@ def import_trace(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.parquet")],
     up: Annotated[Path | None, typer.Option(help="mahimahi: packets of the way up.")] = None,
     bin_s: Annotated[float | None, typer.Option(min=0.01, help="mahimahi: seconds a bin.")] = None,
+    hold: Annotated[
+        str | None, typer.Option(help="csv, json: a rate holds backward (default) or forward.")
+    ] = None,
     inference_flops: Annotated[
         float | None, typer.Option(min=1.0, help="fedscale: FLOP of what was timed.")
     ] = None,
@@ -149,7 +152,7 @@ def import_trace(
     """Turn a foreign trace into one of simfl's: Parquet, as docs/traces.md describes it."""
     from simfl.interop.traces import import_trace as imported
 
-    options = {"up": up, "bin_s": bin_s, "inference_flops": inference_flops}
+    options = {"up": up, "bin_s": bin_s, "hold": hold, "inference_flops": inference_flops}
     given = {name: value for name, value in options.items() if value is not None}
     print(imported(kind, file, out, **given))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,15 +73,7 @@ def load(
 ) -> Scenario:
     from simfl import scenario
 
-    if trusted:
-        reach_here()
     return scenario.load(path_or_name, overrides or [], seed, trusted=trusted)
-
-
-def reach_here() -> None:
-    """Lets dotted paths reach modules of the current folder, as `python -m` would."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")
 
 
 def single(scenario: Scenario) -> None:
@@ -118,9 +111,12 @@ def targets_of(texts: list[str] | None) -> list[dict[str, float]]:
 def target_of(text: str) -> dict[str, float]:
     metric, _, value = text.partition("=")
     try:
-        return {metric.strip(): float(value)}
+        number = float(value)
     except ValueError:
-        raise InputError(f"--target {text}: expected metric=number, as in accuracy=0.8") from None
+        number = nan
+    if not isfinite(number):
+        raise InputError(f"--target {text}: expected metric=number, as in accuracy=0.8")
+    return {metric.strip(): number}
 
 
 def tell(result: Result, folder: Path, as_json: bool, quiet: bool) -> None:

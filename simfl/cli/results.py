@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
@@ -11,11 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simfl.cli import kinds
-from simfl.cli.common import TargetsOption, app, targets_of
+from simfl.cli.common import DataDirOption, TargetsOption, app, targets_of
 from simfl.errors import InputError, InvariantError, SimflError, did_you_mean
+from simfl.files import put
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from simfl.engine.verify.replay import PlaysApp
+    from simfl.results.result import Result
+    from simfl.results.verify import Check
 
 
 @app.command()
@@ -77,7 +83,16 @@ def plot(
 
 
 def _save(axes: Axes, path: Path) -> None:
-    axes.figure.savefig(path, bbox_inches="tight")  # type: ignore[union-attr]
+    known = axes.figure.canvas.get_supported_filetypes()
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in known:
+        raise InputError(
+            f"{path}: {path.suffix!r} is not a kind of picture {did_you_mean(kind, known)}"
+        )
+    held = io.BytesIO()
+    axes.figure.savefig(held, format=kind, bbox_inches="tight")  # type: ignore[union-attr]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    put(path, held.getvalue())
     print(path)
 
 
@@ -147,14 +162,43 @@ def _reading(folders: Sequence[str | Path]) -> Iterator[None]:
 
 
 @app.command()
-def verify(run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")]) -> None:
-    """Replay a run's ledger and check every law that it must obey."""
+def verify(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR")],
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="Play the run again, its plug-ins too; compare digests."),
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train a replay.")] = 1,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Check every law that a run must obey, and with --replay all that it says."""
     from simfl.engine.verify import audit
     from simfl.results import open_run
 
-    checks = audit(open_run(run_dir))
+    run = open_run(run_dir)
+    checks = audit(run)
+    if replay:
+        checks.append(_replayed(run, workers, data_dir))
     for check in checks:
-        print(f"{'broken' if check.wrong else 'holds ':6}  {check.law}")
+        print(_line(check))
     broken = [f"{check.law} ({check.wrong})" for check in checks if check.wrong]
     if broken:
         raise InvariantError(f"{run_dir}: {'; '.join(broken)}")
+
+
+def _replayed(run: Result, workers: int, data_dir: Path | None) -> Check:
+    from simfl.cli import console
+    from simfl.engine.verify import replayed
+
+    app: PlaysApp | None = None
+    if run.strategy.startswith("simfl.interop.flower"):
+        from simfl.interop.flower.run import play_folder
+
+        app = play_folder
+    return replayed(run, data_dir, workers, console.progress(False), app)
+
+
+def _line(check: Check) -> str:
+    if check.unchecked:
+        return f"unknown  {check.law} ({check.unchecked})"
+    return f"{'broken' if check.wrong else 'holds':7}  {check.law}"

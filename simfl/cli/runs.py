@@ -18,7 +18,6 @@ from simfl.cli.common import (
     SetOption,
     app,
     load,
-    reach_here,
     run_folder,
     single,
     tell,
@@ -159,7 +158,6 @@ def flower(
     from simfl.cli import console
     from simfl.interop.flower.run import play_folder, scenario_of
 
-    reach_here()
     whole = scenario_of(fleet, app_dir, run_config, set_ or [], seed)
     folder = run_folder(whole, out, timing=False, kind=app_dir.resolve().name)
     watch = console.progress(quiet or as_json)

@@ -16,7 +16,7 @@ from simfl.cli.common import (
     load,
     targets_of,
 )
-from simfl.errors import InputError, SimflError
+from simfl.errors import InputError, SimflError, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,14 +44,14 @@ def study(
     from simfl.cli import console
     from simfl.studies.study import study as play
 
-    whole = load(scenario, set_, None)
+    whole, targets = load(scenario, set_, None), targets_of(target)
     watch = None if quiet else console.Cells(console.err())
     done = play(
         whole, seeds=None if seeds is None else _seeds(seeds), out=out, workers=workers,
         backend=backend, address=address, data_dir=data_dir, progress=watch,
     )  # fmt: skip
     if not quiet and done.results:
-        _say_study(done, targets_of(target))
+        _say_study(done, targets)
     if len(done.failed):
         raise SimflError(f"{len(done.failed)} of {len(done.table)} cells failed; run it again")
     if not quiet:
@@ -84,13 +84,21 @@ def _say_table(screen: Console, table: pd.DataFrame, title: str | None = None) -
     screen.print(console.table(list(shown), shown.to_numpy().tolist()))
 
 
+#: Seeds of a study.
+MOST_SEEDS = 100_000
+
+
 def _seeds(text: str) -> list[int]:
     """Seeds of "0..4" (both included), "1,5,9", or both mixed."""
     found: list[int] = []
     try:
         for word in text.split(","):
             first, dots, last = word.partition("..")
-            found += range(int(first), int(last) + 1) if dots else [int(first)]
-    except ValueError:
-        raise InputError(f"--seeds {text}: expected seeds, as in 0..4 or 1,5,9") from None
+            more = range(int(first), int(last) + 1) if dots else [int(first)]
+            found += more[: MOST_SEEDS + 1]
+    except (ValueError, OverflowError):
+        said = shorten(text)
+        raise InputError(f"--seeds {said}: expected seeds, as in 0..4 or 1,5,9") from None
+    if len(found) > MOST_SEEDS:
+        raise InputError(f"--seeds {shorten(text)}: expected at most {MOST_SEEDS:,} seeds")
     return found

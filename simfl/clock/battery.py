@@ -1,27 +1,54 @@
 """Batteries: what tasks draw from, and who has enough for another one.
 
-A level is booked when a task begins and when it ends, and follows from time in between: nothing
-happens on the clock while a battery charges.
+A level rises by what the charger gives and falls by what the task at work draws, between empty
+and full. It is booked whenever the draw changes (a phase ends, a device pauses, a task is over)
+and follows from time in between, so idle devices need no events; the moment at which a level will
+be zero is computed ahead, for every phase that a task begins, and watched by the clock.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from math import inf
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from simfl.fleet.table import view
-from simfl.messages import Task
 
-#: Levels this close to what is needed count as enough, lest rounding makes anybody wait.
-_ENOUGH = 1.0 - 1e-9
+
+class Work(NamedTuple):
+    """A stretch of a task: it draws so many watts from start_s to end_s, but not in pauses."""
+
+    start_s: float
+    end_s: float
+    watts: float
+
+
+class Battery(NamedTuple):
+    """One device's: its level at a moment, its capacity, and the watts that flow in."""
+
+    level_j: float
+    since_s: float
+    full_j: float
+    charge_w: float
+
+    def at(self, t: float, draw_w: float = 0.0) -> Battery:
+        """Later, after a steady draw."""
+        gained_j = (self.charge_w - draw_w) * (t - self.since_s)
+        return self._replace(level_j=max(0.0, min(self.full_j, self.level_j + gained_j)), since_s=t)
+
+    def empty_s(self, draw_w: float) -> float:
+        """When a steady draw has emptied it; inf if never."""
+        falls_w = draw_w - self.charge_w
+        return self.since_s + self.level_j / falls_w if falls_w > 0.0 else inf
 
 
 class Batteries:
     """Joules in every device's battery; inf on mains."""
 
-    def __init__(self, energy: Any) -> None:
-        self._energy = energy
+    def __init__(self, energy: Any, presence: Any) -> None:
+        self._energy, self._presence = energy, presence
         traits = np.array([energy.battery(i) for i in range(len(energy.start_j))])
         self._full_j, self._charge_w, self._needed_j = traits.T.copy()
         self._levels_j = energy.start_j.copy()
@@ -29,59 +56,72 @@ class Batteries:
         self._level_j, self._since_s = view(self._levels_j), view(self._booked_s)
 
     def level_j(self, device: int, t: float) -> float:
-        """Joules at t, if the device has been idle since its last task."""
-        full_j, charge_w, _ = self._energy.battery(device)
-        idle_s: float = t - self._since_s[device]
-        return min(full_j, self._level_j[device] + charge_w * idle_s)
+        """Joules at t, if the device has been idle since it was booked."""
+        return self._of(device).at(t).level_j
 
-    def begin(self, device: int, t: float) -> None:
-        """A task begins at t."""
-        self._level_j[device] = self.level_j(device, t)
-        self._since_s[device] = t
+    def watts(self, device: int, phase: int) -> float:
+        """What a task draws in a phase (1 trains, else the radio is on), pauses apart."""
+        return self._energy.train_w(device) if phase == 1 else self._energy.radio_w(device)
 
-    def end(self, task: Task, t: float) -> None:
-        """The task that began last is over at t; what it drew is gone."""
-        device = task.device
-        full_j, *_ = self._energy.battery(device)
-        left_j = self._level_j[device] + self._balance_j(task, t)
-        self._level_j[device] = min(max(0.0, left_j), full_j)
-        self._since_s[device] = t
+    def book(self, device: int, work: Work, *, pauses: bool) -> None:
+        """This work has been done, the part of it that was booked before excepted."""
+        battery = self._of(device)
+        for start_s, end_s in self._stretches(device, work, pauses):
+            battery = battery.at(start_s).at(end_s, work.watts)
+        self._level_j[device], self._since_s[device] = battery.level_j, battery.since_s
 
-    def stop(self, task: Task, work_s: list[float], t: float) -> tuple[int, float] | None:
-        """(leg, share of it) at which the battery is empty, from the task's phase on; or None."""
-        left_j = self._level_j[task.device] + self._balance_j(task, t)
-        radio_w, train_w, charge_w = self._watts(task.device)
-        draws_w = (radio_w - charge_w, train_w - charge_w, radio_w - charge_w)
-        for leg in range(task.phase, len(work_s)):
-            draw_j = draws_w[leg] * work_s[leg]
-            if draw_j > left_j:
-                return leg, max(0.0, left_j / draw_j)
-            left_j -= draw_j
-        return None
+    def empty_s(self, device: int, ahead: Iterable[Work], *, pauses: bool) -> float:
+        """When the battery is empty if all this is done; inf if it lasts.
+
+        A stretch that ends with the last joule is done.
+        """
+        battery = self._of(device)
+        if battery.full_j == inf:
+            return inf
+        for work in ahead:
+            for start_s, end_s in self._stretches(device, work, pauses):
+                battery = battery.at(start_s)
+                empty_s = battery.empty_s(work.watts)
+                if empty_s < end_s:
+                    return empty_s
+                battery = battery.at(end_s, work.watts)
+        return inf
+
+    def drained(self, device: int, t: float) -> None:
+        """The battery is empty, not empty but for a rounding error."""
+        self._level_j[device], self._since_s[device] = 0.0, t
 
     def enough(self, t: float) -> np.ndarray:
         """(N,) bool: who has enough for a task, among those that are idle."""
-        level_j = self._levels_j + self._charge_w * (t - self._booked_s)
-        return np.asarray(np.minimum(level_j, self._full_j) >= self._needed_j * _ENOUGH)
+        lacks_j = self._needed_j - self._levels_j
+        with np.errstate(all="ignore"):  # without a charger: never
+            later = self._booked_s + lacks_j / self._charge_w <= t
+        return np.asarray((lacks_j <= 0.0) | later)
 
     def enough_after(self, device: int, t: float) -> float:
         """When the idle device has enough for a task: t, later, or never (inf)."""
         _, charge_w, needed_j = self._energy.battery(device)
-        lacks_j = needed_j * _ENOUGH - self.level_j(device, t)
+        lacks_j = needed_j - self._level_j[device]
         if lacks_j <= 0.0:
             return t
-        return t + (needed_j - self.level_j(device, t)) / charge_w if charge_w else float("inf")
+        return max(t, self._since_s[device] + lacks_j / charge_w) if charge_w else inf
 
-    def _balance_j(self, task: Task, t: float) -> float:
-        """What flowed in since the task began, less what it has drawn."""
-        radio_w, train_w, charge_w = self._watts(task.device)
-        download_s, train_s, upload_s = task.phase_s
-        in_j = charge_w * (t - self._since_s[task.device])
-        return in_j - train_w * train_s - radio_w * (download_s + upload_s)
+    def _of(self, device: int) -> Battery:
+        full_j, charge_w, _ = self._energy.battery(device)
+        return Battery(self._level_j[device], self._since_s[device], full_j, charge_w)
 
-    def _watts(self, device: int) -> tuple[float, float, float]:
-        energy = self._energy
-        return energy.radio_w(device), energy.train_w(device), energy.battery(device)[1]
+    def _stretches(self, device: int, work: Work, pauses: bool) -> Iterator[tuple[float, float]]:
+        """When the work is under way, from what is booked on: all the time, or while present."""
+        start_s, end_s = max(work.start_s, self._since_s[device]), work.end_s
+        while start_s < end_s:
+            if not pauses:
+                yield start_s, end_s
+                return
+            start_s = self._presence.on_after(device, start_s)
+            if start_s < end_s:
+                off_s = min(self._presence.off_after(device, start_s), end_s)
+                yield start_s, off_s
+                start_s = off_s
 
 
 class Reachable:
@@ -100,7 +140,7 @@ class Reachable:
     def on_after(self, device: int, t: float) -> float:
         """When it next can, if it stays idle: t, later, or never (inf)."""
         enough_s = self._batteries.enough_after(device, t)
-        if self._presence.always:
+        if self._presence.always or enough_s == inf:
             return enough_s
         back_s: float = self._presence.on_after(device, max(t, enough_s))
         return back_s

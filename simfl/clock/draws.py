@@ -16,6 +16,7 @@ DOWNLOAD, TRAIN, UPLOAD, HOME = range(4)
 DROP_OUT = "drop-out"
 SUSPENDED = "suspended"
 OFFLINE = "offline"
+BATTERY = "battery"
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +32,7 @@ class Journey:
     lost_s: float  #: when the device's lifetime or absence ends the task; inf: never
     lost_cause: str
     pauses: bool  #: absence stretches the legs instead of ending the task
+    empty_s: float = field(default=inf, init=False)  #: when the battery is empty, as far as known
     attempt: int = field(default=0, init=False)  #: retries so far
     leg_s: float = field(init=False)  #: when the current leg began
     ends_s: list[float] = field(init=False)  #: planned ends, from the current leg on

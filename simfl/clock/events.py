@@ -82,12 +82,12 @@ class Clock(simpy.Environment):
             entry: Any = (due_s, order, next(self._eid), alarm)
             heappush(self._queue, entry)
 
-    def due(self, kind: int) -> bool:
-        """True if everything that comes before this kind at this instant has been played."""
+    def due(self, kind: int, serial: int = 0) -> bool:
+        """True if everything that comes before this kind and serial now has been played."""
         if not self._queue:
             return True
         due_s, order, *_ = self._queue[0]
-        return due_s > self.now or order >= _RANK[kind]
+        return due_s > self.now or order >= _RANK[kind] | serial
 
     def at(
         self, due_s: float, kind: int, serial: int, call: Callable[[Any], None], value: Any = None

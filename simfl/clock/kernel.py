@@ -26,7 +26,7 @@ from simfl.clock.plan import glance
 from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
 from simfl.clock.workload import Workload
-from simfl.errors import PluginError, SimflError, blaming, origin
+from simfl.errors import PluginError, SimflError, blaming, is_full, origin
 from simfl.messages import Task, Update
 from simfl.strategy.base import Strategy, Wait
 from simfl.streams import Streams
@@ -147,8 +147,11 @@ class Kernel:
             self._loop()
 
     def _loop(self) -> None:
-        clock, instant, events = self.clock, -1.0, 0
+        clock, instant, events, turns = self.clock, -1.0, 0, 0
         while not self.reason:
+            turns += 1
+            if not turns % self.GLANCE:
+                self._look()
             if self._step_due and clock.due(Kind.STEP):
                 self._step()
                 if self._met():
@@ -249,6 +252,8 @@ class Kernel:
         except SimflError as error:
             raise type(error)(f"{self._where()}: {error}") from error
         except (Exception, SystemExit) as error:
+            if is_full(error):
+                raise
             devices = ", ".join(str(u.device) for u in updates[:5])
             given = f"{len(updates)} update(s)" + (f" from devices {devices}" if updates else "")
             raise PluginError(

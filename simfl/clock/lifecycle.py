@@ -16,8 +16,9 @@ from collections.abc import Callable
 from math import ceil, inf
 from typing import Any
 
-from simfl.clock.battery import Batteries
+from simfl.clock.battery import Batteries, Work
 from simfl.clock.draws import (
+    BATTERY,
     DOWNLOAD,
     DROP_OUT,
     HOME,
@@ -35,6 +36,9 @@ from simfl.clock.pauses import done_at, worked_s
 from simfl.clock.workload import Workload
 from simfl.messages import FRAME_BYTES, Task
 from simfl.streams import Streams
+
+#: A mini-batch that is over but for so much of it is over.
+_HARDLY = 1e-9
 
 
 class Journeys:
@@ -62,9 +66,6 @@ class Journeys:
         """The task leaves the server now."""
         self.workload.start(task)
         task.journey = draw(task, self.fleet, self.streams, self.clock.now)
-        if self.batteries is not None:
-            self.batteries.begin(task.device, self.clock.now)
-            self._mind_battery(task, self.batteries)
         self._go_on(task, self.clock.now)
 
     def end(self, task: Task, outcome: str, cause: str) -> None:
@@ -77,8 +78,6 @@ class Journeys:
     def _over(self, task: Task, outcome: str) -> None:
         task.ended_s, task.outcome = self.clock.now, outcome
         task.journey = None  # breaks a cycle: nothing here waits for the garbage collector
-        if self.batteries is not None:
-            self.batteries.end(task, self.clock.now)
         self.ended(task)
 
     def hurry(self, task: Task) -> None:
@@ -93,7 +92,7 @@ class Journeys:
             begun_s = j.ends_s[0] if task.phase == DOWNLOAD else j.leg_s
             stepped_s = self._worked_s(task.device, j, begun_s) - setup_s
             done = stepped_s / (j.work_s[TRAIN] - setup_s) if stepped_s > 0.0 else 0.0
-            steps = min(task.local_steps, max(1, ceil(done * task.local_steps)))
+            steps = min(task.local_steps, max(1, ceil(done * task.local_steps - _HARDLY)))
         self._shorten(task, j, steps, setup_s)
         if j.ends_s:  # else its download is on a shared link, and will be followed by less work
             if j.alarm is not None:
@@ -132,9 +131,11 @@ class Journeys:
         now_s = self.clock.now
         self._pass(task, j, [end_s for end_s in j.ends_s[:-1] if end_s <= now_s])
         task.phase_s[task.phase] += self._worked_s(task.device, j, j.leg_s)
+        self._draw(task, j, task.phase, now_s)
         if j.ends_s:  # on a shared link: the failure that ended this leg as planned
             alone = self.carrier is None
-            share = self._share_moved(task, j, task.phase, j.leg_s) if alone else j.stop_share
+            own = self._share_moved(task, j, task.phase, j.leg_s) if alone else 0.0
+            share = own if alone else _carried_share(j, task.phase)
             self._charge(task, task.phase, share)
         elif self.carrier is not None:
             moved = self.carrier.abandon(task)
@@ -180,8 +181,10 @@ class Journeys:
         due_s, call = j.ends_s[-1], self._next
         if task.phase + len(j.ends_s) - 1 == j.stop_leg:
             task.doomed, call = True, self._failed
-        if j.lost_s < due_s:
-            task.doomed, call, due_s = True, self._lost, j.lost_s
+        due_s = max(due_s, self.clock.now)  # a hurried leg may be over by a hair
+        cut_s = j.lost_s if self.batteries is None else self._cut_s(task, j, j.ends_s)
+        if cut_s < due_s:
+            task.doomed, call, due_s = True, self._lost, cut_s
         j.alarm = self.clock.at(due_s, Kind.TASK, task.serial, call, task)
 
     def _plan(self, task: Task, j: Journey) -> list[float]:
@@ -190,7 +193,7 @@ class Journeys:
         end_s, stop_leg, pauses = j.leg_s, j.stop_leg, j.pauses
         alone, presence = self.carrier is None, self.fleet.presence
         for leg in range(task.phase, HOME if task.up_bytes >= 0 else UPLOAD):
-            if leg != TRAIN and not alone:
+            if leg != TRAIN and not alone and _carried_share(j, leg):
                 break
             work_s = j.work_s[leg] if leg != stop_leg else j.work_s[leg] * j.stop_share
             end_s = done_at(presence, task.device, end_s, work_s) if pauses else end_s + work_s
@@ -220,6 +223,9 @@ class Journeys:
                 spent_s[leg] += worked_s(self.fleet.presence, task.device, leg_s, end_s)
             else:
                 spent_s[leg] += end_s - leg_s
+            if self.batteries is not None:
+                j.leg_s = leg_s
+                self._draw(task, j, leg, end_s)
             leg_s = end_s
             leg += 1
         if first <= DOWNLOAD < leg:
@@ -243,19 +249,34 @@ class Journeys:
         task.doomed = False
         drop_leg = self.fleet.faults.drop_leg(task.device)
         draw_again(task, j, self.streams, drop_probability, drop_leg)
-        if self.batteries is not None:
-            self._mind_battery(task, self.batteries)
         self._go_on(task, self.clock.now + wait_s)
 
-    def _mind_battery(self, task: Task, batteries: Batteries) -> None:
-        """The task stops where the battery is empty, if nothing stops it before."""
-        j: Journey = task.journey
-        stop = batteries.stop(task, j.work_s, self.clock.now)
-        if stop is not None and stop < (j.stop_leg, j.stop_share):
-            (j.stop_leg, j.stop_share), j.stop_cause = stop, "battery"
+    def _draw(self, task: Task, j: Journey, leg: int, end_s: float) -> None:
+        """Books what the leg, begun at leg_s, has drawn from the battery."""
+        batteries = self.batteries
+        if batteries is not None:
+            work = Work(j.leg_s, end_s, batteries.watts(task.device, leg))
+            batteries.book(task.device, work, pauses=j.pauses)
+
+    def _cut_s(self, task: Task, j: Journey, ends_s: list[float]) -> float:
+        """When the task is lost before these legs, from the current one on, have ended."""
+        batteries = self.batteries
+        if batteries is not None:
+            starts_s = (j.leg_s, *ends_s)
+            ahead = [
+                Work(starts_s[k], end_s, batteries.watts(task.device, task.phase + k))
+                for k, end_s in enumerate(ends_s)
+            ]
+            j.empty_s = batteries.empty_s(task.device, ahead, pauses=j.pauses)
+        return min(j.empty_s, j.lost_s)
 
     def _lost(self, task: Task) -> None:
-        cause = task.journey.lost_cause
+        j: Journey = task.journey
+        cause = j.lost_cause
+        if self.batteries is not None and j.empty_s <= j.lost_s:
+            self.end(task, "lost", BATTERY)
+            self.batteries.drained(task.device, self.clock.now)
+            return
         if cause == OFFLINE:
             cause = self.fleet.presence.why_away(task.device, self.clock.now)
         self.end(task, "lost", cause)
@@ -267,7 +288,7 @@ class Journeys:
         up = task.phase == UPLOAD
         nbytes = float(FRAME_BYTES + (task.up_bytes if up else task.down_bytes))
         if task.phase == j.stop_leg:
-            nbytes *= j.stop_share
+            nbytes *= _carried_share(j, task.phase)
         flows_s = j.leg_s + j.latency_s[task.phase]
         if j.pauses:
             flows_s = done_at(self.fleet.presence, task.device, j.leg_s, j.latency_s[task.phase])
@@ -280,7 +301,7 @@ class Journeys:
             pauses=j.pauses,
             arrived=self._carried,
         )
-        if j.lost_s < inf:
+        if j.lost_s < inf or self.batteries is not None:
             self._watch(task)
 
     def _carried(self, task: Task) -> None:
@@ -296,12 +317,15 @@ class Journeys:
     def _watch(self, task: Task) -> None:
         """Looks again soon rather than at a far-off loss that most tasks never live to see."""
         j: Journey = task.journey
-        now_s = self.clock.now
-        if j.lost_s <= now_s:
-            self._lost(task)
-            return
-        look_s = min(j.lost_s, now_s + 4.0 * j.work_s[task.phase] + 1.0)
-        j.alarm = self.clock.at(look_s, Kind.TASK, task.serial, self._watch, task)
+        now_s, call = self.clock.now, self._watch
+        if min(j.empty_s, j.lost_s) <= now_s:  # but what is through by now is through
+            call = self._lost
+            look_s = now_s
+        else:
+            self._draw(task, j, task.phase, now_s)
+            look_s = max(now_s, j.leg_s) + 4.0 * j.work_s[task.phase] + 1.0
+            look_s = min(look_s, self._cut_s(task, j, [look_s]))
+        j.alarm = self.clock.at(look_s, Kind.TASK, task.serial, call, task)
 
     # Pro-rata charges.
 
@@ -313,7 +337,7 @@ class Journeys:
         spent_s = self._worked_s(task.device, j, begun_s)
         carry_s = j.work_s[leg] - j.latency_s[leg]
         if carry_s <= 0.0:
-            return float(spent_s >= j.latency_s[leg])
+            return 0.0  # a message that takes no time has not begun
         return min(1.0, max(0.0, (spent_s - j.latency_s[leg]) / carry_s))
 
     def _charge(self, task: Task, phase: int, share: float) -> None:
@@ -322,3 +346,12 @@ class Journeys:
             task.moved_bytes[0] += round((task.down_bytes + FRAME_BYTES) * share)
         elif phase == UPLOAD:
             task.moved_bytes[1] += round((task.up_bytes + FRAME_BYTES) * share)
+
+
+def _carried_share(j: Journey, leg: int) -> float:
+    """How much of the leg's message passes, latency first, before the leg fails by itself."""
+    if leg != j.stop_leg:
+        return 1.0
+    carry_s = j.work_s[leg] - j.latency_s[leg]
+    past_s = j.stop_share * j.work_s[leg] - j.latency_s[leg]
+    return min(1.0, past_s / carry_s) if past_s > 0.0 else 0.0

@@ -25,6 +25,8 @@ def done_at(presence: Presence, device: int, start_s: float, work_s: float) -> f
     Raises InputError where it would take longer than anybody can mean.
     """
     for _ in range(MOST_PAUSES):
+        if start_s == inf:
+            return inf  # it never comes back
         start_s = presence.on_after(device, start_s)
         off_s = presence.off_after(device, start_s) if start_s < inf else inf
         if start_s + work_s <= off_s:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from math import inf
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,9 @@ class Server:
         self.flops_per_s = flops_per_s
         self.lost: list[Task] = []
         self.journeys: Journeys  # set by the kernel, which hears of every task's end
-        self.batteries = None if fleet.energy.start_j is None else Batteries(fleet.energy)
+        self.batteries = (
+            None if fleet.energy.start_j is None else Batteries(fleet.energy, fleet.presence)
+        )
         #: Who can be given a task, apart from being busy.
         self.presence = (
             Reachable(fleet.presence, self.batteries) if self.batteries else fleet.presence
@@ -110,9 +113,9 @@ class Server:
         if self.over:  # nothing leaves any more; the serials refer to tasks that never were
             return list(range(first, first + len(chosen)))
         n, extras = len(chosen), extras or {}
-        each = zip(chosen, _each(epochs, n, 0.0), _each(steps, n, 1), strict=True)
+        each = zip(chosen, _each(epochs, n, 0.0), _each(steps, n, 1, whole=True), strict=True)
         for device, its_epochs, its_steps in each:
-            task = self._open_task(int(device), its_epochs, its_steps, extras)
+            task = self._open_task(self._known(device), its_epochs, its_steps, extras)
             if self._charged_s:
                 due_s = self._clock.now + self._charged_s
                 task.dispatched_s = due_s
@@ -219,6 +222,20 @@ class Server:
         self.lost = []
         return charged_s
 
+    def _known(self, device: Any) -> int:
+        """The device's number. Raises PluginError for what is none, or none of this fleet's."""
+        try:
+            number = index(device)
+        except TypeError:
+            raise PluginError(
+                f"dispatch was given {device!r}, expected a device's number"
+            ) from None
+        if not 0 <= number < self.devices:
+            raise PluginError(
+                f"dispatch was given device {number}, the fleet has 0 to {self.devices - 1}"
+            )
+        return number
+
     def _open_task(
         self,
         device: int,
@@ -230,13 +247,13 @@ class Server:
             raise PluginError(
                 f"device {device} was dispatched a task while it is busy with another"
             )
-        serial, index = self._serial, self._next_index[device]
+        serial, count = self._serial, self._next_index[device]
         self.versions.hold(self.version, self.params)
         task = self.tasks[serial] = Task(
-            serial, device, index, self.version, self.params, self._clock.now, epochs, steps, extras
+            serial, device, count, self.version, self.params, self._clock.now, epochs, steps, extras
         )
         self._serial = serial + 1
-        self._next_index[device] = index + 1
+        self._next_index[device] = count + 1
         return task
 
     def _leave(self, task: Task) -> None:
@@ -262,20 +279,32 @@ class Server:
 
 _NUMBERS = (int, float, np.number)  # a union made anew at each call takes 0.2 microseconds
 
+#: Epochs or steps that a task may have at most: more is a mistake, and would overflow on the way.
+MOST_WORK = 1_000_000_000
 
-def _each(values: Any, n: int, least: float) -> Iterable[Any]:
+
+def _each(values: Any, n: int, least: float, whole: bool = False) -> Iterable[Any]:
     """One value for each of n devices: a scalar is repeated, a sequence is taken as it is."""
     if values is None:
         return repeat(None, n)
     if isinstance(values, _NUMBERS):
-        if least <= values < inf:
+        if _is_work(values, least, whole):
             return repeat(values, n)
-        raise PluginError(f"dispatch was given {values} epochs or steps, expected some work")
+        raise PluginError(_no_work(values, whole))
     each = np.asarray(values).tolist()
     if len(each) != n:
         raise PluginError(
             f"dispatch of {n} devices was given {len(each)} values of epochs or steps"
         )
-    if not all(least <= value < inf for value in each):
-        raise PluginError(f"dispatch was given {values} epochs or steps, expected some work")
+    if not all(_is_work(value, least, whole) for value in each):
+        raise PluginError(_no_work(values, whole))
     return each
+
+
+def _is_work(value: Any, least: float, whole: bool) -> bool:
+    return bool(least <= value <= MOST_WORK) and not (whole and value % 1)
+
+
+def _no_work(values: Any, whole: bool) -> str:
+    what = f"1 to {MOST_WORK} whole steps" if whole else f"0 to {MOST_WORK} epochs"
+    return f"dispatch was given {values} epochs or steps, expected some work: {what}"

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from simfl.errors import InputError
-from simfl.files import settle, settle_folder
+from simfl.files import own_folder, read_file, regular, remove, settle, settle_folder
 
 FORMAT = 2
 FOLDER = "checkpoint"
@@ -34,12 +33,11 @@ def save(run_folder: Path, state: Mapping[str, Any], arrays: Mapping[str, np.nda
     """Writes a checkpoint behind those that are there; returns its folder."""
     from safetensors.numpy import save_file
 
-    home = run_folder / FOLDER
-    home.mkdir(parents=True, exist_ok=True)
+    home = own_folder(run_folder / FOLDER)
     there = _numbered(home)
     target = home / f"{(int(there[-1].name) + 1 if there else 0):06d}"
     draft = target.with_suffix(".tmp")
-    shutil.rmtree(draft, ignore_errors=True)
+    remove(draft)
     draft.mkdir()
     packed = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
     save_file(packed, draft / "arrays.safetensors")
@@ -55,7 +53,7 @@ def save(run_folder: Path, state: Mapping[str, Any], arrays: Mapping[str, np.nda
     if not there:
         settle_folder(run_folder)
     for old in there[: len(there) + 1 - KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
     return target
 
 
@@ -97,30 +95,32 @@ def drop_newer(run_folder: Path, number: str) -> None:
     """Removes what was passed over: once a run has gone on from here, nothing fits it any more."""
     for path in _numbered(run_folder / FOLDER):
         if int(path.name) > int(number):
-            shutil.rmtree(path, ignore_errors=True)
+            remove(path)
 
 
 def clear(run_folder: Path) -> None:
     """Removes all checkpoints of a run that has ended, all at one moment."""
     home = run_folder / FOLDER
     going = home.with_suffix(".old")
-    shutil.rmtree(going, ignore_errors=True)
-    if home.exists():
+    remove(going)
+    if home.is_dir() and not home.is_symlink():
         os.replace(home, going)
-        shutil.rmtree(going, ignore_errors=True)
+    else:
+        remove(home)
+    remove(going)
 
 
 def _read(path: Path) -> Loaded:
     from safetensors.numpy import load_file
 
-    outer = json.loads((path / "state.json").read_bytes())
+    outer = json.loads(read_file(path / "state.json"))
     if _digest(outer["body"].encode()) != outer["digest"]:
         raise InputError("state.json is damaged")
     body = json.loads(outer["body"])
     if body["format"] != FORMAT:
         later = " of a later simfl" * (body["format"] > FORMAT)
         raise InputError(f"format {body['format']}{later}, this simfl reads format {FORMAT}")
-    arrays = load_file(path / "arrays.safetensors")
+    arrays = load_file(regular(path / "arrays.safetensors"))
     if _digest_of(arrays) != body["arrays"]:
         raise InputError("arrays.safetensors is damaged")
     return body["state"], arrays
@@ -133,7 +133,11 @@ def _numbered(home: Path) -> list[Path]:
 
 def _folders(home: Path) -> Iterator[Path]:
     if home.is_dir():
-        yield from (path for path in home.iterdir() if path.is_dir() and path.name.isdecimal())
+        yield from (path for path in own_folder(home).iterdir() if _is_one(path))
+
+
+def _is_one(path: Path) -> bool:
+    return path.name.isdecimal() and path.is_dir() and not path.is_symlink()
 
 
 def _digest_of(arrays: Mapping[str, np.ndarray]) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from simfl.files import regular
+
 _SMALL_BYTES = 4 * 2**20  # up to which an array is hashed byte by byte
 _ROW_BYTES = 2**15
 
@@ -21,7 +23,7 @@ def digest(*texts: str) -> str:
 
 def file_digest(path: Path) -> str:
     """Of a file's bytes."""
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         whole = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=12))
     return f"blake2b:{whole.hexdigest()}"
 

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from simfl.engine.fingerprint import array_digest, digest, file_digest
-from simfl.files import put
+from simfl.errors import InputError
+from simfl.files import put, read_object
 from simfl.fleet.catalogue import catalogue_dirs, load_device, load_network
 from simfl.scenario import LearningOptions, Scenario
 from simfl.scenario.complain import dotted
@@ -114,10 +115,8 @@ def write(folder: Path, identity: Identity) -> None:
 
 def read(folder: Path) -> dict[str, str] | None:
     """What the run in a folder depends on; None if the folder does not say, or not any more."""
-    with suppress(OSError, ValueError):
-        found = json.loads((folder / FILE).read_bytes())
-        if isinstance(found, dict):
-            return {str(key): str(value) for key, value in found.items()}
+    with suppress(InputError):
+        return {str(key): str(value) for key, value in read_object(folder / FILE).items()}
     return None
 
 

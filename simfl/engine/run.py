@@ -8,7 +8,7 @@ seen until then.
 
 from __future__ import annotations
 
-import shutil
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -20,7 +20,7 @@ from simfl.clock.workload import Workload
 from simfl.engine import checkpoint, identity, resuming, saving, session
 from simfl.engine.build import fleet_of, learning_problem, plan_of, workload_of
 from simfl.errors import ScenarioError, Stalled
-from simfl.files import put
+from simfl.files import own_folder, put, read_file, remove
 from simfl.fleet.build import unused
 from simfl.fleet.columns import Fleet
 from simfl.fleet.memory import fitting
@@ -68,7 +68,7 @@ def run(
         section = "sweep" if whole.sweep else "tune"
         raise ScenarioError(f"{whole.name}: has a [{section}], which is a study: use simfl.study")
     folder = None if out is None else Path(out)
-    with session.alone(folder):
+    with _held(folder, resume):
         streams = Streams(whole.seed)
         data = None if data_dir is None else Path(data_dir)
         problem = learning_problem(whole, streams, data)
@@ -85,7 +85,8 @@ def run(
                 resuming.check(folder, known, whole, timing, saved)
             if done:
                 workload.close()
-                _tidy(folder)
+                with suppress(OSError):
+                    _tidy(folder)
                 return Result(folder)
         fleet = fleet_of(whole, streams)
         fleet = fitting(fleet, workload.memory_bytes, whole.fleet.memory)
@@ -109,7 +110,7 @@ def run(
             kernel.run()
 
         with _quiet(timing):
-            play(kernel, player, store, whole, progress)
+            play(kernel, player, store, settled, progress)
         return Result(store.folder, store if folder is None else None)
 
 
@@ -189,8 +190,7 @@ def _write_scenario(scenario: Scenario, folder: Path) -> None:
     beside = {"devices": scenario.class_files(), "traces": scenario.trace_files()}
     for name, files in beside.items():
         for path in files:
-            (folder / name).mkdir(exist_ok=True)
-            shutil.copy(path, folder / name / path.name)
+            put(own_folder(folder / name) / path.name, read_file(path))
 
 
 def _lost(scenario: Scenario) -> list[str]:
@@ -206,6 +206,14 @@ def _warn_if_lost(scenario: Scenario, folder: Path | None) -> None:
             "module that can be imported",
             stacklevel=2,
         )
+
+
+def _held(folder: Path | None, resume: bool) -> AbstractContextManager[None]:
+    """The folder's lock; a finished run in a read-only folder is read without one."""
+    read_only = folder is not None and folder.is_dir() and not os.access(folder, os.W_OK)
+    if resume and folder is not None and read_only and resuming.finished(folder):
+        return nullcontext()
+    return session.alone(folder)
 
 
 @contextmanager
@@ -256,7 +264,7 @@ def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) ->
 def _tidy(folder: Path) -> None:
     """A run that has ended needs neither its checkpoints nor the parts that they count."""
     checkpoint.clear(folder)
-    shutil.rmtree(folder / PARTS, ignore_errors=True)
+    remove(folder / PARTS)
 
 
 def _quiet(timing: bool) -> AbstractContextManager[None]:

@@ -8,6 +8,7 @@ restored run meets the same events, at the same instants, in the same order.
 from __future__ import annotations
 
 from array import array
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ import numpy as np
 from simfl.clock.kernel import Kernel
 from simfl.engine import checkpoint
 from simfl.engine.snapshot import Reader, Writer
-from simfl.errors import InputError
+from simfl.errors import InputError, blaming, shorten
 from simfl.results.store import Store, check_parts
+from simfl.results.tables import TABLES
 from simfl.scenario import Scenario
 
 Saved = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+#: Seconds of virtual time, and numbers of any kind, stay below these.
+MOST_TIME_S, MOST_NUMBER = 1e15, 2.0**62
 
 #: Attributes that change, by part. Parts that a run does not have are left out.
 CHANGING = {
@@ -82,7 +87,12 @@ def save(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> None
         for name, keys in CHANGING.items()
         if name in parts
     }
-    tree = writer.tree({"pending": kernel.clock.pending(), "parts": changing})
+    try:
+        tree = writer.tree({"pending": kernel.clock.pending(), "parts": changing})
+    except Exception as error:
+        with blaming(f"the state of {type(kernel.strategy).__name__}"):
+            Writer(parts).tree(kernel.state)
+        raise error  # of something else
     state = {
         "scenario": mark_of(scenario, timing),
         "now_s": kernel.clock.now,
@@ -95,7 +105,26 @@ def save(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> None
 
 def found(folder: Path) -> Saved | None:
     """The newest whole checkpoint of a run folder, and its rows; None if there is none."""
-    return checkpoint.load(folder, check=lambda state: check_parts(folder, state["parts"]))
+    return checkpoint.load(folder, check=lambda state: _check(folder, state))
+
+
+def _check(folder: Path, state: dict[str, Any]) -> None:
+    """Raises InputError if a state counts parts of tables that are not there."""
+    rows, parts = state["rows"], state["parts"]
+    if rows.keys() != TABLES.keys() or sum(rows.values()) != len(parts) or min(rows.values()) < 0:
+        raise InputError(f"counts {shorten(str(rows))} parts of tables, and names {len(parts)}")
+    check_parts(folder, parts)
+
+
+def _check_numbers(tree: Any) -> None:
+    """No number of a run is as large; infinity and NaN stand for what is not there."""
+    if isinstance(tree, list):
+        for item in tree:
+            _check_numbers(item)
+    elif isinstance(tree, dict):
+        _check_numbers(list(tree.values()))
+    elif isinstance(tree, int | float) and MOST_NUMBER <= abs(tree) < inf:
+        raise InputError(f"a checkpoint that holds the number {tree:g}")
 
 
 def restore(kernel: Kernel, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -109,6 +138,9 @@ def restore(kernel: Kernel, state: dict[str, Any], arrays: dict[str, np.ndarray]
 
 
 def _restore(kernel: Kernel, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    if not 0.0 <= state["now_s"] < MOST_TIME_S:
+        raise InputError(f"a checkpoint of t = {state['now_s']} s")
+    _check_numbers(state["tree"])
     parts = parts_of(kernel)
     whole = Reader(parts, arrays).value(state["tree"])
     for name, values in whole["parts"].items():
@@ -116,7 +148,19 @@ def _restore(kernel: Kernel, state: dict[str, Any], arrays: dict[str, np.ndarray
             raise InputError(f"a checkpoint that changes more of the {name} than a run does")
         for key, value in values.items():
             _put(parts[name], key, value)
+    _check_restored(kernel, state["now_s"], whole["pending"])
     kernel.clock.restore(state["now_s"], whole["pending"])
+
+
+def _check_restored(kernel: Kernel, now_s: float, pending: list[Any]) -> None:
+    """Raises InputError where counts contradict each other, or times run backwards."""
+    server = kernel.server
+    counts = {"versions": server.version, "steps": server.steps, "tasks": server._serial}
+    absurd = [name for name, count in counts.items() if type(count) is not int or count < 0]
+    if absurd or len(server.tasks) > server._serial:
+        raise InputError(f"a checkpoint whose counts cannot be: {counts}")
+    if not all(now_s <= due_s < MOST_TIME_S and order >= 0 for due_s, order, _ in pending):
+        raise InputError(f"a checkpoint of t = {now_s:g} s with something to come before it")
 
 
 def mark_of(scenario: Scenario, timing: bool) -> str:

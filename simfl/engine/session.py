@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from simfl.clock.kernel import Kernel
 from simfl.engine import saving
 from simfl.errors import InputError, PluginError
-from simfl.files import put
+from simfl.files import put, read_object
 from simfl.results.store import Store
 from simfl.scenario import Scenario
 
@@ -51,6 +51,8 @@ def alone(folder: Path | None) -> Iterator[None]:
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
+    if (folder / LOCK).is_symlink():
+        raise InputError(f"{folder / LOCK}: is a link; remove it, or choose another folder")
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -123,9 +125,9 @@ def add_to_environment(folder: Path, workers: int, from_s: float) -> None:
     """environment.json tells of a session that went on with the run, from this virtual second."""
     path = folder / ENVIRONMENT
     try:
-        first = json.loads(path.read_bytes())
+        first = read_object(path)
         sessions = list(first.get("resumed", []))
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (InputError, TypeError):
         first, sessions = {}, []  # the run does not depend on it
     again = {"from_virtual_s": from_s, **_environment(workers)}
     _put_environment(folder, {**first, "resumed": [*sessions, again]})

@@ -52,9 +52,9 @@ class Writer:
             return {"known": self._names[id(value)]}
         if id(value) in self._seen:
             return {"again": self._seen[id(value)]}
-        if isinstance(value, MethodType):
+        if isinstance(value, MethodType) and _is_of_the_clock(type(value.__self__)):
             return {"method": value.__func__.__name__, "of": self.tree(value.__self__)}
-        if isinstance(value, np.generic):
+        if isinstance(value, np.generic) and type(value.item()) in _PLAIN:
             return value.item()
         self._seen[id(value)] = number = len(self._held)
         self._held.append(value)
@@ -69,12 +69,12 @@ class Writer:
         if isinstance(value, deque):
             return "deque", [value.maxlen, [self.tree(item) for item in value]]
         if isinstance(value, set | frozenset):
-            return type(value).__name__, [self.tree(item) for item in sorted(value)]
+            return type(value).__name__, [self.tree(item) for item in _in_order(value)]
         if isinstance(value, dict):
             return "dict", [[self.tree(k), self.tree(v)] for k, v in value.items()]
         if isinstance(value, torch.Tensor):
-            return "tensor", self._put(value.detach().cpu().numpy())
-        if isinstance(value, np.ndarray) and value.dtype != object:
+            return "tensor", self._put(_as_array(value))
+        if isinstance(value, np.ndarray) and value.dtype.str[1:] in _NUMBERS:
             return "array", self._put(value)
         if isinstance(value, array):
             return f"array.{value.typecode}", self._put(np.array(value))
@@ -87,10 +87,7 @@ class Writer:
         if hasattr(value, "__snapshot__"):
             names = value.__snapshot__
             return _name(type(value)), {name: self.tree(getattr(value, name)) for name in names}
-        raise PluginError(
-            f"a checkpoint cannot hold a {type(value).__qualname__}: keep state in numbers, text, "
-            "lists, dicts, arrays, tensors, Params and dataclasses"
-        )
+        raise _strange(type(value).__qualname__)
 
     def _put(self, values: np.ndarray) -> str:
         key = str(len(self.arrays))
@@ -179,7 +176,7 @@ class Reader:
         """Looked up without asking the owner: a property would be code that runs."""
         kind = type(owner)
         method = getattr_static(kind, name)
-        if not isinstance(method, FunctionType) or not kind.__module__.startswith("simfl.clock."):
+        if not isinstance(method, FunctionType) or not _is_of_the_clock(kind):
             raise ValueError(f"{name!r} is not a method of simfl's clock")
         return MethodType(method, owner)
 
@@ -197,7 +194,39 @@ _MAKERS: dict[str, Callable[[Reader, int, Tree], Any]] = {
 }
 
 
+def _strange(what: str) -> PluginError:
+    return PluginError(
+        f"a checkpoint cannot hold a {what}: keep state in numbers, text, lists, dicts, arrays, "
+        "tensors, Params and dataclasses"
+    )
+
+
+def _in_order(members: set[Any] | frozenset[Any]) -> list[Any]:
+    try:
+        return sorted(members)
+    except TypeError:
+        raise _strange("set whose members have no order") from None
+
+
+def _as_array(tensor: torch.Tensor) -> np.ndarray:
+    try:
+        return tensor.detach().cpu().numpy()
+    except (TypeError, RuntimeError):  # sparse, quantised, bfloat16
+        raise _strange(f"tensor of {tensor.layout}, {tensor.dtype}") from None
+
+
+#: Types of arrays that safetensors files hold.
+_NUMBERS = frozenset(("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"))
+
+
+def _is_of_the_clock(kind: type) -> bool:
+    return kind.__module__.startswith("simfl.clock.")
+
+
 def _name(kind: type) -> str:
+    """What `_class` finds the class by. Raises PluginError where it would not."""
+    if getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is not kind:
+        raise _strange(f"{kind.__qualname__}, a class that is not at the top of a module")
     return f"{kind.__module__}:{kind.__qualname__}"
 
 

@@ -28,7 +28,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import StringConstraints
 
-from simfl.errors import TraceError, did_you_mean, first_line
+from simfl.errors import TraceError, did_you_mean, first_line, shorten
+from simfl.files import put, regular
 from simfl.fleet.network.series import Series
 from simfl.fleet.presence.intervals import Intervals
 
@@ -37,6 +38,9 @@ FOLDER = "traces"
 
 #: Rows that a trace may have; a gigabyte or two of memory.
 MOST_ROWS = 50_000_000
+
+#: Seconds, GFLOP/s and Mbit/s stay below this: products of them are finite.
+MOST_VALUE = 1e15
 
 #: kind -> (columns that it needs, columns that it may have)
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -91,7 +95,9 @@ def write_trace(path: Path, trace: Trace) -> None:
     about = {**trace.about, "trace": trace.kind, "version": VERSION}
     table = pa.table({name: pa.array(values) for name, values in trace.columns.items()})
     table = table.replace_schema_metadata({"simfl": json.dumps(about, sort_keys=True)})
-    parquet.write_table(table, path, compression="zstd")
+    held = pa.BufferOutputStream()
+    parquet.write_table(table, held, compression="zstd")
+    put(path, held.getvalue().to_pybytes())
 
 
 def read_trace(path: Path) -> Trace:
@@ -100,7 +106,7 @@ def read_trace(path: Path) -> Trace:
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(regular(path, TraceError)) as file:
             about = _about(path, file.schema_arrow.metadata or {})
             if file.metadata.num_rows > MOST_ROWS:
                 raise TraceError(f"{path}: {file.metadata.num_rows:,} rows are too many")
@@ -137,15 +143,19 @@ def load_trace(name: str, kind: str, folders: Sequence[Path]) -> Trace:
 def _about(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
     try:
         about = json.loads(metadata[b"simfl"])
-        kind, version = about["trace"], about["version"]
-    except (KeyError, TypeError, ValueError) as error:
+        kind, version = str(about["trace"]), about["version"]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise TraceError(
             f"{path}: no trace of simfl: its Parquet metadata have no sound key `simfl`"
         ) from error
     if kind not in KINDS:
-        raise TraceError(f"{path}: unknown kind of trace {kind!r} {did_you_mean(str(kind), KINDS)}")
+        raise TraceError(
+            f"{path}: unknown kind of trace {shorten(kind)!r} {did_you_mean(kind, KINDS)}"
+        )
     if version != VERSION:
-        raise TraceError(f"{path}: version {version!r} of the format, expected {VERSION}")
+        raise TraceError(
+            f"{path}: version {shorten(str(version))} of the format, expected {VERSION}"
+        )
     return dict(about)
 
 
@@ -180,8 +190,10 @@ def _check(trace: Trace) -> None:
     if not len(trace):
         raise TraceError("the trace has no rows")
     for name, values in trace.columns.items():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise TraceError(f"column {name} has values that are not finite")
+        if values.dtype.kind == "f" and not (np.abs(values) < MOST_VALUE).all():
+            raise TraceError(
+                f"column {name} has values that are not finite or reach {MOST_VALUE:g}"
+            )
     _CHECKS[trace.kind](trace)
 
 
@@ -193,13 +205,15 @@ def _check_capacity(trace: Trace) -> None:
 
 def _check_presence(trace: Trace) -> None:
     device, n = trace.columns["device"], trace.about.get("devices")
-    if not isinstance(n, int) or n < 1:
-        raise TraceError(f"metadata: devices = {n!r}, expected how many there are")
+    if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= MOST_ROWS:
+        said = f"a whole number from 1 to {MOST_ROWS:,}"
+        raise TraceError(f"metadata: devices = {shorten(str(n))}, expected {said}")
     if (np.diff(device) < 0).any() or device[0] < 0 or device[-1] >= n:
         raise TraceError(f"column device should ascend from 0 to at most {n - 1}")
     common, period_s = trace.about.get("period_s"), trace.columns.get("period_s")
-    if not (common is None or (isinstance(common, int | float) and common > 0.0)):
-        raise TraceError(f"metadata: period_s = {common!r}, expected seconds above 0, or null")
+    if not (common is None or (isinstance(common, int | float) and 0.0 < common < 1e15)):
+        said = shorten(str(common))
+        raise TraceError(f"metadata: period_s = {said}, expected seconds above 0, or null")
     if period_s is not None and (np.diff(period_s)[np.diff(device) == 0] != 0.0).any():
         raise TraceError("column period_s should be the same in all rows of a device")
     trace.intervals()

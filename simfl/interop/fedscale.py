@@ -31,6 +31,8 @@ def read(path: Path, *, inference_flops: float = INFERENCE_FLOPS) -> Trace:
     inference_flops: of the inference that `computation` timed. FedScale takes training as three
     inferences, as simfl counts three times the FLOP, so the rate is the same for both.
     """
+    if not 1.0 <= inference_flops < 1e15:
+        raise TraceError(f"inference_flops = {inference_flops:g}, expected from 1 to 1e15")
     devices = load_plain(path)
     if not isinstance(devices, dict) or not devices:
         raise TraceError(f"{path}: expected a table of devices, not {type(devices).__name__}")
@@ -62,14 +64,28 @@ def _capacities(devices: Mapping[Any, Any], inference_flops: float) -> Trace:
 
 
 def _behaviour(devices: Mapping[Any, Any]) -> Trace:
-    return presence([_sessions(d, who) for who, d in devices.items()], source=_SOURCE)
+    given = {who: _sessions(d, who) for who, d in devices.items()}
+    kept = [(joined(spans, period_s), period_s) for spans, period_s, _ in given.values()]
+    short = sum(_short(spans, period_s) for spans, period_s, _ in given.values())
+    alone = sum(unpaired for _, _, unpaired in given.values())
+    notes = [
+        *[f"left out, for they are shorter than 10 ms or outside the loop: {short} sessions"]
+        * bool(short),
+        *[f"left out, for they have no partner: {alone} starts or ends of sessions"] * bool(alone),
+    ]
+    return presence(kept, source=_SOURCE, notes=notes)
 
 
-def _sessions(device: Any, who: Any) -> tuple[list[Span], float]:
-    """When a device was there, and after what time that repeats."""
+def _short(spans: list[Span], period_s: float) -> int:
+    """How many of the spans `joined` takes for none."""
+    return sum(min(end, period_s) - max(0.0, start) < 0.01 for start, end in spans)
+
+
+def _sessions(device: Any, who: Any) -> tuple[list[Span], float, int]:
+    """When a device was there, after what time that repeats, and how many ends lack a partner."""
     period_s = _number(device, "finish_time", who)
     starts, ends = (_numbers(device, key, who) for key in ("active", "inactive"))
-    return joined(zip(starts, ends, strict=False), period_s), period_s
+    return list(zip(starts, ends, strict=False)), period_s, abs(len(starts) - len(ends))
 
 
 def _numbers(device: Any, key: str, who: Any) -> list[float]:

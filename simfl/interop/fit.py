@@ -65,9 +65,9 @@ def _network(rates: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[str,
     for name, values in rates.items():
         way = name.removesuffix("_mbps")
         network[name], network[f"{way}_sigma"], distances[way] = _lognormal(values)
-    if len(rates) == 2 and len(next(iter(rates.values()))) > 2:
+    if len(rates) == 2:
         down, up = (np.log(values) for values in rates.values())
-        if down.std() > 0.0 and up.std() > 0.0:
+        if len(down) > 2 and down.std() > 0.0 and up.std() > 0.0:
             network["correlation"] = _rounded(np.corrcoef(down, up)[0, 1])
     elif rates:
         (name,) = rates
@@ -137,12 +137,13 @@ def _by_hour(trace: Trace) -> np.ndarray:
     """(24,) how many of the devices are there at each hour of the day, on average."""
     starts, ends = trace.columns["start_s"], trace.columns["end_s"]
     days = np.maximum(1.0, np.round(trace.periods_s()[trace.columns["device"]] / DAY_S))
-    total = np.zeros(24)
-    for shift in range(int((ends.max() // DAY_S) + 1)):
-        for hour in range(24):
-            low = shift * DAY_S + hour * HOUR_S
-            inside = np.minimum(ends, low + HOUR_S) - np.maximum(starts, low)
-            total[hour] += (np.maximum(0.0, inside) / days).sum()
+    whole = np.floor((ends - starts) / DAY_S)
+    start = starts % DAY_S
+    end = start + (ends - starts) - whole * DAY_S  # within two days
+    total = np.full(24, HOUR_S * (whole / days).sum())
+    for hour in range(48):
+        inside = np.minimum(end, (hour + 1) * HOUR_S) - np.maximum(start, hour * HOUR_S)
+        total[hour % 24] += (np.maximum(0.0, inside) / days).sum()
     return total
 
 

@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from simfl.errors import TraceError
+from simfl.errors import TraceError, first_line
 from simfl.fleet.traces import Trace
+from simfl.interop.logs import MOST_SPAN_S
+from simfl.interop.text import read_text
 from simfl.units import DAY_S
 
 #: message -> (what it is about, whether that now holds)
@@ -32,30 +34,29 @@ _SAYS = {
 }
 _SAYS_NOTHING = ("screen_on", "screen_off", "battery_low", "battery_okay", "phone_on", "phone_off")
 
-#: Larger files are refused.
-MOST_BYTES = 2 * 2**30
-
 
 def read(path: Path) -> Trace:
     """The presence of the phones in a file. Raises TraceError.
 
-    A phone with no sound message is left out; `skipped` in the metadata says how many.
+    A phone is left out whose messages are not sound, or whose clock jumps by ten years;
+    `skipped` in the metadata says how many.
     """
     phones = _phones(path)
     kept = [spans for phone in phones if (spans := _spans(phone)) is not None]
     if not any(spans for spans, _ in kept):
         raise TraceError(f"{path}: no phone is ever there (charging, on Wi-Fi and locked)")
     skipped = len(phones) - len(kept)
-    return presence(kept, source="FLASH (Yang et al., WWW 2021)", skipped=skipped)
+    about = {"source": "FLASH (Yang et al., WWW 2021)", "skipped": skipped}
+    said = f"left out, for their messages are not sound: {skipped} of {len(phones)} phones"
+    return presence(kept, **about, notes=[said] if skipped else [])
 
 
 def _phones(path: Path) -> list[Any]:
-    if path.stat().st_size > MOST_BYTES:
-        raise TraceError(f"{path}: more than {MOST_BYTES:,} bytes")
+    text = read_text(path)
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise TraceError(f"{path}: not sound JSON ({error})") from error
+        raise TraceError(f"{path}: not sound JSON ({first_line(error)})") from error
     phones = list(table.values()) if isinstance(table, dict) else table
     if not isinstance(phones, list) or not all(isinstance(one, dict) for one in phones):
         raise TraceError(f"{path}: expected a table of phones")
@@ -71,6 +72,8 @@ def _spans(phone: dict[str, Any]) -> tuple[list[Span], float] | None:
     if not messages:
         return None
     first, last = min(messages)[0], max(messages)[0]
+    if (last - first).total_seconds() > MOST_SPAN_S:
+        return None
     midnight = datetime(first.year, first.month, first.day)
     days = max(1, ceil((last - midnight) / timedelta(days=1)))
     return joined(_there(messages, midnight), days * DAY_S), days * DAY_S
@@ -80,7 +83,8 @@ def _messages(text: str) -> Iterator[tuple[datetime, str]]:
     for line in text.split("\n"):
         if line.strip():
             when, what = line.strip().split("\t")
-            yield datetime.strptime(when.strip(), "%Y-%m-%d %H:%M:%S"), what.strip().lower()
+            moment = datetime.fromisoformat(when.strip()).replace(tzinfo=None)
+            yield moment, what.strip().lower()
 
 
 def _there(messages: list[tuple[datetime, str]], midnight: datetime) -> Iterator[Span]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from simfl.errors import TraceError
+from simfl.files import read_file
 
 #: Larger files are refused. FedScale's hold some 25 MB.
 MOST_BYTES = 512 * 2**20
@@ -34,11 +35,7 @@ _PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 
 def load_plain(path: Path) -> Any:
     """What the pickle holds. Raises TraceError before anything of it is run."""
-    size = path.stat().st_size if path.is_file() else -1
-    if not 0 <= size <= MOST_BYTES:
-        what = "no file is there" if size < 0 else f"{size:,} bytes are more than {MOST_BYTES:,}"
-        raise TraceError(f"{path}: {what}")
-    data = path.read_bytes()
+    data = read_file(path, MOST_BYTES, TraceError)
     try:
         _inspect(data)
         return _Unpickler(io.BytesIO(data), encoding="latin-1").load()

@@ -1,145 +1,80 @@
-"""Throughput over time: mahimahi packet files, and logs as CSV or JSON.
+"""mahimahi packet files (Netravali et al., ATC 2015) as bandwidth traces.
 
-mahimahi (Netravali et al., ATC 2015): each line is the millisecond at which one packet of 1,500
-bytes can be delivered; the file repeats after its last line. Logs have a row for each moment:
-`t_s` and `mbps` (or `down_mbps`, `up_mbps`), the mean rate since the row before, and perhaps
-`trace`, a name for each recording.
+Each line is the millisecond, perhaps with a fraction, at which one packet of 1,500 bytes can be
+delivered; the file repeats after its last line.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from simfl.errors import TraceError, did_you_mean
+from simfl.errors import TraceError, first_line
 from simfl.fleet.network.series import TICKS
 from simfl.fleet.traces import MOST_ROWS, Trace
+from simfl.interop.logs import MOST_SPAN_S
+from simfl.interop.text import read_text
 
 PACKET_BYTES = 1500
-
-#: Larger files are refused, and so is what unpacks to more.
-MOST_BYTES = 2**30
-
-_NAMES = {"mbps": "down_mbps", "down_mbps": "down_mbps", "up_mbps": "up_mbps"}
 
 
 def read_mahimahi(path: Path, *, up: Path | None = None, bin_s: float = 1.0) -> Trace:
     """One recording of a packet file, and of one for the way up. Raises TraceError.
 
-    bin_s: packets are counted in bins so long; the last one may be shorter.
+    bin_s: packets are counted in bins so long; the last one may be of another length.
     """
     down = _packets(path)
     both = {"down_mbps": down} if up is None else {"down_mbps": down, "up_mbps": _packets(up)}
-    end_ms = min(int(times[-1]) for times in both.values())
-    ends_s = bin_s * np.arange(1, max(1, ceil(end_ms / 1e3 / bin_s - 1e-9)) + 1)
-    ends_s[-1] = end_ms / 1e3
+    origin_ms = min(times[0] for times in both.values())
+    origin_ms = origin_ms if origin_ms > MOST_SPAN_S * 1e3 else 0.0  # since 1970
+    both = {name: times - origin_ms for name, times in both.items()}
+    end_ms = max(1, ceil(min(times[-1] for times in both.values())))
+    ends_s = _ends(path, end_ms / 1e3, bin_s)
     edges_ms = np.concatenate([[0.0], ends_s * 1e3])
     columns = {"trace": np.zeros(len(ends_s), dtype=np.int64), "t_s": ends_s}
     for name, times in both.items():
         packets, _ = np.histogram(times[times <= end_ms], edges_ms)
         columns[name] = packets * PACKET_BYTES * 8 / 1e6 / np.diff(edges_ms) * 1e3
-    return Trace("bandwidth", columns, {"source": f"mahimahi packet file {path.name}"})
+    notes = list(_notes(both, origin_ms, end_ms))
+    return Trace("bandwidth", columns, {"source": f"mahimahi file {path.name}", "notes": notes})
 
 
-def read_csv(path: Path) -> Trace:
-    """The recordings of a log of comma-separated values, gzipped or not. Raises TraceError."""
-    lines = csv.DictReader(io.StringIO(_text(path)))
-    try:
-        names = lines.fieldnames or []
-        if "t_s" not in names:
-            raise TraceError(f"{path}: column t_s is missing {did_you_mean('t_s', names)}")
-        return _log(path, lines)
-    except csv.Error as error:
-        raise TraceError(f"{path}: not sound CSV ({error})") from error
+def _ends(path: Path, end_s: float, bin_s: float) -> np.ndarray:
+    """Ends of the bins; a rest that no step of a series could be joins the bin before it."""
+    if not 0.01 <= bin_s <= MOST_SPAN_S:
+        raise TraceError(f"bin_s = {bin_s:g}, expected seconds from 0.01 to {MOST_SPAN_S:g}")
+    bins = max(1, ceil((end_s - 2 / TICKS) / bin_s))
+    if end_s > MOST_SPAN_S or bins > MOST_ROWS:
+        raise TraceError(
+            f"{path}: spans {end_s:g} s in {bins:,} bins, expected at most {MOST_SPAN_S:g} s and "
+            f"{MOST_ROWS:,} bins; lines are milliseconds since the recording began"
+        )
+    ends_s = bin_s * np.arange(1, bins + 1)
+    ends_s[-1] = end_s
+    return ends_s
 
 
-def read_json(path: Path) -> Trace:
-    """The recordings of a log: a list of rows, or {name: rows}. Raises TraceError."""
-    try:
-        log = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise TraceError(f"{path}: not sound JSON ({error})") from error
-    if isinstance(log, dict):
-        log = [{"trace": name, **row} for name, rows in log.items() for row in _rows(path, rows)]
-    return _log(path, _rows(path, log))
-
-
-def _rows(path: Path, rows: Any) -> list[Mapping[str, Any]]:
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise TraceError(f"{path}: expected a list of rows, each a table with t_s and mbps")
-    return rows
-
-
-def _log(path: Path, rows: Iterable[Mapping[str, Any]]) -> Trace:
-    """A trace of rows. A row that takes no time (a recording's first, at 0) says nothing."""
-    found: dict[str, list[tuple[float, ...]]] = {}
-    names: list[str] = []
-    for line, row in enumerate(rows, start=1):
-        if line == 1:
-            names = [name for name in _NAMES if name in row]
-            if not names:
-                raise TraceError(f"{path}: expected a column mbps, down_mbps or up_mbps")
-        values = tuple(_number(path, line, row, name) for name in ("t_s", *names))
-        found.setdefault(str(row.get("trace", "")), []).append(values)
-        if line > MOST_ROWS:
-            raise TraceError(f"{path}: more than {MOST_ROWS:,} rows")
-    tables = [_steps(np.array(values)) for values in found.values()]
-    tables = [table for table in tables if len(table) and table[:, 1:].any()]
-    if not tables:
-        raise TraceError(f"{path}: no recording of which anything passes")
-    ids = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    whole = np.concatenate(tables)
-    columns = {"trace": ids, "t_s": whole[:, 0]}
-    columns |= {_NAMES[name]: whole[:, k] for k, name in enumerate(names, start=1)}
-    about = {"source": f"throughput log {path.name}", "skipped": len(found) - len(tables)}
-    return Trace("bandwidth", columns, about)
-
-
-def _steps(rows: np.ndarray) -> np.ndarray:
-    """Rows in order of time, each at least a tick long."""
-    rows = rows[np.argsort(rows[:, 0], kind="stable")]
-    ticks = np.round(rows[:, 0] * TICKS)
-    return rows[np.diff(ticks, prepend=0.0) >= 1.0]
-
-
-def _number(path: Path, line: int, row: Mapping[str, Any], name: str) -> float:
-    value = row.get(name)
-    try:
-        number = float(value) if not isinstance(value, bool) else float("nan")  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        number = float("nan")
-    if not 0.0 <= number < 1e12:
-        raise TraceError(f"{path}: row {line}: {name} = {value!r:.60}, expected a number from 0 on")
-    return number
+def _notes(both: Mapping[str, np.ndarray], origin_ms: float, end_ms: float) -> Iterator[str]:
+    if origin_ms:
+        yield f"times count from the first packet, at {origin_ms:.15g} ms"
+    late = sum(int((times > end_ms).sum()) for times in both.values())
+    if late:
+        yield f"left out, for they come after the other direction has ended: {late} packets"
 
 
 def _packets(path: Path) -> np.ndarray:
     """Milliseconds of the packets."""
     try:
-        times = np.array(_text(path).split(), dtype=np.float64)
+        times = np.array(read_text(path).split(), dtype=np.float64)
     except ValueError as error:
-        raise TraceError(f"{path}: every line should be a whole number ({error})") from error
-    sound = len(times) > 0 and np.isfinite(times).all() and (times == np.floor(times)).all()
-    if not sound or times[0] < 0 or (np.diff(times) < 0).any() or not 0 < times[-1] < 1e12:
+        said = first_line(error)
+        raise TraceError(
+            f"{path}: every line should be a number of milliseconds ({said})"
+        ) from error
+    sound = len(times) > 0 and bool((times >= 0.0).all()) and bool((times < 1e15).all())
+    if not sound or (np.diff(times) < 0).any() or times[-1] <= 0.0:
         raise TraceError(f"{path}: milliseconds of packets should ascend, from 0 on")
     return times
-
-
-def _text(path: Path) -> str:
-    """A text file, unpacked if it is gzipped."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise TraceError(f"{path}: more than {MOST_BYTES:,} bytes of text")
-        return data.decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise TraceError(f"{path}: not a readable text file ({error})") from error

@@ -10,27 +10,28 @@ from typing import Any
 
 from simfl.errors import TraceError, did_you_mean
 from simfl.fleet.traces import Trace, write_trace
-from simfl.interop import fedscale, flash, throughput
+from simfl.interop import fedscale, flash, logs, throughput
 
 #: format -> (file, options) -> trace
 FORMATS: dict[str, Callable[..., Trace]] = {
     "fedscale": fedscale.read,
     "flash": flash.read,
     "mahimahi": throughput.read_mahimahi,
-    "csv": throughput.read_csv,
-    "json": throughput.read_json,
+    "csv": logs.read_csv,
+    "json": logs.read_json,
 }
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What came of an import."""
+    """What came of an import; in words, with the notes that its reader made."""
 
     trace: Trace
     path: Path
 
     def __str__(self) -> str:
-        return f"{self.path}: a {self.trace.kind} trace of {len(self.trace):,} rows"
+        said = f"{self.path}: a {self.trace.kind} trace of {len(self.trace):,} rows"
+        return "\n- ".join([said, *self.trace.about.get("notes", ())])
 
 
 def import_trace(kind: str, source: Path, out: Path, **options: Any) -> Imported:

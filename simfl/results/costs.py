@@ -31,11 +31,13 @@ def spent(tasks: pd.DataFrame) -> pd.DataFrame:
     Columns outcome, cause, phase, device_s, bytes. `phase` is what the time was spent on, not
     where the task ended. Nothing is counted twice or left out: the columns sum to all.
     """
-    keys, parts = [tasks["outcome"], tasks["cause"]], []
+    columns = [*PHASE_S.values(), *PHASE_BYTES.values()]
+    sums = tasks.groupby(["outcome", "cause"], observed=True)[columns].sum().reset_index()
+    parts = []
     for phase in PHASES:
-        moved = tasks[PHASE_BYTES[phase]] if phase in PHASE_BYTES else 0
-        cost = pd.DataFrame({"device_s": tasks[PHASE_S[phase]], "bytes": moved})
-        parts.append(cost.groupby(keys, observed=True).sum().reset_index().assign(phase=phase))
+        moved = sums[PHASE_BYTES[phase]] if phase in PHASE_BYTES else 0
+        cost = {"device_s": sums[PHASE_S[phase]], "bytes": moved, "phase": phase}
+        parts.append(sums[["outcome", "cause"]].assign(**cost))
     table = pd.concat(parts, ignore_index=True).astype({"outcome": str, "cause": str})
     table.loc[table["outcome"] == "in_flight", "cause"] = "in_flight"
     return table[["outcome", "cause", "phase", "device_s", "bytes"]]

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from simfl.files import regular
 from simfl.results.tables import TABLES, paths_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def digest(folder: Path, params: Params | None = None) -> str:
     Reads a row group at a time. BLAKE2b (RFC 7693) over one running hash for each column.
     """
     whole = hashlib.blake2b(digest_size=16)
-    for table in TABLES:
+    for table in (*TABLES, "devices"):
         for name, column in sorted(_columns(folder, table).items()):
             whole.update(f"{table}.{name}:".encode() + column.digest())
     if params is not None:
@@ -50,7 +51,7 @@ def _columns(folder: Path, table: str) -> dict[str, hashlib.blake2b]:
 
 def _batches(paths: list[Path]) -> Iterator[pa.RecordBatch]:
     for path in paths:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(regular(path)) as file:
             yield from file.iter_batches()
 
 
@@ -62,4 +63,5 @@ def _bytes(array: pa.Array) -> bytes:
     if pa.types.is_floating(array.type):
         values = array.to_numpy(zero_copy_only=False)
         return np.where(np.isnan(values), _NAN, values.view("<u8")).astype("<u8").tobytes()
-    return pc.fill_null(array, _MISSING).to_numpy().astype("<i8").tobytes()
+    whole = pc.fill_null(array.cast(pa.int64()), _MISSING)
+    return whole.to_numpy(zero_copy_only=False).astype("<i8").tobytes()

@@ -8,11 +8,13 @@ needs the package of that name.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from simfl.errors import InputError
+from simfl.files import draft_of, own_folder
 from simfl.messages import PHASES
 from simfl.results.result import Result
 
@@ -33,11 +35,13 @@ def chrome_trace(run: Result, path: str | Path) -> Path:
     """The run as Chrome trace JSON in virtual time; returns the path. Written line by line."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    draft = draft_of(path)
+    with draft.open("w", encoding="utf-8", newline="\n") as file:
         file.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
         for i, event in enumerate(trace_events(run)):
             file.write(",\n" * (i > 0) + json.dumps(event, allow_nan=False))
         file.write("\n]}\n")
+    os.replace(draft, path)
     return path
 
 
@@ -89,7 +93,7 @@ def tensorboard(run: Result, path: str | Path) -> Path:
         raise InputError(
             "export tensorboard: needs the package tensorboard; install simfl[tensorboard]"
         ) from error
-    writer = Writer(str(path))
+    writer = Writer(str(own_folder(Path(path))))
     for row in run.evaluations.to_dict("records"):
         for name in [name for name in row if name not in _COUNTERS]:
             writer.add_scalar(

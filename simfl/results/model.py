@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simfl.errors import InputError, first_line
-from simfl.files import put
+from simfl.files import put, regular
 
 if TYPE_CHECKING:
     from simfl.params import Params
@@ -31,7 +31,7 @@ def load_model(path: Path) -> Params:
     from simfl.params import Params
 
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             metadata = file.metadata() or {}
             names = json.loads(metadata.get("order", json.dumps(sorted(file.keys()))))
             named = {name: file.get_tensor(name) for name in names}

@@ -5,7 +5,6 @@ The same runs give the same bytes: nothing in it depends on when or where it was
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import tomli_w
 
+from simfl.errors import InputError
+from simfl.files import put, read_object
 from simfl.results import html, stats
 from simfl.results.compare import cells, compare, distinct_names
 from simfl.results.result import Result
@@ -51,7 +52,7 @@ def report(
         _runs(page, "The runs side by side" if len(runs) > 1 else "The run", runs, targets)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page.text(), encoding="utf-8", newline="\n")
+    put(path, page.text().encode())
     return path
 
 
@@ -197,10 +198,10 @@ def _one(run: Result) -> list[str]:
 def _environment(run: Result) -> list[str]:
     """What the run was computed with, as its folder says."""
     try:
-        known = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
-        packages = known.pop("packages", {})
+        known = read_object(run.folder / "environment.json")
+        packages = dict(known.pop("packages", {}))
         said = {key: _words(value) for key, value in known.items()}
-    except (OSError, ValueError, AttributeError):
+    except (InputError, ValueError, TypeError):
         return [html.note("The run folder does not say what it was computed with.")]
     return [html.facts(said | {name: str(version) for name, version in packages.items()})]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from simfl.errors import InputError
-from simfl.files import read_toml
+from simfl.files import read_object, read_toml
 from simfl.results import metrics, tables
 from simfl.results.digest import digest
 from simfl.results.formatting import as_html, headline
@@ -65,13 +64,7 @@ class Result:
         path = self.folder / SUMMARY
         if not path.exists():
             return summarise(self.read)
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{path}: {error}") from error
-        if not isinstance(found, dict):
-            raise InputError(f"{path}: holds no JSON object")
-        return found
+        return read_object(path)
 
     @property
     def digest(self) -> str:

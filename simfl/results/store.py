@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from simfl.errors import InputError
-from simfl.files import put, settle, settle_folder
+from simfl.files import draft_of, own_folder, put, regular, remove, settle, settle_folder
 from simfl.results import tables
 from simfl.results.tables import MODEL, SUMMARY
 
@@ -112,17 +112,17 @@ class Store:
 
     def _clear(self, keep: bool) -> None:
         """Removes results of an earlier run; keeps the parts that `at` counts."""
-        self._parts.mkdir(parents=True, exist_ok=True)
+        own_folder(self._parts)
         kept = {self._part(t, i).name for t, n in self._count.items() for i in range(n)}
         for part in self._parts.iterdir():
             if part.name not in kept:
-                shutil.rmtree(part) if part.is_dir() else part.unlink()
+                remove(part)
         absent = sorted(name for name in kept if not (self._parts / name).exists())
         if absent:
             raise InputError(f"{self.folder}: cannot resume, {absent[0]} is not there any more")
         stale = [f"{table}.parquet" for table in tables.TABLES] + [SUMMARY, MODEL]
         for name in stale if keep else [*stale, "devices.parquet"]:
-            (self.folder / name).unlink(missing_ok=True)
+            remove(self.folder / name)
 
 
 def check_parts(folder: Path, digests: Mapping[str, str]) -> None:
@@ -136,7 +136,7 @@ def check_parts(folder: Path, digests: Mapping[str, str]) -> None:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
@@ -147,7 +147,7 @@ def _removal(owner: Store, folder: Path) -> weakref.finalize[..., Store]:
 
 def _stream(parts: Sequence[Path], plan: pa.Schema) -> Iterator[pa.Table]:
     """Parts as tables of one schema and of about PART_ROWS rows; only one is held at a time."""
-    found = [pq.read_schema(part).remove_metadata() for part in parts]
+    found = [pq.read_schema(regular(part)).remove_metadata() for part in parts]
     plan = pa.unify_schemas([plan, *found])
     held = [plan.empty_table()]
     for part in parts:
@@ -168,7 +168,7 @@ def _write(
 
     Words alone are dictionary-encoded: numbers take half the time, and a fifth less room, plain.
     """
-    unfinished = path.with_name(path.name + ".tmp")
+    unfinished = draft_of(path)
     writer = None
     for table in groups:
         writer = writer or pq.ParquetWriter(

@@ -7,14 +7,17 @@ the run's summary.json.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
-from simfl.errors import InputError, did_you_mean
+from simfl.errors import InputError, did_you_mean, first_line
+from simfl.files import put, regular
 from simfl.results import evidence, stats
 from simfl.results.formatting import as_html
 from simfl.results.result import Result, open_run
@@ -44,7 +47,7 @@ class Study:
         if not path.is_file():
             raise InputError(f"{folder}: holds no {TABLE}; expected a folder made by simfl study")
         #: One row per cell, failed ones included.
-        self.table = pd.read_parquet(path)
+        self.table = _read(path)
 
     @property
     def name(self) -> str:
@@ -204,7 +207,16 @@ def write_table(folder: Path, cells: Sequence[tuple[Mapping[str, Any], str, str]
     for column in labels:
         if table[column].map(type).nunique() > 1 and table[column].dtype == object:
             table[column] = table[column].map(str)  # Parquet columns have one type
-    table.to_parquet(folder / TABLE, index=False)
+    held = io.BytesIO()
+    table.to_parquet(held, index=False)
+    put(folder / TABLE, held.getvalue())
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(regular(path))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"{path}: not a readable table ({first_line(error)})") from error
 
 
 def variants_of(labels: pd.DataFrame) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from simfl.errors import InputError
+from simfl.files import read_object
 from simfl.results.costs import PHASE_BYTES, PHASE_S, WASTED, spent, wasted_share
 from simfl.results.failures import by_cause, energy_by_phase, never_fired
 from simfl.results.metrics import ages_in_flight, gini, jain, participation, spread, staleness_of
@@ -51,10 +52,9 @@ def summarise(
 def summary_of(folder: Path) -> dict[str, Any]:
     """The summary.json of a run folder; {} if it is not there or cannot be read."""
     try:
-        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_object(folder / SUMMARY)
+    except InputError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def is_end(ended: object) -> bool:

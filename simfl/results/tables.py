@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from simfl.errors import InputError, InvariantError, first_line
+from simfl.files import regular
 
 #: What may become of a task; only an applied one has entered the model.
 OUTCOMES = ("applied", "evaluated", "discarded", "lost", "cancelled", "in_flight")
@@ -152,7 +153,7 @@ def read(folder: Path, table: str, columns: list[str] | None = None) -> pd.DataF
     if not paths and table not in TABLES:
         return pd.DataFrame()
     try:
-        found = [pq.read_table(path, columns=columns) for path in paths]
+        found = [pq.read_table(regular(path), columns=columns) for path in paths]
         whole = unite(found) if found else _empty(table, columns)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         said = first_line(error)

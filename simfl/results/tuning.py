@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from simfl.errors import InputError
-from simfl.files import put
+from simfl.files import put, read_object, regular
 
 BEST, TRIALS = "tuning.json", "trials.parquet"
 
@@ -86,10 +87,10 @@ def read_tuning(folder: Path) -> Tuning | None:
     if not (folder / BEST).is_file():
         return None
     try:
-        told = json.loads((folder / BEST).read_text("utf-8"))
+        told = read_object(folder / BEST)
         best = {name: Best(**one) for name, one in told["best"].items()}
-        return Tuning(told["tune"], best, pd.read_parquet(folder / TRIALS))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Tuning(told["tune"], best, pd.read_parquet(regular(folder / TRIALS)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise InputError(f"{folder / BEST}: cannot be read ({error})") from error
 
 

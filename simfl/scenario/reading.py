@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from simfl.errors import ScenarioError, did_you_mean
+from simfl.errors import ScenarioError, did_you_mean, shorten
 from simfl.files import parse_toml, read_toml
 from simfl.scenario.complain import KeyPath, dotted, shown
 
 Table = dict[str, Any]
+
+#: Files that a scenario may extend, one the next; parts that the key path of an override may have.
+MOST_PARENTS, MOST_KEYS = 16, 16
 
 
 def shipped_dir() -> Path:
@@ -30,13 +34,15 @@ def shipped_names() -> list[str]:
 def find(path_or_name: str | Path) -> Path:
     """The file meant by a path or by the name of a shipped scenario. Raises ScenarioError."""
     path = Path(path_or_name)
-    if path.is_file():
+    if os.path.isfile(path):  # False also for a name that is too long
         return path
     name = path.as_posix().removesuffix(".toml")
     if name in (names := shipped_names()):
         return shipped_dir() / f"{name}.toml"
+    if os.path.exists(path):
+        return path  # a folder or a pipe: its reader says so
     raise ScenarioError(
-        f"{path_or_name}: no such file, and no shipped scenario of that name "
+        f"{shorten(str(path_or_name))}: no such file, and no shipped scenario of that name "
         f"{did_you_mean(name, names)}"
     )
 
@@ -60,6 +66,8 @@ def standalone(path: Path) -> str:
 def read(path: Path, children: tuple[Path, ...] = ()) -> Table:
     """The tables of a file, laid over those of the file that it extends. Raises ScenarioError."""
     path = path.resolve()
+    if len(children) == MOST_PARENTS:
+        raise ScenarioError(f"{children[0]}: extends a chain of more than {MOST_PARENTS} files")
     if path in children:
         circle = " -> ".join(p.name for p in (*children[children.index(path) :], path))
         raise ScenarioError(f"{children[0]}: extends itself ({circle})")
@@ -75,7 +83,7 @@ def read(path: Path, children: tuple[Path, ...] = ()) -> Table:
 
 def _parent(path: Path, named: Any) -> Path:
     """The file that a scenario extends: beside it, or a shipped one by its name."""
-    if isinstance(named, str) and (path.parent / named).is_file():
+    if isinstance(named, str) and os.path.isfile(path.parent / named):
         return path.parent / named
     names = shipped_names()
     if isinstance(named, str) and named.removesuffix(".toml") in names:
@@ -110,7 +118,14 @@ def _same_kind(below: Table, above: Table) -> bool:
 def overrides_of(given: Mapping[str, Any] | Iterable[str]) -> dict[KeyPath, Any]:
     """Values by key path, from a mapping or from texts like "strategy.buffer=20"."""
     pairs = given.items() if isinstance(given, Mapping) else map(_split, given)
-    return {tuple(_key(word) for word in key.split(".")): value for key, value in pairs}
+    return {_path(key): value for key, value in pairs}
+
+
+def _path(key: str) -> KeyPath:
+    words = key.split(".")
+    if len(words) > MOST_KEYS:
+        raise ScenarioError(f"override {shorten(key)}: has more than {MOST_KEYS} parts")
+    return tuple(map(_key, words))
 
 
 def override(table: Table, path: KeyPath, value: Any) -> Table:
@@ -142,7 +157,7 @@ def _put(here: Any, path: KeyPath, depth: int, value: Any) -> Any:
 def _split(text: str) -> tuple[str, Any]:
     key, equals, value = (word.strip() for word in text.partition("="))
     if not equals or not all(key.split(".")):
-        raise ScenarioError(f"override {text!r}, expected key.path=value")
+        raise ScenarioError(f"override {shorten(text)!r}, expected key.path=value")
     return key, _value(value)
 
 
@@ -156,4 +171,4 @@ def _value(text: str) -> Any:
 
 
 def _key(word: str) -> str | int:
-    return int(word) if word.isdecimal() else word
+    return int(word) if word.isdecimal() and len(word) < 10 else word

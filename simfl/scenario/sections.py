@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Le, Lt
 from pydantic import (
     Discriminator,
     Field,
@@ -142,7 +142,7 @@ class TimingOptions(Table):
     """
 
     dataset: Literal["none"]
-    parameters: Count
+    parameters: Annotated[Count, Le(2**40)]  #: four terabytes
     examples: Count | Annotated[tuple[Count, ...], Strict(False)]
     flops_per_example: NonNegative
     batch_size: Count = 10

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from simfl.engine.resuming import check_cells
 from simfl.errors import InputError, did_you_mean
+from simfl.registry import safe_path
 from simfl.results.study import CELLS, finished
 from simfl.studies.cells import Cell
 from simfl.studies.job import Ended, Job, play
@@ -103,6 +104,6 @@ def _local(jobs: Sequence[Job], workers: int) -> Iterator[Ended]:
 def _in_processes(jobs: dict[int, Job], workers: int) -> Iterator[Ended]:
     from joblib import Parallel, delayed, parallel_config
 
-    with parallel_config("loky", inner_max_num_threads=1):
+    with safe_path(), parallel_config("loky", inner_max_num_threads=1):
         pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
         yield from pool([delayed(_numbered)(number, job) for number, job in jobs.items()])

@@ -28,6 +28,6 @@ def play(job: Job) -> str:
     try:
         scenario = parse(job.table, path=job.path)
         run(scenario, job.folder, data_dir=job.data_dir, resume=True)
-    except Exception as error:  # whatever a plug-in raises must not end the study
+    except (Exception, SystemExit) as error:  # what a plug-in raises must not end the study
         return f"{type(error).__name__}: {error}"
     return ""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from simfl.errors import InputError
+from simfl.files import own_folder, put
 from simfl.results.tables import SUMMARY
 from simfl.studies.job import Ended, Job, play
 
@@ -86,8 +87,7 @@ def packed(folder: Path) -> Files:
 def unpack(files: Files, folder: Path) -> None:
     """The folder holds these files."""
     for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
+        put(own_folder((folder / name).parent) / Path(name).name, content)
 
 
 def _ray() -> Any:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from simfl.engine.run import resolve
 from simfl.errors import InputError
+from simfl.files import own_folder
 from simfl.results.study import CELLS, Study, finished, seeds_of, write_table
 from simfl.scenario import Scenario
 from simfl.studies.backends import Player
@@ -61,7 +62,7 @@ def study(
     if workers < 1:
         raise InputError(f"workers = {workers}, expected at least 1")
     contenders = [] if base.tune is None else contenders_of(cells, base.tune)
-    (folder / CELLS).mkdir(parents=True, exist_ok=True)
+    own_folder(folder / CELLS)
     player = Player(folder, data_dir, workers, backend, address)
     failures: dict[str, str] = {}
     try:

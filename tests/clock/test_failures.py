@@ -122,3 +122,42 @@ def test_paused_work_is_neither_lost_nor_doubled(lengths, start_s, work_s):
     end_s = done_at(spells, 0, start_s, work_s)
     if end_s < inf:
         assert worked_s(spells, 0, start_s, end_s) == pytest.approx(work_s, abs=1e-9)
+
+
+def test_a_full_battery_keeps_no_more_than_it_holds():
+    """4 s of download at 1 W on a charger of 2 W, all of it full; then 10 s of training at 5 W."""
+    fleet = ToyFleet([100.0], rate=250.0, battery=(30.0, 2.0, 1.0))
+    fleet.energy.train_w = lambda i: 5.0
+    row = play(fleet, Rounds(1), after_s=50.0).rows[0]
+    assert (row["ended_s"], row["train_s"], row["cause"]) == (14.0, 10.0, "battery")
+
+
+def test_a_battery_charges_while_its_task_pauses():
+    """2 W net for 2 s, 3 W in for 8 s up to 10 J, and 2 W net again: empty after 5 s more."""
+    fleet = ToyFleet([100.0], windows=[(0.0, 2.0), (10.0, 99.0)], offline="pause")
+    fleet.energy.train_w = lambda i: 5.0
+    fleet.energy.battery, fleet.energy.start_j = lambda i: (10.0, 3.0, 1.0), np.array([10.0])
+    row = play(fleet, Rounds(1), after_s=50.0).rows[0]
+    assert (row["ended_s"], row["train_s"], row["cause"]) == (15.0, 7.0, "battery")
+
+
+@pytest.mark.parametrize("pauses", [False, True])
+def test_a_battery_runs_empty_on_a_shared_link(pauses):
+    """Two share 1,000 bytes a second, so that a message takes 2 s, at 1 W from 1.5 J."""
+    windows = [(0.0, 1.0), (11.0, 99.0)] if pauses else None
+    fleet = ToyFleet([1.0, 1.0], battery=(1.5, 0.0, 0.1), windows=windows, offline="pause")
+    plan = Plan(Limits(after_s=50.0), shared_links=True, down_rate=1000.0)
+    rows = play(fleet, Rounds(2), plan=plan).rows[:2]
+    ends = 11.5 if pauses else 1.5
+    assert [(row["ended_s"], row["download_s"], row["cause"]) for row in rows] == (
+        [(ends, 1.5, "battery")] * 2
+    )
+    assert {row["down_bytes"] for row in rows} == {750}
+
+
+def test_a_battery_charges_while_a_retry_waits():
+    """Half a download of 1 s at 1 W; 2 s at rest, which fill it again; then 3 J last for 3 s."""
+    fleet = ToyFleet([9.0], rate=1000.0, drop_share=0.5 / 11.0, retries=1, retry=(2.0, 0.0))
+    fleet.energy.battery, fleet.energy.start_j = lambda i: (3.0, 0.5, 0.1), np.array([3.0])
+    row = play(fleet, Rounds(1), after_s=50.0).rows[0]
+    assert (row["cause"], row["ended_s"]) == ("battery", pytest.approx(2.5 + 6.0))

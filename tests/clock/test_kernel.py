@@ -181,6 +181,20 @@ def test_versions_are_released_when_nobody_needs_them():
     assert kernel.server.versions.peak <= 4
 
 
+#: What `Broken` dispatches: devices, and work.
+ASKED = {
+    "a device below 0": ([-1], {}),
+    "a device beyond the fleet": ([2], {}),
+    "half a device": ([0.5], {}),
+    "a device's name": (["0"], {}),
+    "a device twice": ([1, 1], {}),
+    "endless steps": ([0], {"steps": 10**18}),
+    "endless steps of one": ([0, 1], {"steps": [1, 10**18]}),
+    "half a step": ([0], {"steps": 2.5}),
+    "endless epochs": ([0], {"epochs": 1e18}),
+}
+
+
 @dataclass(frozen=True)
 class Broken:
     how: str
@@ -203,6 +217,9 @@ class Broken:
             server.apply(NOTHING)
         if self.how == "lengths":
             server.dispatch([0, 1], steps=[1, 2, 3])
+        if self.how in ASKED:
+            devices, work = ASKED[self.how]
+            server.dispatch(devices, **work)
         server.dispatch(server.sample(1))
         return Wait()
 
@@ -216,6 +233,15 @@ class Broken:
         ("twice", "the update of task 0 was discarded, but it is not there"),
         ("raw delta", "server.apply takes a Change"),
         ("lengths", "2 devices was given 3 values"),
+        ("a device below 0", "dispatch was given device -1, the fleet has 0 to 1"),
+        ("a device beyond the fleet", "dispatch was given device 2, the fleet has 0 to 1"),
+        ("half a device", "dispatch was given 0.5, expected a device's number"),
+        ("a device's name", "dispatch was given '0', expected a device's number"),
+        ("a device twice", "device 1 was dispatched a task while it is busy"),
+        ("endless steps", "expected some work: 1 to 1000000000 whole steps"),
+        ("endless steps of one", "expected some work: 1 to 1000000000 whole steps"),
+        ("half a step", "expected some work: 1 to 1000000000 whole steps"),
+        ("endless epochs", "expected some work: 0 to 1000000000 epochs"),
     ],
 )
 def test_a_strategy_that_errs_is_named(how, says):
@@ -328,3 +354,20 @@ def test_asking_a_device_that_uploads_changes_nothing():
 
     (row,) = play(ToyFleet([10.0], rate=1000.0), Asking(1), versions=1).rows
     assert (row["train_s"], row["ended_s"]) == (10.0, 12.0)
+
+
+def test_a_limit_of_the_hosts_time_holds_where_no_task_ends():
+    """A strategy that only waits ends no task, and has ten thousand years to do so."""
+
+    @dataclass(frozen=True)
+    class Idle:
+        local: LocalRule = field(default_factory=LocalRule)
+
+        def init(self, params):
+            return None
+
+        def step(self, state, server, updates):
+            return Wait(within=1.0)
+
+    kernel = play(ToyFleet([1.0]), Idle(), after_s=3e11, wall_s=0.02)
+    assert kernel.reason == "wall_s"

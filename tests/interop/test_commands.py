@@ -10,7 +10,7 @@ from simfl.cli import main
 from simfl.fleet.catalogue import catalogue_dirs, load_device
 from simfl.fleet.traces import load_trace
 
-LOG = "trace,t_s,mbps\nbus,1.0,2.0\nbus,3.0,4.0\ntram,2.0,6.0\n"
+LOG = "trace,t_s,mbps\nbus,1.0,2.0\nbus,3.0,4.0\ntram,0.0,1.0\ntram,2.0,6.0\n"
 
 
 @pytest.fixture

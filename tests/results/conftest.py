@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from math import nan
 from pathlib import Path
@@ -14,6 +15,8 @@ from simfl.results import Result, tables
 from simfl.results.store import Store
 from simfl.results.summary import summarise
 from simfl.results.tables import SCENARIO
+
+sys.path.insert(0, str(Path(__file__).parent))  # forgeries.py and its runs, shared by tests
 
 PLAIN = {
     "tasks": {

@@ -72,7 +72,10 @@ class SharedLink:
         if flow.pipe is not None:  # else it takes no time anyway
             self._leave(flow)
             flow.cap = cap
-            self._enter(flow)
+            if flow.left_bytes:
+                self._enter(flow)
+            else:
+                self._ring(flow, self.clock.now)
 
     def resize(self, cell: int, capacity: float) -> None:
         """A cell of finite capacity has another one from now on."""
@@ -99,7 +102,8 @@ class SharedLink:
         flow.cell.members[flow.task.serial] = flow
         pipe.add(flow, self.clock.now)
         self._ask(flow.cap)
-        if self._felt(pipe):
+        if self._felt(pipe) or _overflows(flow.cell):
+            self._share_soon()
             self._fresh.append(flow)
         else:
             self._ring(flow, self.clock.now + _takes_s(flow))
@@ -139,7 +143,7 @@ class SharedLink:
         flow.alarm = self.clock.at(due_s, Kind.TASK, flow.task.serial, self._through, flow)
 
     def _through(self, flow: Flow) -> None:
-        """A free flow has passed."""
+        """The flow has passed."""
         flow.alarm = None
         del self.flows[flow.task.serial]
         self._leave(flow)
@@ -205,9 +209,8 @@ class SharedLink:
         if self._next is not None:
             self._next.cancel()
         pipe = min((self._root, *self._finite), key=_due_s)
-        if first := pipe.first():
-            serial = first.task.serial
-            self._next = self.clock.at(pipe.due_s, Kind.TASK, serial, self._held_through)
+        if pipe.due_s < inf:
+            self._next = self.clock.at(pipe.due_s, Kind.TASK, 0, self._held_through)
 
     def _held_through(self, _: object) -> None:
         now_s = self.clock.now
@@ -216,10 +219,18 @@ class SharedLink:
         for pipe in due:
             self._touch(pipe)
         self._share_soon()
-        for flow in sorted(flows, key=lambda flow: flow.task.serial):
-            del self.flows[flow.task.serial]
+        for flow in flows:
             self._forget(flow)
-            flow.done(flow.task)
+        if len(flows) == 1 and self.clock.due(Kind.TASK, flows[0].task.serial):
+            self._through(flows[0])
+            return
+        for flow in flows:  # each in its turn among what happens at this instant
+            self._ring(flow, now_s)
+
+
+def _overflows(cell: Pipe) -> bool:
+    """True of a cell whose flows are in the server's pipe, which may be full no longer."""
+    return not cell.own and (cell.held > 0 or cell.used > cell.capacity)
 
 
 def _takes_s(flow: Flow) -> float:

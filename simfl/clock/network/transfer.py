@@ -71,7 +71,9 @@ class Carrier:
 
     def passed_bytes(self, task: Task) -> float:
         """What of the message has arrived by now; nothing changes."""
-        carriage = self._under_way[task.serial]
+        carriage = self._under_way.get(task.serial)
+        if carriage is None:
+            return 0.0  # it fails before its first byte
         shared, left_bytes = self.shared[carriage.up], carriage.left_bytes
         if carriage.flowing:
             left_bytes = shared.left_bytes(task)
@@ -94,7 +96,11 @@ class Carrier:
 
     def _suspend(self, carriage: Carriage) -> None:
         self._halt(carriage)
-        self._flow(carriage)
+        if carriage.left_bytes:
+            self._flow(carriage)
+        else:  # it was through just when the device left
+            del self._under_way[carriage.task.serial]
+            carriage.arrived(carriage.task)
 
     def _halt(self, carriage: Carriage) -> None:
         self._forget_alarms(carriage)

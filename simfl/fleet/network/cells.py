@@ -7,13 +7,14 @@ from math import inf
 from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 from pydantic import StringConstraints
 
 from simfl.errors import ScenarioError, did_you_mean
 from simfl.fleet.network.varying import Roaming
 from simfl.fleet.table import Table, view
 from simfl.fleet.traces import TraceName
-from simfl.units import MBPS, Count, Duration, Rate
+from simfl.units import MBPS, Duration, Rate
 
 Name = Annotated[str, StringConstraints(min_length=1)]
 
@@ -34,7 +35,7 @@ class CellOptions(Table):
     """
 
     name: Name
-    count: Count = 1
+    count: Annotated[int, Interval(ge=1, le=100_000)] = 1
     down_mbps: Rate | None = None
     up_mbps: Rate | None = None
     trace: TraceName | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from simfl.errors import InputError, PluginError
+from simfl.files import read_toml
 from simfl.interop.flower.callers import Code
 from simfl.interop.flower.config import table_of
 from simfl.interop.flower.options import Value
@@ -33,21 +33,29 @@ def read(path: str | Path) -> Folder:
     """What an app folder says of itself. Raises InputError."""
     file = Path(path) / "pyproject.toml"
     try:
-        whole = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: not a Flower app, it has no pyproject.toml ({error})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{file}: {error}") from error
-    app = whole.get("tool", {}).get("flwr", {}).get("app", {})
-    components = app.get("components", {})
+        whole = read_toml(file)
+    except InputError as error:
+        raise InputError(
+            f"{path}: not a Flower app with a sound pyproject.toml ({error})"
+        ) from error
+    app = _table(whole, "tool", "flwr", "app")
+    components = _table(app, "components")
     for key in ("serverapp", "clientapp"):
         if not re.fullmatch(r"[\w.]+:[\w.]+", str(components.get(key, ""))):
             raise InputError(
                 f'{file}: tool.flwr.app.components.{key} is missing: expected "module:attribute"'
             )
-    name = str(whole.get("project", {}).get("name", Path(path).resolve().name))
-    config = table_of(app.get("config", {}), str(file))
+    name = str(_table(whole, "project").get("name", Path(path).resolve().name))
+    config = table_of(_table(app, "config"), str(file))
     return Folder(Path(path), name, components["serverapp"], components["clientapp"], config)
+
+
+def _table(whole: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """The table behind these keys; an empty one where there is none."""
+    for key in keys:
+        found = whole.get(key)
+        whole = found if isinstance(found, Mapping) else {}
+    return whole
 
 
 def code_of(folder: Folder, packages: Iterable[str] = ()) -> Code:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from simfl.errors import InputError, did_you_mean
+from simfl.errors import InputError, did_you_mean, shorten
+from simfl.files import parse_toml, read_toml
 from simfl.interop.flower.options import Value
 
 #: A table, a TOML file, or "key=value key=value ...": one of them or, but for a table, several.
@@ -48,8 +49,8 @@ def table_of(table: Mapping[str, Any], where: str) -> dict[str, Value]:
     for key, value in found.items():
         if not isinstance(value, Value):
             raise InputError(
-                f"{where}: {key} = {value!r} is neither a number, a text nor true or false, which "
-                "is all that a run config can hold"
+                f"{where}: {key} = {shorten(repr(value))} is neither a number, a text nor true or "
+                "false, which is all that a run config can hold"
             )
     return found
 
@@ -61,11 +62,9 @@ def _names_a_file(part: str | Path) -> bool:
 
 def _file(path: Path) -> dict[str, Value]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"run config: cannot read {path} ({error})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"run config: {path}: {error}") from error
+        table = read_toml(path)
+    except InputError as error:
+        raise InputError(f"run config: {error}") from error
     return table_of(table, f"run config: {path}")
 
 
@@ -79,7 +78,7 @@ def _pairs(texts: Iterable[str]) -> dict[str, Value]:
 
 def _value(key: str, value: str) -> Value:
     try:
-        found: Value = tomllib.loads(f"value = {value}")["value"]
+        found: Value = parse_toml(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         raise InputError(
             f"run config: {key} = {value} is not a TOML value; put quotes around text"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import math
 import struct
@@ -10,10 +11,12 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from simfl.errors import DataError
+from simfl.errors import DataError, first_line
+from simfl.files import MOST_BYTES, read_file, regular
 
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 _CIFAR_ROW = 1 + 3 * 32 * 32
@@ -21,11 +24,18 @@ _CIFAR_ROW = 1 + 3 * 32 * 32
 
 def unpacked(path: Path) -> bytes:
     """The file's bytes, decompressed when its name ends in .gz or .xz."""
-    unpack = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix, bytes)
+    packed = read_file(path, MOST_BYTES, DataError)
+    if path.suffix not in (".gz", ".xz"):
+        return packed
+    held = io.BytesIO(packed)
     try:
-        return unpack(path.read_bytes())
+        with gzip.GzipFile(fileobj=held) if path.suffix == ".gz" else lzma.LZMAFile(held) as file:
+            data = file.read(MOST_BYTES + 1)
     except _BROKEN as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
+        raise DataError(f"{path}: cannot be read ({first_line(error)})") from error
+    if len(data) > MOST_BYTES:
+        raise DataError(f"{path}: unpacks to more than {MOST_BYTES:,} bytes")
+    return data
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
@@ -35,6 +45,8 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     if len(raw) < header or raw[:4] != bytes((0, 0, 8, ndim)):
         raise DataError(f"{path}: not an IDX file of unsigned bytes with {ndim} dimensions")
     shape = struct.unpack(f">{ndim}I", raw[4:header])
+    if 0 in shape:
+        raise DataError(f"{path}: its header says {shape}, expected no dimension of 0")
     if len(raw) - header != math.prod(shape):
         raise DataError(
             f"{path}: its header promises {math.prod(shape)} bytes of data, "
@@ -55,9 +67,23 @@ def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def read_npz(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     """These arrays of an .npz file. Pickled objects are refused, for they can run code."""
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return [archive[name] for name in names]
+        with regular(path, DataError).open("rb") as stream:
+            _check_sizes(path, stream)
+            with np.load(stream, allow_pickle=False) as archive:
+                return [archive[name] for name in names]
     except KeyError as error:
         raise DataError(f"{path}: {error.args[0]}; expected {', '.join(names)}") from error
-    except (*_BROKEN, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not an .npz file of plain arrays ({error})") from error
+    except (*_BROKEN, TypeError, ValueError, AttributeError, MemoryError, SyntaxError,
+            NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:  # fmt: skip
+        raise DataError(
+            f"{path}: not an .npz file of plain arrays ({first_line(error)})"
+        ) from error
+
+
+def _check_sizes(path: Path, stream: IO[bytes]) -> None:
+    """An archive says how much it unpacks to; `zipfile` holds it to that."""
+    with zipfile.ZipFile(stream) as archive:
+        nbytes = sum(entry.file_size for entry in archive.infolist())
+    if nbytes > MOST_BYTES:
+        raise DataError(f"{path}: unpacks to {nbytes:,} bytes, expected at most {MOST_BYTES:,}")
+    stream.seek(0)

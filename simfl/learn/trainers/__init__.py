@@ -22,8 +22,8 @@ from simfl.errors import ScenarioError
 from simfl.learn.models.flops import flops_per_example
 from simfl.learn.trainers.batched import Batched
 from simfl.learn.trainers.can_batch import trouble
-from simfl.learn.trainers.compiled import CompiledDense, cannot_compile
 from simfl.learn.trainers.dense import dense_widths
+from simfl.learn.trainers.dense.trainer import CompiledDense, cannot_compile
 from simfl.learn.trainers.jobs import Trainer
 from simfl.learn.trainers.kernels import DenseKernel, FunctionalKernel, Kernel
 from simfl.learn.trainers.local_training import Local

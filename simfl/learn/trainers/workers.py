@@ -24,6 +24,7 @@ from simfl.learn.trainers.jobs import Job, LocalData, Trained, Trainer, Training
 from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.shared_memory import Mail
 from simfl.messages import local_steps
+from simfl.registry import safe_path
 from simfl.strategy.base import LocalRule
 from simfl.streams import Streams
 
@@ -80,7 +81,8 @@ class _Worker:
         self.process = _processes.Process(
             target=_serve, args=(theirs, *arenas, recipe), daemon=True, name="simfl-worker"
         )
-        self.process.start()
+        with safe_path():
+            self.process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
 
 

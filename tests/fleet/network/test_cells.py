@@ -6,6 +6,7 @@ from math import inf
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 import simfl
 from simfl.errors import ScenarioError, TraceError
@@ -158,3 +159,8 @@ def test_a_link_that_moves_carries_what_its_trace_says(tmp_path):
     assert tasks.download_s.nunique() > 1
     again = simfl.run(tmp_path / "run" / "scenario.toml").tasks
     assert again.ended_s.tolist() == tasks.ended_s.tolist()
+
+
+def test_there_are_not_more_cells_than_anybody_can_mean():
+    with pytest.raises(ValidationError, match="less than or equal to 100000"):
+        CellOptions(name="town", count=10**9)

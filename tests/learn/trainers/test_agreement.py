@@ -15,10 +15,8 @@ from simfl.learn.models.base import Cnn, Lenet, Mlp, Softmax
 from simfl.learn.models.resnet import Resnet20
 from simfl.learn.trainers import choose
 from simfl.learn.trainers.batched import Batched
-from simfl.learn.trainers.compiled import cannot_compile
 from simfl.learn.trainers.dense import dense_widths
 from simfl.learn.trainers.kernels import DenseKernel, FunctionalKernel
-from simfl.learn.trainers.native import CannotBuild
 from simfl.strategy.base import LocalRule
 from simfl.strategy.local_rules import Proximal
 from simfl.strategy.methods.feddyn import Dynamic
@@ -57,10 +55,7 @@ def stacked(local: Any, chunk: int, kernel: type = DenseKernel) -> Batched:
 
 
 def compiled(local: Any) -> Any:
-    """The trainer in machine code; skips where there is no compiler."""
-    reason = cannot_compile(local)
-    if reason is not None and "compiler" in reason:
-        pytest.skip(reason)
+    """The trainer in machine code."""
     choice = choose("compiled", local)
     assert type(choice.trainer).__name__ == "CompiledDense", choice.why
     return choice.trainer
@@ -202,13 +197,3 @@ def test_no_jobs_are_no_work() -> None:
     local = problem()
     for trainer in (stacked(local, 3), compiled(local)):
         assert trainer.train([]) == []
-
-
-def test_machine_code_says_why_it_cannot_be_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
-        raise CannotBuild("no C compiler was found (CC, cc, gcc or clang)")
-
-    monkeypatch.setattr("simfl.learn.trainers.compiled._library", refuse)
-    choice = choose("auto", problem())
-    assert choice.kind == "batched"
-    assert "no C compiler" in choice.why

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +14,8 @@ from simfl.errors import ScenarioError
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.models.base import CharLstm, Cnn, Mlp
 from simfl.learn.partition.shift import drifting, negative
-from simfl.learn.trainers import choose, device_of, make, native
+from simfl.learn.trainers import choose, device_of, make
 from simfl.learn.trainers.dense import dense_widths
-from simfl.learn.trainers.native import CannotBuild, shared_library
 from simfl.strategy.local_rules import Proximal
 
 
@@ -75,8 +72,6 @@ def dropping(_: Dataset) -> nn.Module:
     ],
 )
 def test_auto_takes_what_is_fastest_for_the_model(factory: Any, rule: Any, kind: str) -> None:
-    if kind == "compiled" and shutil.which("cc") is None:
-        pytest.skip("no C compiler")
     choice = choose("auto", problem(factory, rule))
     assert choice.kind == kind
     assert choice.why
@@ -168,38 +163,3 @@ def test_waiting_results_are_bounded_by_the_size_of_the_model() -> None:
     widths = [make("batched", local).trainer.width for local in (small, large)]
     assert widths[0] == 1000
     assert 4 * large.initial.layout.size * widths[1] <= 256 * 2**20
-
-
-# Compilers
-
-
-def test_a_library_is_built_once_for_each_source(tmp_path: Path) -> None:
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler")
-    source, cache = tmp_path / "one.c", tmp_path / "cache"
-    source.write_text("int one(void) { return 1; }\n")
-    assert shared_library(source, cache).one() == 1
-    (made,) = cache.iterdir()
-    stamp = made.stat().st_mtime_ns
-    shared_library.cache_clear()
-    assert shared_library(source, cache).one() == 1
-    assert made.stat().st_mtime_ns == stamp
-    shared_library.cache_clear()
-    source.write_text("int one(void) { return 11; }\n")
-    assert shared_library(source, cache).one() == 11
-    assert len(list(cache.iterdir())) == 2
-
-
-def test_code_that_does_not_compile_is_told_with_the_compiler(tmp_path: Path) -> None:
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler")
-    (tmp_path / "bad.c").write_text("int one(\n")
-    with pytest.raises(CannotBuild, match=r"could not build bad\.c: .*error"):
-        shared_library(tmp_path / "bad.c", tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_without_a_compiler_there_is_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native.shutil, "which", lambda name: None)
-    with pytest.raises(CannotBuild, match="no C compiler"):
-        shared_library(Path("dense.c"), Path("nowhere"))

@@ -1,0 +1,131 @@
+"""Laws of the summary: what it says is what the folder holds, and why the run ended is so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from simfl.results.digest import digest
+from simfl.results.result import Result
+from simfl.results.summary import summarise
+from simfl.results.verify.subject import SLACK_S, Tables, Unchecked, plays_an_app, tables_of
+
+#: Beside the numbers that the tables give.
+_KEYS = ("name", "scenario", "seed", "ended", "unused_settings", "models_alive_max", "digest")
+
+
+def numbers(run: Result) -> str | None:
+    known: dict[str, Any] = run.summary
+    again = summarise(run.read, devices=len(run.devices))
+    missing = sorted(name for name in (*again, *_KEYS) if name not in known)
+    if missing:
+        return f"it lacks {', '.join(missing)}"
+    differ = sorted(name for name, value in again.items() if known[name] != value)
+    return f"it differs in {', '.join(differ)}" if differ else _counted(run)
+
+
+def _counted(run: Result) -> str | None:
+    """What codecs and strategies count goes up, and the summary has the last of it."""
+    seen = run.evaluations
+    for name in seen.columns.intersection([*run.summary]):
+        values = seen[name].to_numpy(float)
+        last = run.summary[name]
+        if name not in ("loss", "accuracy") and len(values) and not np.nanmax(values) <= last:
+            return f"{name} was larger before the end"
+    return None
+
+
+def played(run: Result) -> str | None:
+    """Name and seed are those of scenario.toml."""
+    for key, default in (("name", "scenario"), ("seed", 0)):
+        told, there = run.summary.get(key), run.scenario.get(key, default)
+        if told != there:
+            return f"{key} is {told!r}, the scenario says {there!r}"
+    return None
+
+
+def digests(run: Result) -> str | None:
+    told, found = run.summary.get("digest"), digest(run.folder, run.params)
+    return None if told == found else f"the summary says {told}, the folder has {found}"
+
+
+def ended(run: Result) -> str | None:
+    """The limit that ended the run was reached, and no limit was passed."""
+    t, stop, why = tables_of(run), run.scenario.get("stop", {}), str(run.summary.get("ended", ""))
+    made, applied = len(t.versions), len(t.applied)
+    after_s, versions, updates = (stop.get(key) for key in ("after_s", "versions", "updates"))
+    if after_s is not None and t.end_s > after_s * (1 + 1e-9) + SLACK_S:
+        return f"it went on after after_s = {after_s:g}"
+    if versions is not None and made > versions:
+        return f"it made {made} versions, and should stop at {versions}"
+    if updates is not None and made and (t.applied["applied_version"] < made).sum() >= updates:
+        return f"it made a version after update {updates}"
+    reached = {
+        "after_s": after_s is not None and t.end_s >= after_s * (1 - 1e-9) - SLACK_S,
+        "versions": versions is not None and made == versions,
+        "updates": updates is not None and applied >= updates,
+        "target": _met(t, stop.get("target", {})),
+        "wall_s": stop.get("wall_s") is not None,
+        "app ended": t.queues,
+    }
+    if reached.get(why):
+        return None
+    if why in ("stalled", "interrupted") or why.startswith("failed: "):
+        raise Unchecked(f"the run says {why!r}, which leaves no trace in its tables")
+    return f"it says that it ended by {why!r}, which was not so"
+
+
+def _met(t: Tables, target: dict[str, float]) -> bool:
+    if not len(t.evaluations):
+        return False
+    last = t.evaluations.iloc[-1]
+    return any(
+        bool(last[name] <= value if name == "loss" else last[name] >= value)
+        for name, value in target.items()
+    )
+
+
+def models(run: Result) -> str | None:
+    """As many models were alive at once as tasks needed that were under way or waited for use."""
+    if plays_an_app(run.scenario.get("strategy", {})):
+        raise Unchecked("an app's messages may wait with older models")
+    t = tables_of(run)
+    least, most = (_alive(t, discarded_at_once=one) for one in (True, False))
+    if (t.versions["step_s"] > 0).any():  # what is sent after the server's work was held during it
+        most = len(t.versions) + 1
+    told = run.summary.get("models_alive_max")
+    ok = isinstance(told, int) and least <= told <= most
+    return None if ok else f"models_alive_max is {told}, the tasks needed {least} to {most}"
+
+
+def _alive(t: Tables, discarded_at_once: bool) -> int:
+    """Most versions that tasks needed at once.
+
+    At one instant what ended is let go first; then each version takes its updates before it is
+    sent out.
+    """
+    tasks = t.tasks
+    outcome = tasks["outcome"].astype(str)
+    made = tasks["applied_version"].fillna(0).to_numpy(np.int64)
+    used_s = t.made_s[made] - np.concatenate(([0.0], t.versions["step_s"].to_numpy(), [0.0]))[made]
+    done_s = np.where(outcome == "applied", used_s, tasks["ended_s"].to_numpy())
+    stay = ["in_flight"] if discarded_at_once else ["in_flight", "discarded"]
+    done_s[outcome.isin(stay)] = np.inf
+    version = tasks["version"].tolist()
+    sent = zip(tasks["dispatched_s"].tolist(), version, version, strict=True)
+    done = zip(done_s.tolist(), np.where(made > 0, made, -1).tolist(), version, strict=True)
+    events = [(*each, 1) for each in sent] + [(*each, -1) for each in done]
+    events.sort(key=lambda event: (event[0], event[1], event[3]))
+    return _peak([(change, version) for _, _, version, change in events])
+
+
+def _peak(changes: list[tuple[int, int]]) -> int:
+    held: dict[int, int] = {}
+    alive = peak = 0
+    for change, version in changes:
+        before = held.get(version, 0)
+        held[version] = before + change
+        alive += (before + change > 0) - (before > 0)
+        peak = max(peak, alive)
+    return peak

@@ -1,0 +1,105 @@
+"""Scenarios that once showed a difference, each as small as it could be made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reference.worlds import PARAMETERS, Drawn
+
+
+def case(
+    *groups: dict[str, Any],
+    exact: bool = False,
+    script: tuple[int, ...] | None = None,
+    cells: tuple[dict[str, Any], ...] = (),
+    after_s: float = 20.0,
+    **more: Any,
+) -> Drawn:
+    """A scenario of FedAvg on one device at a time, unless more says otherwise."""
+    table = {
+        "seed": 0,
+        "fleet": {"group": [{"count": 1, "compute": SECONDS, **group} for group in groups]},
+        "network": {"cell": list(cells)},
+        "learning": {
+            "dataset": "none",
+            "parameters": PARAMETERS,
+            "examples": 1,
+            "flops_per_example": 1.0,
+        },
+        "strategy": {"kind": "fedavg", "cohort": 1},
+        "stop": {"after_s": after_s},
+    }
+    return Drawn({**table, **more}, script, exact)
+
+
+SECONDS = {"kind": "constant", "s": 0.5}
+SLOW = {"down_mbps": 0.25, "up_mbps": 0.25}
+FULL = {"capacity_j": 1.0, "charge_w": 1.0, "resume": 0.0625}
+HUNGRY = {"train_w": 4.0, "radio_w": 2.0}
+GRID = {"kind": "trace", "trace": "grid"}
+SHARED = {"sharing": "max-min"}
+CYCLIC = {"kind": "fedavg", "cohort": 1, "selection": {"kind": "cyclic"}}
+
+#: By the fault that they show when it is put back: see `faults`.
+FOUND = {
+    "cell-after-full-server": case(
+        {"network": {"down_mbps": 50.0, "up_mbps": 3.4}, "cell": "wide"},
+        {"network": {"down_mbps": 50.0, "up_mbps": 1.8}, "cell": "narrow"},
+        cells=({"name": "wide", "up_mbps": 6.3}, {"name": "narrow", "up_mbps": 1.0}),
+        server={**SHARED, "up_mbps": 3.3},
+        strategy=CYCLIC,
+    ),
+    "battery-full-on-charger": case(
+        {"network": {"down_mbps": 1.0, "up_mbps": 1.0, "latency_s": 1.0},
+         "battery": {"capacity_j": 4.0, "charge_w": 2.0, "resume": 0.0625},
+         "power": {"train_w": 4.0, "radio_w": 1.0}, "compute": {"kind": "constant", "s": 3.0}},
+        exact=True,
+    ),
+    "battery-paused-on-charger": case(
+        {"network": SLOW, "battery": {"capacity_j": 9.0, "charge_w": 1.0, "resume": 0.0625},
+         "power": {"train_w": 5.0, "radio_w": 3.0}, "presence": GRID,
+         "faults": {"on_offline": "pause"}},
+        exact=True,
+    ),
+    "battery-on-shared-uplink": case(
+        {"count": 4, "network": {"down_mbps": 50.0, "up_mbps": 8.0}, "power": {"radio_w": 5.0},
+         "battery": {"capacity_j": 5.0}},
+        server={**SHARED, "up_mbps": 1.0}, strategy={"kind": "fedavg", "cohort": 4},
+    ),
+    "through-at-departure": case(
+        {"network": {"down_mbps": 1.0, "up_mbps": 0.5}, "compute": {"kind": "constant", "s": 1.0},
+         "presence": GRID, "faults": {"on_offline": "pause"}},
+        server=SHARED,
+    ),
+    "failure-in-latency": case(
+        {"network": {**SLOW, "latency_s": 2.0}, "faults": {"drop_probability": 0.6}}, server=SHARED
+    ),
+    "arrivals-one-by-one": case(
+        {"count": 2}, exact=True, after_s=8.0,
+        strategy={"kind": "overselect", "cohort": 1, "over_select": 1.5, "deadline_s": 0.5},
+    ),
+    "unwatched-losses": case(
+        {"network": SLOW, "faults": {"hazard_per_hour": 600.0}}, server=SHARED
+    ),
+    "battery-never-empty": case(
+        {"battery": {**FULL, "charge_w": 0.0}, "power": HUNGRY}, exact=True, after_s=8.0
+    ),
+}  # fmt: skip
+
+#: Whatever else has differed.
+CASES = {
+    "a charge that is still lacking where no charger is": case(
+        {"battery": {**FULL, "charge_w": 0.0}, "power": HUNGRY},
+        {"presence": {"kind": "onoff", "mean_on_s": 2.0, "mean_off_s": 2.0},
+         "battery": {**FULL, "charge_w": 0.0}, "power": HUNGRY},
+    ),
+    "a pause without end behind a cell that fails": case(
+        {"count": 3, "network": SLOW, "presence": {"kind": "trace", "trace": "odd"},
+         "cell": "weak", "faults": {"on_offline": "pause"}},
+        cells=({"name": "weak", "outages": {"mean_up_s": 20.0, "mean_down_s": 5.0}},),
+        strategy={"kind": "fedavg", "cohort": 3}, after_s=70.0,
+    ),
+    "a message that takes no time, while its device is away": case(
+        {"presence": GRID, "faults": {"on_offline": "pause"}}, exact=True, script=(1, 2, 0, 5)
+    ),
+}  # fmt: skip

@@ -1,0 +1,116 @@
+"""One task on its way: what chance has in store for it, where it is, and what it has done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, inf
+from typing import Any
+
+from simfl.messages import FRAME_BYTES, Task
+from simfl.streams import Streams
+
+DOWNLOAD, TRAIN, UPLOAD, HOME = range(4)
+
+
+@dataclass(slots=True)
+class Part:
+    """What a task is at: "rest" before a retry, "latency", "flow" (left: bytes) or "train"."""
+
+    kind: str
+    left: float
+    done: bool = False
+
+
+class Trip:
+    """A task that leaves now, by its own eight draws. Its legs: download, train, upload."""
+
+    def __init__(self, task: Task, fleet: Any, streams: Streams, now_s: float) -> None:
+        self.task, self.attempt, self.parts = task, 0, list[Part]()
+        u = streams.uniforms("task", task.device, task.index)
+        down_s, down_rate = fleet.link.down(task.device, u[0], u[1])
+        up_s, up_rate = fleet.link.up(task.device, u[3], u[4])
+        self.latency_s, self.rate = (down_s, 0.0, up_s), (down_rate, 0.0, up_rate)
+        self.nbytes = (task.down_bytes + FRAME_BYTES, 0, task.up_bytes + FRAME_BYTES)
+        train_s = fleet.compute.train_s(task.device, task.flops, task.local_steps, u[2])
+        self.setup_s = fleet.compute.setup_s(task.device, u[2])
+        fate = fleet.faults.fate(task.device, u[5], u[6], u[7], task.local_steps)
+        share, hang_s, lifetime_s = fate
+        self.policy, self.hazard_s = fleet.faults.on_offline(task.device), now_s + lifetime_s
+        self.hangs = share >= 1.0 and hang_s < inf
+        train_s = hang_s if self.hangs else train_s
+        #: Nominal seconds of each leg.
+        self.work_s = [
+            down_s + self.nbytes[0] / down_rate,
+            train_s,
+            up_s + self.nbytes[2] / up_rate,
+        ]
+        self.drops_in = fleet.faults.drop_leg(task.device)
+        #: Where it fails by itself: leg, and nominal seconds into it.
+        self.fails = self.place(DOWNLOAD, share) if share < 1.0 else (HOME, inf)
+        if self.hangs:
+            self.fails = TRAIN, hang_s
+        self.begin_leg()
+
+    def place(self, leg: int, share: float) -> tuple[int, float]:
+        """(leg, seconds into it) where this share of the nominal work from a leg on is done."""
+        if self.drops_in is not None:
+            return self.drops_in, share * self.work_s[self.drops_in]
+        left_s = share * sum(self.work_s[leg:])
+        while leg < UPLOAD and left_s >= self.work_s[leg]:
+            left_s, leg = left_s - self.work_s[leg], leg + 1
+        return leg, min(left_s, self.work_s[leg])
+
+    def goal_s(self) -> float:
+        """Nominal seconds of the leg at hand, up to where it fails."""
+        leg = self.task.phase
+        return min(self.work_s[leg], self.fails[1]) if self.fails[0] == leg else self.work_s[leg]
+
+    def begin_leg(self, rest_s: float = 0.0) -> None:
+        """The leg's parts, up to where it fails. rest_s: before it begins."""
+        leg, goal_s = self.task.phase, self.goal_s()
+        self.parts = [Part("rest", rest_s)] if rest_s else []
+        if leg == TRAIN:
+            self.parts.append(Part("train", goal_s))
+            return
+        self.parts.append(Part("latency", min(self.latency_s[leg], goal_s)))
+        if self.fails[0] != leg or goal_s > self.latency_s[leg]:
+            self.parts.append(Part("flow", self.nbytes[leg] * self.share()))
+
+    def share(self) -> float:
+        """Of this leg's message: what passes, latency first, before the leg fails."""
+        leg, latency_s = self.task.phase, self.latency_s[self.task.phase]
+        if self.fails[0] != leg:
+            return 1.0
+        past_s, carry_s = self.fails[1] - latency_s, self.work_s[leg] - latency_s
+        return min(1.0, past_s / carry_s) if past_s > 0.0 and carry_s > 0.0 else 0.0
+
+    def charge(self) -> None:
+        """Books the bytes that have passed of a leg which ends before its time."""
+        leg = self.task.phase
+        if leg != TRAIN and all(part.kind == "flow" for part in self.parts):
+            left = sum(part.left for part in self.parts)
+            self.task.moved_bytes[leg == UPLOAD] += round(self.nbytes[leg] * self.share() - left)
+
+    def again(self, streams: Streams, probability: float) -> None:
+        """Draws where a retry fails, from the leg at hand on."""
+        self.attempt += 1
+        task = self.task
+        u = streams.uniforms("retry", task.device, task.index << 20 | self.attempt)
+        self.fails = self.place(task.phase, u[1]) if u[0] < probability else (HOME, inf)
+
+    def shorten(self) -> int:
+        """The device is to send after the mini-batch at hand: steps that it makes; 0: no."""
+        task, work_s, steps, worked_s = self.task, self.work_s[TRAIN], 1, 0.0
+        if task.phase > TRAIN or self.hangs:
+            return 0
+        if task.phase == TRAIN and self.parts[0].kind == "train":
+            worked_s = self.goal_s() - self.parts[0].left
+            if worked_s > self.setup_s:
+                done = (worked_s - self.setup_s) / (work_s - self.setup_s) * task.local_steps
+                steps = min(task.local_steps, max(1, ceil(done - 1e-9)))
+        self.work_s[TRAIN] = self.setup_s + (work_s - self.setup_s) * steps / task.local_steps
+        if self.fails[0] == TRAIN and self.fails[1] >= self.work_s[TRAIN]:
+            self.fails = HOME, inf
+        if task.phase == TRAIN:
+            self.parts[-1].left = max(0.0, self.goal_s() - worked_s)
+        return steps
