@@ -318,13 +318,12 @@ class Journeys:
         """Looks again soon rather than at a far-off loss that most tasks never live to see."""
         j: Journey = task.journey
         now_s, call = self.clock.now, self._watch
-        if min(j.empty_s, j.lost_s) <= now_s:  # but what is through by now is through
-            call = self._lost
-            look_s = now_s
-        else:
+        look_s = max(now_s, j.leg_s) + 4.0 * j.work_s[task.phase] + 1.0
+        if j.empty_s > now_s:
             self._draw(task, j, task.phase, now_s)
-            look_s = max(now_s, j.leg_s) + 4.0 * j.work_s[task.phase] + 1.0
             look_s = min(look_s, self._cut_s(task, j, [look_s]))
+        if min(j.empty_s, j.lost_s) <= now_s:  # but what is through by now is through
+            look_s, call = now_s, self._lost
         j.alarm = self.clock.at(look_s, Kind.TASK, task.serial, call, task)
 
     # Pro-rata charges.

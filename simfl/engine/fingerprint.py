@@ -32,9 +32,9 @@ def array_digest(*arrays: np.ndarray) -> str:
     """Of types, shapes and values, which must agree to the last bit.
 
     A large array is laid out in rows of 32 KiB, and the exclusive or down its columns and the sum
-    along its rows are hashed: seven times as fast, since it keeps up with the memory. A value that
-    changes, rows that change places, and examples that change labels are seen. It is no defence
-    against a forger.
+    along its rows are hashed: 2.8 GB/s instead of 0.95, 0.07 s for MNIST. A value that changes,
+    rows that change places, and examples that change labels are seen. It is no defence against a
+    forger.
     """
     whole = hashlib.blake2b(digest_size=12)
     for array in arrays:

@@ -88,6 +88,19 @@ FOUND = {
 
 #: Whatever else has differed.
 CASES = {
+    "devices without links of their own in a cell that was the server's": case(
+        {"count": 6, "compute": {"kind": "constant", "s": 5.6}, "cell": "town"},
+        {"count": 2, "network": {"down_mbps": 0.5, "up_mbps": 8.0}, "cell": "town"},
+        cells=({"name": "town", "count": 2, "down_mbps": 10.0, "up_mbps": 1.9, "trace": "rates"},),
+        server={**SHARED, "down_mbps": 12.0, "up_mbps": 37.0},
+        strategy={"kind": "semisync", "cohort": 5, "deadline_s": 1.0},
+        after_s=31.4,
+    ),
+    "an empty battery of a device that is away": case(
+        {"battery": {**FULL, "charge_w": 0.0}, "power": HUNGRY,
+         "presence": {"kind": "trace", "trace": "odd"}, "network": SLOW},
+        server=SHARED, script=(1, 2, 0, 5), after_s=31.4,
+    ),
     "a charge that is still lacking where no charger is": case(
         {"battery": {**FULL, "charge_w": 0.0}, "power": HUNGRY},
         {"presence": {"kind": "onoff", "mean_on_s": 2.0, "mean_off_s": 2.0},

@@ -167,7 +167,7 @@ class Engine:
         """The moment, or the one at which the task is said to end if only rounding parts them:
         so it can be shown that nothing but rounding has decided what came first."""
         hint = max(self.now, self.hints.get(serial, inf))
-        return hint if abs(hint - moment) <= HAIR * max(1.0, moment) else moment
+        return hint if hint < inf and abs(hint - moment) <= HAIR * max(1.0, hint) else moment
 
     def net_w(self, device: int) -> float:
         """Watts that the device's battery gains."""

@@ -74,6 +74,10 @@ class Pipe:
             self._advance(now_s)
             self._set_held(flow)
 
+    def reopen(self, now_s: float) -> None:
+        """The flows of a cell, which were in the server's pipe, are about to enter."""
+        self._volume, self._since_s = 0.0, now_s
+
     def remove(self, flow: Flow, now_s: float) -> None:
         """The flow leaves; its left_bytes are right."""
         self._settle(flow, now_s)

@@ -195,6 +195,8 @@ class SharedLink:
 
     def _move(self, cell: Pipe, now_s: float) -> None:
         here, there = (cell, self._root) if cell.own else (self._root, cell)
+        if not cell.own:
+            cell.reopen(now_s)
         for flow in cell.members.values():
             here.remove(flow, now_s)
             there.add(flow, now_s)

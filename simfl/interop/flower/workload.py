@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import nan
 from typing import Any
 
@@ -34,7 +34,7 @@ from simfl.interop.flower.protocol import (
 from simfl.interop.flower.strategy import Letter, examples_of
 from simfl.messages import Counter as Versions
 from simfl.messages import Task, Update
-from simfl.strategy.base import Lesson
+from simfl.strategy.base import Change, Lesson
 from simfl.streams import Streams
 from simfl.units import GFLOPS
 
@@ -149,9 +149,17 @@ class AppWorkload:
         """Not known: what an app sends need not be a model plus a difference."""
         return nan, nan
 
+    def applied(self, params: Any, change: Change, updates: Sequence[Update]) -> Any:
+        """The app's own sum."""
+        return params + change.delta
+
     def finite(self, params: Any) -> bool:
         """Whatever an app calls its model."""
         return True
+
+    def trouble(self, params: Any, updates: Sequence[Update]) -> str:
+        """Not known: what is sound is up to the app."""
+        return ""
 
     def evaluate(self, params: Any) -> dict[str, float]:
         if self._metrics is None or not isinstance(params, Model):
