@@ -12,7 +12,7 @@ import simfl
 from simfl.cli import app
 from simfl.cli.help import command as command_of
 from simfl.fleet.catalogue import catalogue_dirs, list_classes, load_class, quantities
-from simfl.results.tables import TABLES
+from simfl.results.tables import METRICS, TABLES
 from simfl.scenario.parts import ALL, STRATEGY, Family
 from simfl.scenario.schema import options_of, schema
 
@@ -206,7 +206,8 @@ def tables() -> str:
         "# Tables",
         "One row per task, evaluation and version, in Parquet and as pandas frames.",
     ]
-    for name, columns in TABLES.items():
+    further = "evaluations, further columns"
+    for name, columns in {**TABLES, further: METRICS}.items():
         rows = [(f"`{c.name}`", c.unit, _escaped(c.meaning)) for c in columns]
         pages += [f"## {name}", _table(("column", "unit", "meaning"), rows)]
     return "\n\n".join(pages)

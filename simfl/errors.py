@@ -7,6 +7,7 @@ SimflError                    exit 3
 │   ├── DataError                      a data set, its files or its partition
 │   └── TraceError                     a trace file
 ├── Stalled                   exit 4   nothing can ever happen again, or time stands still
+├── Diverged                  exit 4   the model, a loss or a score is not finite any more
 ├── WireError                 exit 3   a message is truncated or corrupt
 │   └── OutOfStep                      it follows a history that its receiver does not have
 ├── PluginError               exit 3   a strategy, codec or local rule raised or returned nonsense
@@ -63,6 +64,12 @@ class TraceError(InputError):
 
 class Stalled(SimflError):
     """The simulation can make no further progress."""
+
+    exit_code = 4
+
+
+class Diverged(SimflError):
+    """Learning went wrong: what it has come to is not finite, and so is no result."""
 
     exit_code = 4
 

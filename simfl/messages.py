@@ -51,9 +51,18 @@ class Task:
     journey: Any = None  #: the clock's own bookkeeping
 
 
+def whole_batches(n: int, batch_size: int, drop_last: bool) -> int:
+    """Examples of n that a pass goes through. drop_last: only full batches, if there is one.
+
+    >>> whole_batches(26, 25, drop_last=True), whole_batches(7, 25, drop_last=True)
+    (25, 7)
+    """
+    return n - n % batch_size if drop_last and n > batch_size else n
+
+
 @lru_cache(maxsize=4096)
 def local_steps(n: int, batch_size: int, epochs: float | None, steps: int | None) -> int:
-    """Mini-batch steps of a task on n examples; the last, partial batch of an epoch counts.
+    """Mini-batch steps of a task with n examples to a pass; its last, partial batch counts.
 
     Exactly one of epochs and steps is given; a fraction of an epoch is rounded up to whole steps.
     """

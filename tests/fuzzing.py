@@ -28,6 +28,7 @@ import simfl
 from simfl.cli import main
 from simfl.errors import InputError
 from simfl.fleet.traces import Trace, read_trace, write_trace
+from simfl.interop.traces import import_trace
 from simfl.scenario import parse, reading
 
 TAKEN, REFUSED = "taken", "refused"
@@ -133,6 +134,45 @@ def traces(rng: random.Random, folder: Path) -> Iterator[Case]:
 def _read(path: Path) -> str:
     read_trace(path)
     return TAKEN
+
+
+# Logs of other programs.
+
+_CELLS = (
+    *("0", "1", "2.5", "1,5", "1.234,5", "-1", "nan", "inf", "1e400", "", "x", '"3"', '"', " 7 "),
+    *("2016-11-24T10:00:00", "2016-11-24T10:00:00Z", "1516286280", "1516286280000", "9" * 400),
+)
+_NAMES = ("t_s", "t_ms", "mbps", "up_mbps", "trace", " t_s", "mbps ", '"t_s"', "T_S", "")
+_ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1")
+
+
+def logs(rng: random.Random, folder: Path) -> Iterator[Case]:
+    """A log or a packet file with odd names, cells, separators, line ends, encodings and bytes."""
+    path = folder / "log"
+    while True:
+        kind = rng.choice(("csv", "csv", "json", "mahimahi", "flash"))
+        data = bytearray(_log(kind, rng).encode(rng.choice(_ENCODINGS), errors="replace"))
+        if data and rng.random() < 0.1:
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        path.write_bytes(data)
+        yield tried(f"{kind} {bytes(data)!r}", lambda k=kind: _imported(k, path))
+
+
+def _imported(kind: str, path: Path) -> str:
+    import_trace(kind, path, path.with_suffix(".parquet"))
+    return TAKEN
+
+
+def _log(kind: str, rng: random.Random) -> str:
+    names = ["t_s", "mbps"] if rng.random() < 0.6 else rng.choices(_NAMES, k=rng.randint(1, 4))
+    rows = [[str(i), *rng.choices(_CELLS, k=len(names) - 1)] for i in range(rng.randint(0, 6))]
+    if rng.random() < 0.2:
+        rows.append(rng.choices(_CELLS, k=rng.randint(1, 5)))
+    if kind in ("json", "flash"):
+        tables = [dict(zip(names, row, strict=False)) for row in rows]
+        return json.dumps(rng.choice((tables, {"a": tables}, {"a": {"messages": str(rows)}}, 3)))
+    lines = rows if kind == "mahimahi" else [names, *rows]
+    return rng.choice("\n\r").join(rng.choice(",;\t|").join(line) for line in lines)
 
 
 # Run folders.

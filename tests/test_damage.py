@@ -42,6 +42,10 @@ def test_no_damaged_trace_gives_a_traceback(tmp_path: Path) -> None:
     assert bad(fuzzing.traces(random.Random(2), tmp_path), 300) == []
 
 
+def test_no_log_however_it_was_written_gives_a_traceback(tmp_path: Path) -> None:
+    assert bad(fuzzing.logs(random.Random(5), tmp_path), 200) == []
+
+
 def test_no_damaged_run_folder_gives_a_traceback(tmp_path: Path) -> None:
     simfl.run(TABLE, out=tmp_path / "run")
     cases = fuzzing.run_folders(random.Random(3), tmp_path / "run", tmp_path / "spare")

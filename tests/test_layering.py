@@ -38,7 +38,10 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "results": (),
     "scenario": ("fleet", "strategy", "wire", "learn"),
     "engine.exchange": ("learn", "wire", "strategy.base"),
-    "engine.workload": ("engine.exchange", "learn", "wire", "clock.workload", "strategy.base"),
+    "engine.workload": (
+        *("engine.exchange", "learn", "wire", "clock.workload", "strategy.base"),
+        "strategy.aggregation",  # how running statistics enter the model, whatever the strategy
+    ),
 }
 
 # Where a heavy dependency lives. `learn`'s neighbours are named because tensors travel and fold.

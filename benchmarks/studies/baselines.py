@@ -77,7 +77,7 @@ METHODS = {
         {"kind": "fedprox", **ROUNDS, "local": {"kind": "proximal", "mu": 0.1}}
     ),
     "fednova": Method({"kind": "fednova", **ROUNDS}),
-    "scaffold": Method({"kind": "scaffold", **ROUNDS}),
+    "scaffold": Method({"kind": "scaffold", **ROUNDS, "weights": "uniform"}),
     "feddyn": Method(
         {"kind": "feddyn", **ROUNDS, "local": {"kind": "dynamic"}},
         "local.alpha", (0.01, 0.03, 0.1),
@@ -100,7 +100,7 @@ METHODS = {
     "pisces": Method({"kind": "pisces", **STREAM}),
     "fadas": Method({"kind": "fadas", **BUFFER}, values=(0.003, 0.01, 0.03)),
     "ca2fl": Method({"kind": "ca2fl", **BUFFER}),
-    "asyncscaffold": Method({"kind": "asyncscaffold", **BUFFER}),
+    "asyncscaffold": Method({"kind": "asyncscaffold", **BUFFER, "weights": "uniform"}),
     "asyncfeddyn": Method(
         {"kind": "asyncfeddyn", **BUFFER, "average_of": "fleet", "local": {"kind": "dynamic"}},
         "local.alpha", (0.01, 0.03, 0.1),

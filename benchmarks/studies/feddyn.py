@@ -79,6 +79,8 @@ def write_gaps(seeds: range) -> dict[str, pd.DataFrame]:
     for name, (options, steps) in SETTINGS.items():
         dataset = {**kind, **options}
         methods = rounds(10, steps, (0.01,), **coins(20, 0.1))
+        if "sizes" in options:
+            methods["SCAFFOLD, uniform"] = {**methods["SCAFFOLD"], "weights": "uniform"}
         folder = name.split(":")[0].replace(" ", "-")
         study = played(folder, base, methods, seeds, **{"learning.dataset": dataset})
         seen[name] = gaps(study, base, dataset)

@@ -53,7 +53,11 @@ def study(
     if not quiet and done.results:
         _say_study(done, targets)
     if len(done.failed):
-        raise SimflError(f"{len(done.failed)} of {len(done.table)} cells failed; run it again")
+        first = done.failed["ended"].iloc[0]
+        raise SimflError(
+            f"{len(done.failed)} of {len(done.table)} cells have no result, the first because it "
+            f"{first}; those that failed or were not played are played when it is run again"
+        )
     if not quiet:
         print(done.folder)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import inf, isfinite, nan
@@ -25,8 +26,8 @@ from simfl.clock.plan import Status as Status
 from simfl.clock.plan import glance
 from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
-from simfl.clock.workload import Workload
-from simfl.errors import PluginError, SimflError, blaming, is_full, origin
+from simfl.clock.workload import BY_DEVICE, Workload
+from simfl.errors import Diverged, PluginError, SimflError, blaming, is_full, origin
 from simfl.messages import Task, Update
 from simfl.strategy.base import Strategy, Wait
 from simfl.streams import Streams
@@ -73,6 +74,7 @@ class Kernel:
         self.started = False
         self.reason = ""  #: why the run ended; empty while it lives
         self.accuracy = nan
+        self.diverged = ""  #: what is not finite any more, and since when; empty if all is well
         self._progress = progress
         self._next_glance = self.GLANCE  # in ended tasks; a telling looks at all in flight
         self._wait = Wait()
@@ -240,6 +242,8 @@ class Kernel:
         if wait.within is not None:
             due_s = self._free_s + wait.within
             self._deadline = self.clock.at(due_s, Kind.DEADLINE, 0, self._step_soon)
+        if server.trouble:
+            self._diverge(server.trouble)
         if server.version > version:
             self._fruitful = server.steps
             self._after_versions(version)
@@ -337,25 +341,46 @@ class Kernel:
         if metrics:
             self.observe(metrics, version)
 
-    def observe(self, metrics: Mapping[str, float], version: int) -> None:
-        """Writes down what is known of a version now, and stops the run if that was its target."""
+    def observe(self, metrics: Mapping[str, Any], version: int) -> None:
+        """Writes down what is known of a version now, and stops the run if that was its target.
+
+        metrics: numbers by name, and under BY_DEVICE columns by device, if there are any.
+        """
         self._evaluated_version = version
+        by_device = metrics.get(BY_DEVICE)
+        metrics = {n: value for n, value in metrics.items() if not isinstance(value, Mapping)}
         self.ledger.evaluation(self.clock.now, version, metrics, self.moved_bytes())
+        if by_device is not None:
+            self.ledger.personal(self.clock.now, version, by_device)
         self.accuracy = metrics.get("accuracy", self.accuracy)
         for name, value in self.plan.limits.target.items():
             found = metrics.get(name, nan)
             reached = found <= value if name == "loss" else found >= value
             if reached:
                 self._stop("target")
+        lesson = self.workload.lesson
+        if lesson is not None and lesson.model is not None:
+            unsound = [n for n in ("loss", "accuracy") if not isfinite(metrics.get(n, 0.0))]
+            if unsound:
+                self._diverge(f"the {unsound[0]} of an evaluation is {metrics[unsound[0]]}")
         self._glance()
 
-    def _metrics(self, params: Any) -> dict[str, float]:
+    def _diverge(self, what: str) -> None:
+        """Learning went wrong: the run ends, or says so once and goes on."""
+        if self.diverged:
+            return
+        self.diverged = watchdog.gone_wrong(what, self.clock.now, self.server)
+        if self.plan.stop_diverged:
+            raise Diverged(self.diverged)
+        warnings.warn(self.diverged, stacklevel=2)
+
+    def _metrics(self, params: Any) -> dict[str, Any]:
         """Of the server's model, unless the strategy has other models to show."""
         own = getattr(self.strategy, "metrics", None)
         if own is None:
             return self.workload.evaluate(params)
         with blaming(f"{type(self.strategy).__name__}.metrics"):
-            shown: dict[str, float] = own(self.state, self.server, self.workload.evaluate)
+            shown: dict[str, Any] = own(self.state, self.server, self.workload.evaluate)
         return shown
 
     def _look(self) -> None:

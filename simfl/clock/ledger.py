@@ -114,6 +114,11 @@ class Ledger:
         columns.update(tasks_ended=self.ended, down_bytes=moved[0], up_bytes=moved[1])
         self._append("evaluations", {name: [value] for name, value in columns.items()})
 
+    def personal(self, time_s: float, version: int, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Writes the rows of an evaluation by device. columns: (devices,) each, `device` first."""
+        n = len(columns["device"])
+        self._append("personal", {"time_s": [time_s] * n, "version": [version] * n, **columns})
+
     def staleness_quantiles(self) -> tuple[float, float]:
         """p50 and p95 over the most recent applied updates; nan before the first."""
         if not self.recent:

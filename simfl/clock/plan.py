@@ -23,6 +23,7 @@ class Plan:
     evaluate_at_start: bool = True
     save_every_s: float = inf  #: checkpoints: virtual seconds, and seconds of the host
     save_wall_s: float = inf
+    stop_diverged: bool = True  #: a run whose learning went wrong ends; else it warns and goes on
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ class Server:
         self.open: dict[int, tuple[Task, Update]] = {}  #: delivered, neither applied nor discarded
         self.published = (self.params, 0)  #: model and version once the server's work is done
         self.steps = 0
+        self.trouble = ""  #: what a step has found not to be finite
         self.over = ""  #: the limit that this run has met: nothing leaves, nothing enters
         self._clock = clock
         self._workload = workload
@@ -145,11 +146,12 @@ class Server:
             ledger.close(
                 task, "applied", version + 1, age, used_s, drift, cosine, weight, update.loss
             )
-        params = params + change.delta
+        params = self._workload.applied(params, change, updates)
         if not self._workload.finite(params) and self._are_finite(updates):
             raise PluginError("the change is not finite, though all updates in it are")
         self.params = params
         self.version = version = version + 1
+        self.trouble = self.trouble or self._workload.trouble(params, updates)
         total = float(sum(change.weights.values()))
         ledger.version(version, used_s, ages, total, self._charged_s)
         if self._charged_s:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from simfl.errors import Stalled
 
@@ -53,3 +54,14 @@ def no_version(strategy: str, now_s: float, steps: int) -> Stalled:
 def too_short(key: str, seconds: float, now_s: float) -> Stalled:
     """A period that vanishes beside the time that it is added to."""
     return Stalled(f"{key} = {seconds:g} is nothing beside t = {now_s:g} s: time would stand still")
+
+
+def gone_wrong(what: str, now_s: float, server: Any) -> str:
+    """Why a run whose learning diverged is no result, and what would do."""
+    training = None if server.lesson is None else server.lesson.training
+    rate = "" if training is None else f" than {training.rate(max(0, server.version - 1)):g}"
+    return (
+        f"learning diverged: {what}, since version {server.version} at t = {now_s:g} s; a smaller "
+        f"learning.lr{rate} or a learning.clip_norm may keep it finite, and stop.on_divergence = "
+        '"warn" goes on all the same'
+    )

@@ -6,14 +6,25 @@ the call that needs its result (`ready`, `deliver`, and for some codecs `lose`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import nan
 from typing import Any, Protocol
 
 import numpy as np
 
-from simfl.messages import NOTHING, Counter, Task, Update, examples_seen, local_steps
-from simfl.strategy.base import Lesson
+from simfl.messages import (
+    NOTHING,
+    Counter,
+    Task,
+    Update,
+    examples_seen,
+    local_steps,
+    whole_batches,
+)
+from simfl.strategy.base import Change, Lesson
+
+#: Among the metrics of an evaluation: columns by device, for the table `personal`.
+BY_DEVICE = "by_device"
 
 
 class Workload(Protocol):
@@ -51,26 +62,40 @@ class Workload(Protocol):
     def measure(self, update: Update, params: Any) -> tuple[float, float]:
         """(drift, cosine): ||w_now - w_base|| / ||delta||, and cos(w_now - w_base, delta)."""
 
+    def applied(self, params: Any, change: Change, updates: Sequence[Update]) -> Any:
+        """The model after a change, of which these updates are the part that devices sent."""
+
     def finite(self, params: Any) -> bool:
         """False if any element is NaN or infinite."""
 
-    def evaluate(self, params: Any) -> dict[str, float]:
-        """Metrics of a model, by name."""
+    def trouble(self, params: Any, updates: Sequence[Update]) -> str:
+        """What is not finite of a model or of the updates that made it; empty if all is well."""
+
+    def evaluate(self, params: Any) -> dict[str, Any]:
+        """Metrics of a model, by name; under BY_DEVICE those of each device, if there are any."""
 
     def close(self) -> None:
         """Ends whatever it has started outside of this process."""
 
 
-def size_up(task: Task, n: int, batch_size: int, flops: float, passes: float = 0.0) -> None:
+def size_up(
+    task: Task,
+    n: int,
+    batch_size: int,
+    flops: float,
+    passes: float = 0.0,
+    drop_last: bool = False,
+) -> None:
     """Fills in the task's work for n examples. flops: of training on one example.
 
-    passes: over all n examples, beside the steps.
+    passes: over all n examples, beside the steps. drop_last: leave out a pass's partial batch.
     """
-    steps = local_steps(n, batch_size, task.epochs, task.steps)
-    seen = examples_seen(n, batch_size, steps)
+    used = whole_batches(n, batch_size, drop_last)
+    steps = local_steps(used, batch_size, task.epochs, task.steps)
+    seen = examples_seen(used, batch_size, steps)
     task.examples = n
     task.local_steps = steps
-    task.epochs = seen / n
+    task.epochs = seen / used
     task.flops = flops * (seen + passes * n)
 
 
@@ -80,7 +105,8 @@ _UNKNOWN = (nan, nan)
 class TimingOnly:
     """No learning: the same clock, bytes and staleness, with nothing inside the messages.
 
-    flops: per example; passes: over the local data, beside a task's steps. down_bytes, up_bytes:
+    flops: per example; passes: over the local data, beside a task's steps; drop_last: as in
+    `size_up`. down_bytes, up_bytes:
     of the model, as the codecs give them. sent_bytes: of what the local rule sends beside it;
     extras_nbytes: of what a strategy does. memory_bytes: that training takes on a device.
     """
@@ -94,6 +120,7 @@ class TimingOnly:
         up_bytes: int,
         *,
         passes: float = 0.0,
+        drop_last: bool = False,
         sent_bytes: int = 0,
         extras_nbytes: Callable[[Mapping[str, Any]], int] = lambda extras: 0,
         memory_bytes: int = 0,
@@ -110,12 +137,13 @@ class TimingOnly:
         self.down_bytes = down_bytes
         self.up_bytes = up_bytes
         self.passes = passes
+        self.drop_last = drop_last
         self.sent_bytes = sent_bytes
         self.extras_nbytes = extras_nbytes
         self._sizes = memoryview(np.ascontiguousarray(examples, dtype=np.int64).data)
 
     def start(self, task: Task) -> None:
-        size_up(task, self._sizes[task.device], self.batch_size, self.flops, self.passes)
+        self._size(task, self._sizes[task.device])
         task.down_bytes = self.down_bytes
         if task.extras:
             task.down_bytes += self.extras_nbytes(task.extras)
@@ -123,7 +151,10 @@ class TimingOnly:
 
     def shorten(self, task: Task, steps: int) -> None:
         task.steps = steps
-        size_up(task, task.examples, self.batch_size, self.flops, self.passes)
+        self._size(task, task.examples)
+
+    def _size(self, task: Task, n: int) -> None:
+        size_up(task, n, self.batch_size, self.flops, self.passes, self.drop_last)
 
     def ready(self, task: Task) -> None:
         """Nothing to do: sizes are known from the start."""
@@ -140,8 +171,14 @@ class TimingOnly:
     def measure(self, update: Update, params: Any) -> tuple[float, float]:
         return _UNKNOWN
 
+    def applied(self, params: Any, change: Change, updates: Sequence[Update]) -> Any:
+        return params + change.delta
+
     def finite(self, params: Any) -> bool:
         return True
+
+    def trouble(self, params: Any, updates: Sequence[Update]) -> str:
+        return ""
 
     def evaluate(self, params: Any) -> dict[str, float]:
         return {}

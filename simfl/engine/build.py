@@ -70,6 +70,7 @@ def plan_of(scenario: Scenario) -> Plan:
         evaluate_at_start=evaluate.at_start,
         save_every_s=_or_inf(scenario.checkpoint.every_s),
         save_wall_s=scenario.checkpoint.wall_s,
+        stop_diverged=stop.on_divergence == "stop",
     )
 
 
@@ -91,7 +92,7 @@ def workload_of(
         return _stated(scenario, options)
     problem = problem or problem_of(scenario, options, streams, data_dir)
     if timing:
-        return _sized(scenario, problem, options.batch_size)
+        return _sized(scenario, problem, options)
     return _learning(scenario, problem, streams, workers)
 
 
@@ -118,7 +119,7 @@ def problem_of(
     scenario: Scenario, options: LearningOptions, streams: Streams, data_dir: Path | None
 ) -> Problem:
     """Loads the data, deals it out and makes the model, all from the scenario's seed."""
-    from simfl.learn.models.base import build, check_outputs
+    from simfl.learn.models.base import build
     from simfl.learn.models.flat import params_of
     from simfl.learn.models.flops import flops_per_example
     from simfl.learn.models.structure import split_of
@@ -127,13 +128,14 @@ def problem_of(
     from simfl.learn.partition.shift import drifting, negative
     from simfl.learn.trainers.jobs import LocalData
     from simfl.learn.trainers.local_training import asking
+    from simfl.learn.tryout import check_batches, check_model
 
     dataset, source = dataset_of(scenario, data_dir), _source(scenario, options, data_dir)
     devices = scenario.fleet.devices
     with _part("model", options.model):
         model = build(options.model, dataset, streams.integer("model"))
+        check_model(model, dataset)
         flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
-        check_outputs(model, dataset)
     with _part("partition", options.partition, Partition) as made:
         partition = made(options.partition(dataset, devices, streams.generator("partition")))
     held = None
@@ -142,6 +144,14 @@ def problem_of(
         partition = intertwined(partition, dataset, options.intertwined.label, slow)
     if options.hold_back:
         partition, held = partition.hold_back(options.hold_back, streams.generator("hold back"))
+    check_batches(
+        model,
+        dataset,
+        partition.sizes,
+        options.batch_size,
+        drop_last=options.drop_last,
+        steps=getattr(scenario.strategy, "steps", None),
+    )
     data = LocalData(dataset, partition, held)
     if options.drift is not None:
         later = negative(dataset)
@@ -236,6 +246,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         tried_flops=problem.flops / 3.0 * problem.data.tried,
         examples=problem.data.partition.sizes,
         batch_size=training.batch_size,
+        drop_last=training.drop_last,
         flops=problem.flops,
         rate=training.rate,
         memory_bytes=_training_bytes(scenario, problem.initial.layout.size),
@@ -261,23 +272,26 @@ def _lesson(problem: Problem, training: Any) -> Lesson:
 
 def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
     """How models are evaluated: (params, kept) -> values by name."""
-    from simfl.learn.evaluation import averaged, evaluate, means, score, with_decay
+    from simfl.learn.evaluation import averaged, by_class, evaluate, score, with_decay
     from simfl.learn.personalised import Personal
 
-    options = scenario.learning
+    options, dataset = scenario.learning, problem.data.dataset
     assert isinstance(options, LearningOptions)
-    if scenario.evaluate.personal or local.anatomy is not None:
-        return Personal(local)
-    test = problem.data.dataset.x_test, problem.data.dataset.y_test
-    decay = local.options.weight_decay
+    _check_metrics(scenario, dataset)
+    shared = local.anatomy is None
+    personal = Personal(local) if scenario.evaluate.personal or not shared else None
 
-    def metrics(params: Any, kept: Any) -> dict[str, float]:
-        loss, right = score(problem.model, params, *test)
-        found = with_decay(averaged(loss, right), params, decay)
+    def metrics(params: Any, kept: Any) -> dict[str, Any]:
+        if personal is not None:
+            found, classes = personal(params, kept)
+        else:
+            loss, right = score(problem.model, params, dataset.x_test, dataset.y_test)
+            found, classes = averaged(loss, right), by_class(right, dataset)
         if scenario.evaluate.by_class:
-            each = means(right, test[1].numpy(), problem.data.dataset.classes)
-            found |= {f"accuracy_class_{label}": float(a) for label, a in enumerate(each)}
-        if options.drift is not None:
+            found |= {f"accuracy_class_{label}": float(a) for label, a in enumerate(classes)}
+        if shared:
+            found = with_decay(found, params, local.options.weight_decay)
+        if shared and options.drift is not None:
             later = problem.data.later
             values = evaluate(problem.model, params, later.x_test, later.y_test)
             found |= {f"{name}_later": value for name, value in values.items()}
@@ -286,10 +300,24 @@ def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
     return metrics
 
 
-def _sized(scenario: Scenario, problem: Problem, batch_size: int) -> Workload:
+def _check_metrics(scenario: Scenario, dataset: Any) -> None:
+    """Raises ScenarioError where examples have no single class and metrics by class are wanted."""
+    for key in ("personal", "by_class"):
+        if dataset.sequence and getattr(scenario.evaluate, key):
+            raise ScenarioError(
+                f"evaluate.{key} looks at the class of each example, but {dataset.name} holds "
+                f"sequences, whose examples have many; leave evaluate.{key} out"
+            )
+
+
+def _sized(scenario: Scenario, problem: Problem, options: LearningOptions) -> Workload:
     """A learning problem's sizes without its learning."""
     initial, sizes = problem.initial, problem.data.partition.sizes
-    return _timing(scenario, initial.layout, lambda: initial, sizes, batch_size, problem.flops)
+    load = _timing(
+        scenario, initial.layout, lambda: initial, sizes, options.batch_size, problem.flops
+    )
+    load.drop_last = options.drop_last
+    return load
 
 
 def _stated(scenario: Scenario, options: TimingOptions) -> Workload:

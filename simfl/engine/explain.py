@@ -14,7 +14,7 @@ from simfl.engine.build import Problem, fleet_of, problem_of, workload_of
 from simfl.fleet.build import unused
 from simfl.fleet.columns import Fleet
 from simfl.fleet.network.cells import CellOptions
-from simfl.messages import FRAME_BYTES, examples_seen, local_steps
+from simfl.messages import FRAME_BYTES, examples_seen, local_steps, whole_batches
 from simfl.results import formatting
 from simfl.scenario import Scenario, TimingOptions
 from simfl.scenario.parts import kind_of, plain
@@ -100,6 +100,7 @@ def _work(scenario: Scenario, load: TimingOnly) -> tuple[np.ndarray, np.ndarray]
     """(N,) mini-batch steps and (N,) FLOP of a task on each device."""
     epochs, steps = _asked(scenario)
     sizes = load.examples.tolist()
+    sizes = [whole_batches(n, load.batch_size, load.drop_last) for n in sizes]
     taken = [local_steps(n, load.batch_size, epochs, steps) for n in sizes]
     seen = [examples_seen(n, load.batch_size, s) for n, s in zip(sizes, taken, strict=True)]
     return np.array(taken), load.flops * np.array(seen)

@@ -19,7 +19,7 @@ from simfl.clock.kernel import Kernel, Status
 from simfl.clock.workload import Workload
 from simfl.engine import checkpoint, identity, resuming, saving, session
 from simfl.engine.build import fleet_of, learning_problem, plan_of, workload_of
-from simfl.errors import ScenarioError, Stalled
+from simfl.errors import Diverged, ScenarioError, Stalled
 from simfl.files import own_folder, put, read_file, remove
 from simfl.fleet.build import unused
 from simfl.fleet.columns import Fleet
@@ -27,7 +27,7 @@ from simfl.fleet.memory import fitting
 from simfl.results.digest import digest
 from simfl.results.result import Result
 from simfl.results.store import Store
-from simfl.results.summary import is_end, summarise
+from simfl.results.summary import NO_RESULT, is_end, summarise, summary_of
 from simfl.results.tables import MODEL, PARTS, SCENARIO
 from simfl.scenario import Scenario, load, parse
 from simfl.scenario.naming import unnamed
@@ -54,7 +54,7 @@ def run(
     progress: Progress | None = None,
     **overrides: Any,
 ) -> Result:
-    """The scenario, played once. Raises InputError, Stalled, PluginError.
+    """The scenario, played once. Raises InputError, Stalled, Diverged, PluginError.
 
     scenario: its file, the name of a shipped one, a table, or what `load` gave. out: the run
     folder; without one the results live as long as the Result. timing: the same clock without
@@ -87,6 +87,7 @@ def run(
                 workload.close()
                 with suppress(OSError):
                     _tidy(folder)
+                _tell_again(summary_of(folder))
                 return Result(folder)
         fleet = fleet_of(whole, streams)
         fleet = fitting(fleet, workload.memory_bytes, whole.fleet.memory)
@@ -131,7 +132,7 @@ def play(
             player()
     except BaseException as error:
         with suppress(Exception):  # of two errors the first is the one to tell
-            _write_down(kernel, store, scenario, ended=_name(error))
+            _write_down(kernel, store, scenario, ended=_name(error), cause=str(error))
         raise
     finally:
         kernel.workload.close()
@@ -226,8 +227,10 @@ def _closing_on_error(workload: Workload) -> Iterator[None]:
         raise
 
 
-def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) -> None:
-    """Finishes the run folder: tables, final model, summary.
+def _write_down(
+    kernel: Kernel, store: Store, scenario: Scenario, ended: str, cause: str = ""
+) -> None:
+    """Finishes the run folder: tables, final model, summary. cause: of an end without a result.
 
     Killed on the way, the run is resumed from its last checkpoint. So is one that failed, once the
     disk has room or the plug-in is mended; what it had seen is written down all the same.
@@ -247,8 +250,11 @@ def _write_down(kernel: Kernel, store: Store, scenario: Scenario, ended: str) ->
             "scenario": scenario.hash,
             "seed": scenario.seed,
             "ended": ended,
+            **({"cause": cause} if ended in NO_RESULT else {}),
+            **({"diverged": kernel.diverged} if kernel.diverged and not cause else {}),
             **numbers,
             **kernel.workload.totals,
+            **(dict.fromkeys(("final_accuracy", "final_loss")) if ended == "diverged" else {}),
             **kernel.workload.notes,
             "unused_settings": unused(
                 scenario.fleet.group, scenario.network.cell, kernel.server.fleet
@@ -267,6 +273,14 @@ def _tidy(folder: Path) -> None:
     remove(folder / PARTS)
 
 
+def _tell_again(summary: Mapping[str, Any]) -> None:
+    """Raises what ended a run that is not worth repeating, and has no result either."""
+    ended = summary.get("ended")
+    if ended in NO_RESULT:
+        kind = Stalled if ended == "stalled" else Diverged
+        raise kind(str(summary.get("cause") or ended))
+
+
 def _quiet(timing: bool) -> AbstractContextManager[None]:
     """Torch on one thread, where there is learning."""
     if timing:
@@ -279,4 +293,6 @@ def _quiet(timing: bool) -> AbstractContextManager[None]:
 def _name(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
+    if isinstance(error, Diverged):
+        return "diverged"
     return "stalled" if isinstance(error, Stalled) else f"failed: {error}"

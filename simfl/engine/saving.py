@@ -32,6 +32,7 @@ CHANGING = {
     "kernel": (
         *("started", "state", "accuracy", "_wait", "_arrived", "_deadline", "_step_due"),
         *("_free_s", "_lost_in_a_row", "_fruitful", "_evaluated_version"),
+        "diverged",
     ),
     "server": (
         *("version", "params", "lost", "tasks", "open", "published", "steps", "over"),

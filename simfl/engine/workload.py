@@ -8,9 +8,9 @@ then everything in flight that is bound to arrive is handed to the trainer toget
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from math import inf, nan
+from math import inf, isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ from simfl.errors import blaming
 from simfl.learn.trainers.jobs import Job, Trained, Trainer
 from simfl.messages import PHASES, Counter, Task, Update
 from simfl.params import Groups, Params, Part
-from simfl.strategy.base import Lesson, LocalRule
+from simfl.strategy.aggregation import applied
+from simfl.strategy.base import Change, Lesson, LocalRule
 from simfl.streams import Streams
 from simfl.wire.codec import Codec
 
@@ -43,12 +44,13 @@ class Learning:
         self,
         initial: Params,
         trainer: Trainer,
-        metrics: Callable[[Params, Kept], dict[str, float]],
+        metrics: Callable[[Params, Kept], dict[str, Any]],
         rule: LocalRule,
         streams: Streams,
         *,
         examples: np.ndarray,
         batch_size: int,
+        drop_last: bool = False,
         flops: float,
         down: Codec,
         up: Codec,
@@ -73,6 +75,7 @@ class Learning:
         self._layout = initial.layout
         self.trainer = trainer
         self._batch_size = batch_size
+        self._drop_last = drop_last
         self._flops = flops
         self._rate = rate
         self._up_bytes = upload_nbytes(up, rule, initial)
@@ -89,7 +92,7 @@ class Learning:
         """The exchange's, by device."""
         return self.exchange.memories
 
-    def evaluate(self, params: Params) -> dict[str, float]:
+    def evaluate(self, params: Params) -> dict[str, Any]:
         """The model's metrics, those of the devices' own models if any, and the totals so far."""
         return self._metrics(params, self.kept) | self.exchange.totals
 
@@ -184,15 +187,28 @@ class Learning:
             return inf, 0.0
         return far / length, moved.dot(update.delta) / (far * length)
 
+    def applied(self, params: Params, change: Change, updates: Sequence[Update]) -> Params:
+        """The model after a change; running statistics are folded as values."""
+        after: Params = applied(params, change, updates)
+        return after
+
     def finite(self, params: Params) -> bool:
         """False if any element is NaN or infinite."""
         return bool(params.flat.sum().isfinite()) or bool(params.flat.isfinite().all())
+
+    def trouble(self, params: Params, updates: Sequence[Update]) -> str:
+        """What is not finite of a model or of the updates that made it; empty if all is well."""
+        if not self.finite(params):
+            bad = int((~params.flat.isfinite()).sum())
+            return f"{bad} of the model's {len(params)} values are not finite"
+        lost = next((update for update in updates if not isfinite(update.loss)), None)
+        return "" if lost is None else f"the training loss of device {lost.device} is {lost.loss}"
 
     def _size(self, task: Task, n: int) -> None:
         with blaming(f"local rule {type(self._rule).__name__}"):
             passes = self._rule.passes()
             trials = self._rule.trials(self.kept(task.device))
-        size_up(task, n, self._batch_size, self._flops, passes)
+        size_up(task, n, self._batch_size, self._flops, passes, self._drop_last)
         task.flops += trials * float(self._tried_flops[task.device])
 
     # Training.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import nan
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from simfl.learn.datasets.base import Dataset
+from simfl.learn.failures import computing
 from simfl.learn.models.base import example_losses
 from simfl.learn.partition.base import Partition
 from simfl.params import Params
@@ -21,17 +24,20 @@ def score(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(n,) loss and (n,) share of right answers of each example, float64.
 
-    A sequence's are means over its positions. The module lends its structure only.
+    A sequence's are means over its positions. An output with NaN is no answer: its share is NaN.
+    The module lends its structure only.
     """
     device = next(iter(model.parameters())).device
     values = {name: params[name].to(device) for name in params}
     losses, right = [], []
-    with _evaluating(model):
-        for xs, ys in zip(x.split(batch), y.split(batch), strict=True):
+    with _evaluating(model), computing(model, "evaluation") as at:
+        for at.x, ys in zip(x.split(batch), y.split(batch), strict=True):
             targets = ys.to(device)
-            logits = functional_call(model, values, xs.to(device))
+            logits = functional_call(model, values, at.x.to(device))
             losses.append(example_losses(logits, targets).double())
-            right.append((logits.argmax(-1) == targets).double().reshape(len(ys), -1).mean(1))
+            hits = (logits.argmax(-1) == targets).double()
+            hits = hits.masked_fill(logits.isnan().any(-1), nan)
+            right.append(hits.reshape(len(ys), -1).mean(1))
     return torch.cat(losses).cpu().numpy(), torch.cat(right).cpu().numpy()
 
 
@@ -72,6 +78,16 @@ def means(values: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
     sizes = np.bincount(groups, minlength=count)
     sums = np.bincount(groups, weights=values, minlength=count)
     return np.divide(sums, sizes, out=np.full(count, np.nan), where=sizes > 0)
+
+
+def by_class(right: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """(classes,) accuracy on the test examples of each class, nan for one that has none.
+
+    right: (n,) share of right answers of each test example. Sequences have no class: all nan.
+    """
+    if dataset.sequence:
+        return np.full(dataset.classes, np.nan)
+    return means(right, dataset.y_test.numpy(), dataset.classes)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from simfl.learn.evaluation import means, score
+from simfl.learn.evaluation import by_class, score
 from simfl.learn.trainers.jobs import Job, LocalData
 from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.one_by_one import OneByOne
@@ -43,27 +43,40 @@ class Personal:
             model, data, options, streams = local.model, local.data, local.options, local.streams
             self._fit = OneByOne(model, data, options, rule, streams, local.device)
 
-    def __call__(self, params: Params, kept: Kept) -> dict[str, float]:
-        """Loss and accuracy (mean over devices) with the columns above."""
+    def __call__(self, params: Params, kept: Kept) -> tuple[dict[str, Any], np.ndarray]:
+        """Values by name, and (classes,) accuracy by class: both are means over devices.
+
+        Beside the columns above there are loss and accuracy, and under `by_device` what of this
+        is known of each device.
+        """
         if self._local.anatomy is None:
             return self._of_one(params)
         devices = range(len(self._shares))
         told = [self._local.rule.metrics(kept(i), self._local.anatomy) for i in devices]
         rows = [self._score(self._model(params, device, kept(device))) for device in devices]
-        losses, right, by_class = (np.array(column) for column in zip(*rows, strict=True))
+        losses, right, classes = (np.array(column) for column in zip(*rows, strict=True))
+        metrics = self._columns(losses, right, classes) | {"pers_global": float(right.mean())}
+        return {**metrics, **_means_of(told)}, classes.mean(0)
+
+    def _of_one(self, params: Params) -> tuple[dict[str, Any], np.ndarray]:
+        loss, right, classes = self._score(params)
+        shape = self._shares.shape
+        losses, rights = (np.broadcast_to(part, shape[:1]) for part in (loss, right))
+        metrics = self._columns(losses, rights, np.broadcast_to(classes, shape))
+        return {**metrics, "global": right}, classes
+
+    def _columns(
+        self, losses: np.ndarray, right: np.ndarray, classes: np.ndarray
+    ) -> dict[str, Any]:
+        """What all devices have. losses, right: (devices,); classes: (devices, classes)."""
+        local = weighted(classes, self._shares)
+        by_device = {"device": np.arange(len(local)), "loss": losses, "pers_global": right}
         return {
             "loss": float(losses.mean()),
             "accuracy": float(right.mean()),
-            "pers_global": float(right.mean()),
-            "pers_local": float(weighted(by_class, self._shares).mean()),
-            **_means_of(told),
+            "pers_local": float(local.mean()),
+            "by_device": {**by_device, "pers_local": local},
         }
-
-    def _of_one(self, params: Params) -> dict[str, float]:
-        loss, right, by_class = self._score(params)
-        each = np.broadcast_to(by_class, self._shares.shape)
-        local = float(weighted(each, self._shares).mean())
-        return {"loss": loss, "accuracy": right, "global": right, "pers_local": local}
 
     def _model(self, params: Params, device: int, memory: Mapping[str, Any]) -> Params:
         """The whole model that a device uses."""
@@ -79,8 +92,7 @@ class Personal:
         """Mean loss, accuracy, and (classes,) accuracy by class, nan where there is none."""
         dataset = self._local.data.dataset
         loss, right = score(self._local.model, params, dataset.x_test, dataset.y_test)
-        by_class = means(right, dataset.y_test.numpy(), dataset.classes)
-        return float(loss.mean()), float(right.mean()), by_class
+        return float(loss.mean()), float(right.mean()), by_class(right, dataset)
 
 
 def _means_of(told: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -60,7 +60,9 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
     """The few lines that sum a run up, from its summary."""
     spread = [number(summary.get(f"staleness_{key}")) for key in ("p50", "p95", "max")]
     flying = summary.get("in_flight_share")
+    diverged = {"diverged": summary["diverged"]} if "diverged" in summary else {}
     lines = {
+        **diverged,
         "virtual time": seconds(summary.get("virtual_s")),
         "versions": number(summary.get("versions")),
         "final accuracy": share(summary.get("final_accuracy")),

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 
 class Result:
-    """One run, seen from its folder. `tasks`, `evaluations`, `versions`, `devices`: frames.
+    """One run, seen from its folder. `tasks`, `evaluations`, `versions`, `personal`, `devices`:
+    frames.
 
     store: the Store of a run that was given no folder, kept here because its files go with it.
     """
@@ -46,6 +47,11 @@ class Result:
     def versions(self) -> pd.DataFrame:
         """One row per version; columns as in `tables.VERSIONS`."""
         return self.read("versions")
+
+    @cached_property
+    def personal(self) -> pd.DataFrame:
+        """One row per evaluation and device, with `evaluate.personal`; see `tables.PERSONAL`."""
+        return self.read("personal")
 
     @cached_property
     def devices(self) -> pd.DataFrame:

@@ -46,11 +46,11 @@ class Store:
         self._parts = self.folder / tables.PARTS
         self._held: dict[str, list[pa.Table]] = {table: [] for table in tables.TABLES}
         self._rows = dict.fromkeys(tables.TABLES, 0)
-        self._count = dict(at) if at is not None else dict.fromkeys(tables.TABLES, 0)
+        self._count = dict.fromkeys(tables.TABLES, 0) | dict(at or {})
         self._clear(keep=at is not None)
 
     def append(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Adds rows to `tasks`, `evaluations` or `versions`; columns as in `tables.TABLES`."""
+        """Adds rows to one of `tables.TABLES`, with its columns."""
         rows = tables.to_arrow(table, columns)
         self._held[table].append(rows)
         self._rows[table] += len(rows)
@@ -92,6 +92,8 @@ class Store:
         self.mark()
         for table in tables.TABLES:
             parts = [self._part(table, i) for i in range(self._count[table])]
+            if table in tables.OPTIONAL and not parts:
+                continue
             whole = _stream(parts, tables.schema(table))
             _write(self.folder / f"{table}.parquet", whole, self._durable)
 

@@ -21,7 +21,7 @@ from simfl.files import put, regular
 from simfl.results import evidence, stats
 from simfl.results.formatting import as_html
 from simfl.results.result import Result, open_run
-from simfl.results.summary import is_end, summary_of
+from simfl.results.summary import NO_RESULT, is_end, is_result, summary_of
 from simfl.results.tuning import Tuning, read_tuning
 
 TABLE, CELLS = "study.parquet", "cells"
@@ -66,13 +66,13 @@ class Study:
 
     @property
     def failed(self) -> pd.DataFrame:
-        """Rows of the cells that did not finish; `ended` says why."""
-        return self.table[~self.table["ended"].map(is_end)]
+        """Rows of the cells that have no result; `ended` says why."""
+        return self.table[~self.table["ended"].map(is_result)]
 
     @cached_property
     def results(self) -> dict[str, Result]:
         """The finished runs by `cell`."""
-        done = self.table[self.table["ended"].map(is_end)]
+        done = self.table[self.table["ended"].map(is_result)]
         return {cell: open_run(self.folder / CELLS / cell) for cell in done["cell"].unique()}
 
     def runs(self, seed: int | None = None, **where: Any) -> dict[str, Result]:
@@ -200,7 +200,11 @@ def write_table(folder: Path, cells: Sequence[tuple[Mapping[str, Any], str, str]
     rows = []
     for name, (keys, cell, failure) in zip(variant, cells, strict=True):
         known = summary_of(folder / CELLS / cell)
-        ended = f"failed: {failure}" if failure else known.get("ended", "not played")
+        ended = known.get("ended", "not played")
+        if ended in NO_RESULT:
+            ended = f"{ended}: {str(known.get('cause')).removeprefix('learning diverged: ')}"
+        elif failure:
+            ended = f"failed: {failure}"
         numbers = {key: known.get(key) for key in NUMBERS}
         rows.append({**keys, **numbers, "variant": name, "cell": cell, "ended": ended})
     table = pd.DataFrame(rows)

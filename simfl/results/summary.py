@@ -57,6 +57,15 @@ def summary_of(folder: Path) -> dict[str, Any]:
         return {}
 
 
+#: Ends that would be the same again, but are no results: `cause` in the summary says why.
+NO_RESULT = ("stalled", "diverged")
+
+
+def is_result(ended: object) -> bool:
+    """True if a run came to its own end and what it shows can be used."""
+    return is_end(ended) and not str(ended).startswith(NO_RESULT)
+
+
 def is_end(ended: object) -> bool:
     """True if a run came to its own end, so that it need not be repeated."""
     broken = ("failed", "interrupted", "not played")

@@ -98,12 +98,36 @@ VERSIONS = (
     Column("step_s", "float", "s", "server work charged for it"),
 )
 
+#: With `evaluate.personal` alone. `loss` and `accuracy` of `evaluations` are means of such rows.
+PERSONAL = (
+    Column("time_s", "float", "s", "virtual time of the evaluation"),
+    Column("version", "int", "versions", "server version that was evaluated"),
+    Column("device", "int", "", "row of the fleet"),
+    Column("loss", "float", "", "mean test loss of the model that the device uses"),
+    Column("pers_global", "float", "", "accuracy of that model on all test examples"),
+    Column("pers_local", "float", "", "the same, classes as frequent as on the device"),
+)
+
+#: Further columns of `evaluations` that a run may have: all are float.
+METRICS = (
+    Column("accuracy_class_K", "float", "", "accuracy on class K (`evaluate.by_class`)"),
+    Column("pers_global", "float", "", "accuracy of the models that devices use, their mean"),
+    Column("pers_local", "float", "", "the same, classes as frequent as on each device"),
+    Column("global", "float", "", "accuracy of the one model that all share, where there is one"),
+    Column("regularised_loss", "float", "", "`loss` plus (weight_decay/2)||w||², with a decay"),
+    Column("loss_later, accuracy_later", "float", "", "on the data that `learning.drift` leads to"),
+)
+
 #: Tables that grow while a run lives. `evaluations` may have further float columns (metrics).
 TABLES: dict[str, tuple[Column, ...]] = {
     "tasks": TASKS,
     "evaluations": EVALUATIONS,
     "versions": VERSIONS,
+    "personal": PERSONAL,
 }
+
+#: Tables that a run may be without.
+OPTIONAL = ("personal",)
 
 
 def schema(table: str) -> pa.Schema:

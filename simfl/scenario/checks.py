@@ -43,6 +43,7 @@ def problems(scenario: Scenario) -> Iterator[Problem]:
     yield from _stop(scenario)
     yield from _timing(scenario)
     yield from _strategy(scenario)
+    yield from _learning(scenario)
     yield from _wire(scenario)
     yield from _cells(scenario)
     yield from _traces(scenario)
@@ -57,7 +58,7 @@ def _fleet(scenario: Scenario) -> Iterator[Problem]:
 
 def _stop(scenario: Scenario) -> Iterator[Problem]:
     stop, evaluate = scenario.stop, scenario.evaluate
-    names = list(type(stop).model_fields)
+    names = [name for name in type(stop).model_fields if name != "on_divergence"]
     endless = not getattr(scenario.strategy, "ends", False)
     if endless and all(getattr(stop, name) is None for name in names):
         yield Problem(("stop",), f": the run would never end: give at least one of {_and(names)}")
@@ -92,6 +93,17 @@ def _strategy(scenario: Scenario) -> Iterator[Problem]:
                 f" = {asked} is impossible concurrency: the fleet has {devices} devices, and each "
                 f"has one task at a time; expected at most {devices}",
             )
+
+
+def _learning(scenario: Scenario) -> Iterator[Problem]:
+    """What a strategy says of how devices learn."""
+    check = getattr(scenario.strategy, "check_learning", None)
+    if check is None or isinstance(scenario.learning, TimingOptions):
+        return
+    try:
+        check(scenario.learning)
+    except ScenarioError as error:
+        yield Problem(("strategy",), f": {error}")
 
 
 def _wire(scenario: Scenario) -> Iterator[Problem]:

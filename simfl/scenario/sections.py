@@ -106,6 +106,8 @@ class LearningOptions(Table):
 
     data_dir: folder of data sets; a relative one starts at the scenario's own folder. hold_back:
     share of its examples that a device does not train on, for local rules that try models.
+    drop_last: leave out an epoch's last batch where it is smaller than `batch_size` and not the
+    only one.
     trainer: how this machine computes; nothing on the virtual clock depends on it.
     """
 
@@ -122,6 +124,7 @@ class LearningOptions(Table):
     weight_decay: NonNegative = 0.0
     clip_norm: Positive | None = None
     lr_decay: Share = 1.0
+    drop_last: bool = False
     trainer: Literal["auto", "one-by-one", "batched", "compiled"] = "auto"
     device: Literal["cpu", "cuda", "auto"] = "cpu"
 
@@ -158,8 +161,9 @@ class WireOptions(Table):
 class EvaluateOptions(Table):
     """[evaluate]: every so many virtual seconds, every so many versions, or both.
 
-    personal: adds accuracies as the devices meet them; see `simfl.learn.personalised`.
-    by_class: adds the accuracy on each class, `accuracy_class_0` and so on.
+    personal: adds accuracies as the devices meet them, and the table `personal` with those of each
+    device; see `simfl.learn.personalised`. by_class: adds the accuracy on each class,
+    `accuracy_class_0` and so on. The two go together.
     """
 
     every_s: Every | None = None
@@ -184,13 +188,18 @@ class TargetOptions(Table):
 
 
 class StopOptions(Table):
-    """[stop]: the run ends at the first that is met. wall_s: seconds of the simulating machine."""
+    """[stop]: the run ends at the first that is met. wall_s: seconds of the simulating machine.
+
+    on_divergence: what happens when the model, a training loss or an evaluation is not finite any
+    more: "stop" ends the run, which then has no result; "warn" says so once and goes on.
+    """
 
     after_s: Duration | None = None
     versions: Count | None = None
     updates: Count | None = None
     target: TargetOptions | None = None
     wall_s: Duration | None = None
+    on_divergence: Literal["stop", "warn"] = "stop"
 
 
 def _what_is_learnt(learning: Any) -> str:

@@ -20,6 +20,8 @@ Weights = Literal["examples", "uniform", "steps"]
 Normalise = Literal["count", "weights", "none"]
 Pairs = list[tuple[Update, float]]
 
+_ROUNDING = 1e-6  #: of a sum of weights that is meant to be one
+
 
 def weighted(updates: Sequence[Update], weights: Sequence[float]) -> Change:
     """Σ wᵢdᵢ over one or more updates, whatever the weights add up to. Else ValueError.
@@ -95,13 +97,62 @@ def scaled(change: Change, lr: float) -> Change:
     """
     if lr == 1.0:
         return change
-    delta = change.delta
+    shares = change.weights if change.shares is None else change.shares
+    delta, weights = change.delta, (change * lr).weights
     layout = _layout(delta)
     if layout is None or layout.trainable == layout.size:
-        return change * lr
+        return Change(delta * lr, weights, shares)
     flat = delta.flat.clone()
     flat[: layout.trainable] *= lr
-    return Change(delta.like(flat), (change * lr).weights)
+    return Change(delta.like(flat), weights, shares)
+
+
+def applied(params: Any, change: Change, updates: Sequence[Update]) -> Any:
+    """The model w after a change, of which these updates are the part that devices sent.
+
+    What is trained moves by the change. What is not, running statistics above all, is a value and
+    no direction: it becomes (1 - Σ pᵢ)w + Σ pᵢyᵢ, yᵢ being what the device has, pᵢ the share of
+    its update (by default its weight), and all pᵢ divided by their sum where that is more than
+    one. So it stays between what the server has and what devices report, however stale they are
+    and whatever weights a strategy gives: a variance cannot become negative. An element that a
+    device did not send is left to those who did. A change without updates is added as it is.
+    """
+    after, layout = params + change.delta, _layout(params)
+    if layout is None or layout.trainable == layout.size or not updates:
+        return after
+    shares = change.weights if change.shares is None else change.shares
+    pairs = [(update, shares.get(update.task, 0.0)) for update in updates]
+    flat = after.flat.clone()
+    flat[layout.trainable :] = _settled(params, pairs, layout.trainable)
+    return after.like(flat)
+
+
+def _settled(params: Any, pairs: Pairs, start: int) -> Any:
+    """Elements from `start` on, folded by these shares."""
+    now = params.flat[start:]
+    total, sent = now * 0.0, now * 0.0
+    for update, share in pairs:
+        delta, held = _opened(update)
+        moved = delta[start:]
+        if update.staleness:
+            moved = moved + (update.base.flat[start:] - now)
+        total = total + moved * held[start:] * share
+        sent = sent + held[start:] * share
+    everybody = sum(share for _, share in pairs)
+    complete = sent >= everybody * (1.0 - _ROUNDING)
+    scale = (everybody / sent).nan_to_num(0.0, 0.0, 0.0).masked_fill(complete, 1.0)
+    return now + total * scale * (1.0 / everybody if everybody > 1.0 + _ROUNDING else 1.0)
+
+
+def _opened(update: Update) -> tuple[Any, Any]:
+    """(P,) delta, zero where nothing was sent, and (P,) 1 where something was, else 0."""
+    delta, base = update.delta, update.base
+    if hasattr(delta, "held"):  # a `Part`
+        return delta.whole.flat, delta.held.to(base.flat.dtype)
+    held = base.flat * 0.0
+    for name in delta.layout.names:
+        held[base.layout.slices[name]] = 1.0
+    return whole(delta, base).flat, held
 
 
 _OF: dict[str, Callable[[Update], float]] = {

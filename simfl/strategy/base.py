@@ -41,20 +41,28 @@ class Wait(NamedTuple):
 class Change:
     """What `server.apply` adds to the model, and how much of it each update contributed.
 
-    weights: effective weight by task serial; the ledger records it.
+    weights: effective weight by task serial; the ledger records it. shares: how much each of the
+    updates counts for what is not trained (running statistics), where that is not its weight; see
+    `fold.applied`.
     """
 
     delta: Any
     weights: Mapping[int, float] = field(default_factory=dict)
+    shares: Mapping[int, float] | None = None
 
     def __mul__(self, factor: float) -> Change:
-        return Change(self.delta * factor, {t: w * factor for t, w in self.weights.items()})
+        shares = None if self.shares is None else _times(self.shares, factor)
+        return Change(self.delta * factor, _times(self.weights, factor), shares)
 
     __rmul__ = __mul__
 
     def with_delta(self, delta: Any) -> Change:
         """Another delta with the same contributions: what a server optimiser returns."""
-        return self if delta is self.delta else Change(delta, self.weights)
+        return self if delta is self.delta else Change(delta, self.weights, self.shares)
+
+
+def _times(weights: Mapping[int, float], factor: float) -> dict[int, float]:
+    return {task: weight * factor for task, weight in weights.items()}
 
 
 @dataclass(frozen=True)
@@ -276,7 +284,11 @@ class Strategy(Protocol):
 
     A strategy that has other models to show than the server's may have a method
     `metrics(state, server, score)`, score being Params -> metrics by name, which returns the
-    columns of an evaluation: `loss`, `accuracy`, and what else it likes.
+    columns of an evaluation: `loss`, `accuracy`, and what else it likes. Values that are tables
+    themselves (`by_device`) are passed on as they are.
+
+    One that does not suit every kind of local training may have a method `check_learning(learning)`
+    that raises ScenarioError before the run; learning: the options of the section [learning].
     """
 
     local: LocalRule

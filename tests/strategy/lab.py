@@ -18,6 +18,7 @@ import torch
 
 from simfl.messages import Task, Update
 from simfl.params import Layout, Params
+from simfl.strategy.aggregation import applied
 from simfl.strategy.base import Change, Report, Work
 
 LR = 0.1
@@ -129,10 +130,10 @@ class Lab:
         return serials
 
     def apply(self, change: Change) -> None:
-        for serial, weight in change.weights.items():
-            update = self.open.pop(serial)
+        updates = [self.open.pop(serial) for serial in change.weights]
+        for update, weight in zip(updates, change.weights.values(), strict=True):
             self.applied.append((update, update.staleness, weight))
-        self.params = self.params + change.delta
+        self.params = applied(self.params, change, updates)
         self.models.append(self.params)
         self.version += 1
 

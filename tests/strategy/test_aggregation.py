@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from lab import Lab, params, update
 
 from simfl.messages import NOTHING
 from simfl.params import Layout, Params
-from simfl.strategy.aggregation import discounted, mean, mixed, scaled, weighted
+from simfl.strategy.aggregation import applied, discounted, mean, mixed, scaled, weighted
 from simfl.strategy.base import Change
 
 deltas = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=6)
@@ -113,3 +115,46 @@ def test_a_fold_needs_a_weight_for_each_update():
 def test_a_fold_needs_updates():
     with pytest.raises(ValueError, match="no updates"):
         mean([])
+
+
+def normed(x: float, statistic: float) -> Params:
+    """One trained element and one running statistic."""
+    return Params(torch.tensor([x, statistic]), Layout((("x", (1,)), ("stat", (1,))), 1))
+
+
+def reports(statistics, bases):
+    """Updates of devices that report these statistics; the first began a version ago."""
+    lab = Lab(version=1)
+    return [
+        update(i, normed(1.0, y - base), base=normed(0.0, base), version=i, server=lab)
+        for i, (y, base) in enumerate(zip(statistics, bases, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ([0.5, 0.5], 0.4),  # the mean of 0.2 and 0.6
+        ([2.0, 2.0], 0.4),  # no more than the mean
+        ([0.25, 0.25], 0.65),  # half of it, and half of what was there
+        ([0.0, 0.0], 0.9),
+    ],
+)
+def test_a_running_statistic_is_a_value_wherever_its_device_started(weights, expected):
+    updates = reports([0.2, 0.6], bases=[3.0, 0.9])
+    after = applied(normed(0.0, 0.9), weighted(updates, weights), updates)
+    assert after.flat.tolist() == pytest.approx([sum(weights), expected])
+
+
+def test_a_server_rate_leaves_the_shares_of_running_statistics_alone():
+    updates = reports([0.2, 0.6], bases=[0.9, 0.9])
+    change = scaled(mean(updates, "uniform"), 0.1) * 1.0
+    after = applied(normed(0.0, 0.9), change, updates)
+    assert after.flat.tolist() == pytest.approx([0.1, 0.4])
+
+
+def test_a_running_statistic_that_one_device_did_not_send_is_left_to_the_other():
+    updates = reports([0.2, 0.6], bases=[0.9, 0.9])
+    updates[1] = replace(updates[1], delta=updates[1].delta.select(["x"]))
+    after = applied(normed(0.0, 0.9), weighted(updates, [0.5, 0.5]), updates)
+    assert after.flat.tolist() == pytest.approx([1.0, 0.2])

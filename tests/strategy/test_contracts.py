@@ -8,6 +8,8 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -20,6 +22,7 @@ import torch
 from lab import Lab
 
 import simfl
+from simfl.clock.server import Server
 from simfl.engine.snapshot import Reader, Writer
 from simfl.fleet.traces import Trace, write_trace
 from simfl.messages import FRAME_BYTES, Update
@@ -251,6 +254,55 @@ def test_what_arrives_after_the_end_enters_no_model(kind, stop):
         assert result.summary["versions"] == 1
     unused = set(tasks.cause[tasks.outcome == "discarded"])
     assert unused <= {"unused at the end", "surplus", "late", "superseded"}
+
+
+class _Reports(torch.nn.Module):
+    """A classifier with a running statistic that is 1 at first and 0.2 wherever it was trained."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, classes))
+        self.register_buffer("statistic", torch.ones(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.statistic.fill_(0.2)
+        return self.layers(x)
+
+
+def reporting(dataset: Any) -> torch.nn.Module:
+    return _Reports(dataset.classes)
+
+
+@every_strategy
+def test_running_statistics_stay_between_what_the_server_has_and_what_devices_report(kind):
+    """However stale an update is, whatever it weighs: a variance cannot become negative."""
+    table = scenario(kind, {**LEARNING, "model": reporting}, drop=0.0)
+    with recorded() as models:
+        result = simfl.run(table)
+    seen = torch.stack([params["statistic"] for params in [*models, result.params]])
+    assert bool((seen >= 0.2 - 1e-5).all())
+    assert bool((seen <= 1.0 + 1e-5).all())
+    assert bool((seen.diff(dim=0) <= 1e-5).all())
+    assert float(seen[-1].max()) < 0.9
+    if kind in PLAIN_MEANS:
+        assert torch.allclose(seen[1:], torch.tensor(0.2), atol=1e-5)
+
+
+#: Strategies whose updates together replace what the server had.
+PLAIN_MEANS = (
+    "fedavg", "overselect", "fedprox", "fednova", "feddyn", "scaffold", "signsgd", "spatl", "fadas",
+    "port", "dcasgd", "semisync", "firstorder", "gradientinversion",
+)  # fmt: skip
+
+
+@contextmanager
+def recorded() -> Iterator[list[Params]]:
+    """The model before each change, as the server has it."""
+    models, apply = [], Server.apply
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Server, "apply", lambda self, c: (models.append(self.params), apply(self, c)))
+        yield models
 
 
 def reread(value: Any, known: dict[str, Any]) -> Any:

@@ -6,11 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from simfl.errors import DataError
 from simfl.lazy import torch
+from simfl.learn.datasets import intake
 from simfl.registry import Registry
 
 #: Environment variable that names the folder of data sets.
@@ -35,11 +37,12 @@ DATASETS = Registry(
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Training and test examples, checked to fit together.
+    """Training and test examples, converted where that is safe, and checked to fit together.
 
-    x: (n, ...) float32 features, or (n, T) int64 tokens of sequences. y: (n,) int64 labels, or
-    (n, T) int64 next tokens. users: (n,) natural owner of each training example, where the data
-    has any. Raises DataError where lengths or labels do not fit.
+    x: (n, ...) float32 features, or int64 tokens. y: (n,) int64 labels, or with `sequence` (n, T)
+    int64 next tokens. Any array of numbers will do: see `simfl.learn.datasets.intake`. users: (n,)
+    natural owner of each training example, where the data has any. Raises DataError, which says
+    of which field what was found and what is expected.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Dataset:
     sequence: bool = False
 
     def __post_init__(self) -> None:
+        self._take_in()
         for part, x, y in (("training", self.x, self.y), ("test", self.x_test, self.y_test)):
             if len(x) != len(y) or not len(x):
                 raise DataError(f"{self.name}: {len(x)} {part} inputs but {len(y)} labels")
@@ -60,8 +64,29 @@ class Dataset:
                     f"{self.name}: {part} labels run from {int(y.min())} to {int(y.max())}, "
                     f"expected 0 to {self.classes - 1}"
                 )
-        if self.users is not None and len(self.users) != len(self.x):
-            raise DataError(f"{self.name}: {len(self.users)} users for {len(self.x)} examples")
+        like, test = (tuple(x.shape[1:]) for x in (self.x, self.x_test))
+        if like != test or self.x.dtype != self.x_test.dtype:
+            raise DataError(
+                f"{self.name}: an example has shape {like} and type {self.x.dtype} in x, but "
+                f"{test} and {self.x_test.dtype} in x_test; expected the same in both"
+            )
+
+    def _take_in(self) -> None:
+        """Each field as what the rest of simfl may rely on."""
+        classes = self.classes
+        if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 1:
+            raise DataError(f"{self.name}: classes = {classes!r}, expected a whole number from 1")
+        made: dict[str, Any] = {"classes": int(classes)}
+        for field in ("x", "x_test"):
+            given = getattr(self, field)
+            made[field] = intake.features(self.name, field, given, tokens=self.sequence)
+        for field in ("y", "y_test"):
+            given = getattr(self, field)
+            made[field] = intake.labels(self.name, field, given, sequence=self.sequence)
+        if self.users is not None:
+            made["users"] = intake.users(self.name, self.users, len(made["x"]))
+        for field, value in made.items():
+            object.__setattr__(self, field, value)
 
     def __len__(self) -> int:
         """Number of training examples."""

@@ -15,6 +15,7 @@ from simfl.errors import DataError, PluginError
 from simfl.lazy import functional as F
 from simfl.lazy import nn, torch
 from simfl.learn.datasets.base import Dataset
+from simfl.learn.failures import keep_origin
 from simfl.registry import Registry
 from simfl.units import Count
 
@@ -54,19 +55,16 @@ def build(factory: Callable[[Dataset], nn.Module], dataset: Dataset, seed: int) 
         model = factory(dataset)
     if not isinstance(model, nn.Module):
         raise PluginError(f"must make a torch Module, not {model!r}")
-    return model
+    keep_origin(model, factory)
+    return model.float()
 
 
-def check_outputs(model: nn.Module, dataset: Dataset) -> None:
-    """Raises PluginError unless the model has a value for each class of the data."""
-    before = model.training
-    with torch.no_grad():
-        found = tuple(model.eval()(dataset.x[:1]).shape)
-    model.train(before)
-    if len(found) < 2 or found[-1] < dataset.classes:
-        raise PluginError(
-            f"its outputs have the shape {found} for one example, expected a last dimension of "
-            f"{dataset.classes}, one for each class of {dataset.name}"
+def check_numbers(dataset: Dataset) -> None:
+    """Raises DataError where the inputs are tokens and not numbers to compute with."""
+    if not dataset.x.is_floating_point():
+        raise DataError(
+            f"{dataset.name}: x holds {str(dataset.x.dtype).removeprefix('torch.')} tokens, but "
+            "this model computes with numbers: expected float32, as in x.float()"
         )
 
 
@@ -78,6 +76,7 @@ def image_shape(dataset: Dataset) -> tuple[int, int, int]:
             f"{dataset.name} has inputs of shape {shape}, but this model needs images "
             "(channels, height, width); use the model 'mlp' or 'softmax'"
         )
+    check_numbers(dataset)
     return shape
 
 
@@ -85,6 +84,7 @@ def _vector(dataset: Dataset) -> int:
     """Length of an input laid out flat."""
     if dataset.sequence:
         raise DataError(f"{dataset.name} holds sequences; use the model 'char-lstm'")
+    check_numbers(dataset)
     return math.prod(dataset.x.shape[1:])
 
 

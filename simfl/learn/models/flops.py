@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from simfl.learn.failures import computing
+
 
 def flops_per_example(model: nn.Module, example: torch.Tensor) -> float:
     """FLOP of training on one example: three times those of its forward pass.
@@ -18,8 +20,10 @@ def flops_per_example(model: nn.Module, example: torch.Tensor) -> float:
     """
     try:
         return 3.0 * _forward(copy.deepcopy(model).to("meta"), example.to("meta"))
-    except (NotImplementedError, RuntimeError):  # a model that looks at its data
-        return 3.0 * _forward(copy.deepcopy(model), example)
+    except Exception:  # a model that looks at its data
+        with computing(model, "a trial evaluation", named=False) as at:
+            at.x = example
+            return 3.0 * _forward(copy.deepcopy(model), example)
 
 
 def _forward(model: nn.Module, x: torch.Tensor) -> int:

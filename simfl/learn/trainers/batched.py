@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from simfl.learn.failures import computing
 from simfl.learn.trainers.jobs import Job, Trained, Trainer
 from simfl.learn.trainers.kernels import Kernel, aligned
 from simfl.learn.trainers.local_training import Local, Opened, asking, moments
@@ -115,7 +116,9 @@ class Batched(Trainer):
                 slope_of = self._kernel.bind(stack.values[:seats], stack.slope[:seats])
             rows = batches.rows[step, :seats]
             x, y = (_take(part, rows) for part in (self._x, self._y))
-            losses[step, :seats] = slope_of(x, y, batches.shares[step, :seats])
+            with computing(self.local.model, f"training on {seats} devices at once") as at:
+                at.x = x
+                losses[step, :seats] = slope_of(x, y, batches.shares[step, :seats])
             self._move(now)
         return losses
 

@@ -15,7 +15,7 @@ import torch
 
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.partition.base import Partition
-from simfl.messages import examples_seen
+from simfl.messages import examples_seen, whole_batches
 from simfl.params import Params
 from simfl.strategy.base import Report
 from simfl.streams import Streams
@@ -27,6 +27,7 @@ class TrainingOptions:
     """Local SGD. clip_norm bounds the L2 norm of each step's gradient of the loss.
 
     lr_decay: the rate is lr * lr_decay ** version, with the server version that the task has.
+    drop_last: a pass leaves out its last batch where that is smaller than the others.
     """
 
     batch_size: Count = 10
@@ -35,6 +36,11 @@ class TrainingOptions:
     weight_decay: NonNegative = 0.0
     clip_norm: Positive | None = None
     lr_decay: Share = 1.0
+    drop_last: bool = False
+
+    def used(self, n: int) -> int:
+        """Examples of n that a pass goes through."""
+        return whole_batches(n, self.batch_size, self.drop_last)
 
     def rate(self, version: int) -> float:
         """Learning rate of a task dispatched at this version."""
@@ -115,23 +121,39 @@ class LocalData:
 
 
 def passes(
-    streams: Streams, device: int, index: int, n: int, batch_size: int, steps: int
+    streams: Streams,
+    device: int,
+    index: int,
+    n: int,
+    batch_size: int,
+    steps: int,
+    drop_last: bool = False,
 ) -> Iterator[np.ndarray]:
-    """Orders of the n local examples, one per epoch; the last is cut short after `steps` steps."""
+    """Orders of the n local examples, one per epoch; the last is cut short after `steps` steps.
+
+    drop_last: each order ends with its last full batch, if there is one.
+    """
     rng = streams.generator("batches", device, index)
-    left = examples_seen(n, batch_size, steps)
+    used = whole_batches(n, batch_size, drop_last)
+    left = examples_seen(used, batch_size, steps)
     while left > 0:
-        yield rng.permutation(n)[:left]
-        left -= n
+        yield rng.permutation(n)[: min(left, used)]
+        left -= used
 
 
 def batches(
-    streams: Streams, device: int, index: int, n: int, batch_size: int, steps: int
+    streams: Streams,
+    device: int,
+    index: int,
+    n: int,
+    batch_size: int,
+    steps: int,
+    drop_last: bool = False,
 ) -> Iterator[np.ndarray]:
     """The mini-batches of a task, `steps` arrays of local indices, the same for every trainer.
 
     Each epoch is a fresh shuffle, and its last batch may be smaller.
     """
-    for order in passes(streams, device, index, n, batch_size, steps):
+    for order in passes(streams, device, index, n, batch_size, steps, drop_last):
         for start in range(0, len(order), batch_size):
             yield order[start : start + batch_size]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from simfl.errors import PluginError, blaming
+from simfl.learn.failures import computing
 from simfl.learn.models.base import example_losses
 from simfl.learn.models.flat import FlatModule, params_of
 from simfl.learn.models.structure import split_of
@@ -93,11 +94,12 @@ class Local:
     def _work(self, job: Job) -> Work:
         """What the rule may know of the job."""
         n, options = int(self._sizes[job.device]), self.options
-        steps = local_steps(n, options.batch_size, job.epochs, job.steps)
+        used = options.used(n)
+        steps = local_steps(used, options.batch_size, job.epochs, job.steps)
         return Work(
             examples=n,
             mean_examples=self._mean_examples,
-            epochs=examples_seen(n, options.batch_size, steps) / n,
+            epochs=examples_seen(used, options.batch_size, steps) / used,
             steps=steps,
             batch_size=options.batch_size,
             lr=options.rate(job.version),
@@ -127,10 +129,10 @@ class Local:
         aside = self._beside()
         aside.load(point)
         aside.module.eval()
-        right = sum(
-            int((aside.module(xs).argmax(-1) == ys).sum())
-            for xs, ys in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True)
-        )
+        right = 0
+        with computing(self.model, f"trying the model on device {device}") as at:
+            for at.x, ys in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True):
+                right += int((aside.module(at.x).argmax(-1) == ys).sum())
         aside.module.train()
         return right / len(y)
 
@@ -145,8 +147,9 @@ class Local:
         x, y = (part.to(self.device) for part in self.data.of(device))
         aside.load(point)
         aside.grad.zero_()
-        for xs, ys in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True):
-            (example_losses(aside.module(xs), ys).sum() / len(x)).backward()
+        with computing(self.model, f"the gradient over all examples of device {device}") as at:
+            for at.x, ys in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True):
+                (example_losses(aside.module(at.x), ys).sum() / len(x)).backward()
         return aside.grad.clone()
 
 

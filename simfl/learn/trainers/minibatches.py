@@ -67,7 +67,8 @@ def _seat(local: Local, one: Opened, rows: np.ndarray, shares: np.ndarray) -> No
     job, work = one.job, one.work
     n, size = work.examples, work.batch_size
     mine, step = local.data.partition[job.device], 0
-    for order in passes(local.streams, job.device, job.index, n, size, work.steps):
+    drop_last = local.options.drop_last
+    for order in passes(local.streams, job.device, job.index, n, size, work.steps, drop_last):
         for start in range(0, len(order), size):
             batch = order[start : start + size]
             rows[step, : len(batch)] = mine[batch]

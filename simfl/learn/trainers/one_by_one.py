@@ -16,6 +16,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from simfl.learn.failures import computing
 from simfl.learn.models.base import example_losses
 from simfl.learn.models.flat import FlatModule
 from simfl.learn.trainers.jobs import Job, LocalData, Trained, Trainer, TrainingOptions, passes
@@ -73,15 +74,18 @@ class OneByOne(Trainer):
         local, job, work = self.local, opened.job, opened.work
         x, y = (part.to(local.device) for part in local.data.of(job.device, job.version))
         velocity = torch.zeros_like(self._model.grad) if local.options.momentum else None
-        size, losses = work.batch_size, []
-        for order in passes(local.streams, job.device, job.index, len(x), size, work.steps):
-            mine = torch.from_numpy(order).to(local.device)
-            for xs, ys in zip(x[mine].split(size), y[mine].split(size), strict=True):
-                if self._plain:
-                    losses.append(self._plain_step(xs, ys, work.lr))
-                    continue
-                losses.append(self._slope(xs, ys, opened.context))
-                self._move(work.lr, opened.context, velocity)
+        size, losses, drop_last = work.batch_size, [], local.options.drop_last
+        orders = passes(local.streams, job.device, job.index, len(x), size, work.steps, drop_last)
+        with computing(local.model, f"training on device {job.device}") as at:
+            for order in orders:
+                mine = torch.from_numpy(order).to(local.device)
+                for xs, ys in zip(x[mine].split(size), y[mine].split(size), strict=True):
+                    at.x = xs
+                    if self._plain:
+                        losses.append(self._plain_step(xs, ys, work.lr))
+                        continue
+                    losses.append(self._slope(xs, ys, opened.context))
+                    self._move(work.lr, opened.context, velocity)
         return losses
 
     def _plain_step(self, x: Tensor, y: Tensor, lr: float) -> Tensor:

@@ -152,11 +152,12 @@ class Workers(Trainer):
 
     def _pieces(self, jobs: Sequence[Job]) -> list[Sequence[int]]:
         """Positions in pieces of like cost: each has as many long jobs as any other."""
-        sizes, batch = self._local.data.partition.sizes, self._local.options.batch_size
+        sizes, options = self._local.data.partition.sizes, self._local.options
 
         def steps(at: int) -> int:
             job = jobs[at]
-            return local_steps(int(sizes[job.device]), batch, job.epochs, job.steps)
+            used = options.used(int(sizes[job.device]))
+            return local_steps(used, options.batch_size, job.epochs, job.steps)
 
         order = sorted(range(len(jobs)), key=lambda at: (-steps(at), at))
         pieces = min(len(jobs), _PIECES * self._count)

@@ -7,7 +7,8 @@ in place of the Hessian:
     g̃ = g + λ g⊙g⊙(w - w_base),   w ← w - ηg̃
     adaptive: λ_t = λ₀ / √(s + 10⁻⁷) elementwise, s ← m s + (1 - m) g⊙g
 
-Here a device makes K steps and g = -d/(ηK) is their mean gradient, so that d̃ = d - ηK(g̃ - g).
+Here a device makes K steps and g = -d/(ηa) is their mean gradient, so that d̃ = d - ηa(g̃ - g); a
+is K, or with local momentum the length of the path.
 The compensation is quadratic in d: `clip` bounds ||d̃ - d|| by that multiple of ||d|| (not in the
 paper; it explodes for large K otherwise).
 """
@@ -21,6 +22,7 @@ from simfl.messages import Nothing, Update
 from simfl.strategy.aggregation import weighted, whole
 from simfl.strategy.base import Change, Server
 from simfl.strategy.common import State
+from simfl.strategy.local_rules import path_length
 from simfl.strategy.methods.asynchronous import Asynchronous
 from simfl.strategy.tensors import filled, of_trained
 from simfl.units import Fraction, NonNegative, Positive
@@ -48,7 +50,7 @@ class DcAsgd(Asynchronous):
     def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
         (update,) = updates
         delta = whole(update.delta, update.base)
-        path = update.lr * update.steps
+        path = update.lr * path_length(update.steps, update.lr, _momentum(server))
         g = delta * (-1.0 / path)
         strength = self._strength(state, g)
         change = weighted(updates, [1.0])
@@ -70,3 +72,9 @@ class DcAsgd(Asynchronous):
         m = self.decay
         state["square"] = of_trained(lambda g, s: m * s + (1.0 - m) * g * g, g, state["square"])
         return of_trained(lambda s: self.lam / (s + _TINY).sqrt(), state["square"])
+
+
+def _momentum(server: Server) -> float:
+    """Of local training; 0 where the server does not know it."""
+    lesson = server.lesson
+    return 0.0 if lesson is None or lesson.training is None else float(lesson.training.momentum)

@@ -151,6 +151,7 @@ class _Dynamics(Choosing):
             f"{metric}_{name}": value
             for name, metrics in each.items()
             for metric, value in metrics.items()
+            if isinstance(value, float)
         }
         norms = {"norm_cloud": server.params.norm(), "norm_s": state["s"].norm()}
         return each[self.evaluate] | columns | norms

@@ -13,7 +13,8 @@ with ||aᵢ||₁ the length of device i's path in units of the local rate, if ev
 
 Plain SGD needs no help from the devices: the server knows Kᵢ. Otherwise they send ||aᵢ||₁ beside
 the update (`local = { kind = "normalised", ... }`), found by walking that path, so that momentum
-and a proximal term together are no special case. They send dᵢ as it is; the server divides.
+and a proximal term together are no special case; without that rule, momentum and a proximal term
+are refused. Devices send dᵢ as it is; the server divides.
 """
 
 from __future__ import annotations
@@ -22,25 +23,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from simfl.errors import ScenarioError
 from simfl.messages import Update
 from simfl.strategy.aggregation import weighted
 from simfl.strategy.base import Change, Context, Report, Server, Work
 from simfl.strategy.common import State
-from simfl.strategy.local_rules import Proximal
+from simfl.strategy.local_rules import Proximal, path_length
 from simfl.strategy.methods.fedavg import FedAvg
 from simfl.units import NonNegative
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def path_length(steps: int, lr: float, momentum: float = 0.0, mu: float = 0.0) -> float:
-    """||a||₁: how far, in units of lr, so many steps go if every gradient of the loss is one."""
-    gone = velocity = 0.0
-    for _ in range(steps):
-        velocity = momentum * velocity + 1.0 - lr * mu * gone
-        gone += velocity
-    return gone
 
 
 @dataclass(frozen=True)
@@ -62,6 +55,23 @@ class FedNova(FedAvg):
     """Synchronous rounds that average directions, whatever number of steps each device made."""
 
     reference: ClassVar[str] = "Wang et al., NeurIPS 2020, arXiv 2007.07481"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.local, Proximal) and not isinstance(self.local, Normalised):
+            raise ScenarioError(
+                "FedNova divides by the length of the local path, which a proximal term shortens; "
+                f'write local = {{ kind = "normalised", mu = {self.local.mu:g} }}'
+            )
+
+    def check_learning(self, learning: Any) -> None:
+        """Raises ScenarioError if paths are longer than their steps and devices do not say so."""
+        if learning.momentum and not isinstance(self.local, Normalised):
+            raise ScenarioError(
+                "FedNova divides by the length of the local path, which is more than the number of "
+                f"steps with learning.momentum = {learning.momentum:g}; write "
+                'local = { kind = "normalised" }, with which devices send it'
+            )
 
     def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
         total = sum(update.examples for update in updates)

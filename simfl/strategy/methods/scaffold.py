@@ -5,12 +5,21 @@ arXiv 1910.06378. Device i keeps cᵢ, the server c, all zero at first:
 
     device:  y ← y - η (g(y) - cᵢ + c), K times from w
     I:       cᵢ⁺ = gradient of F_i at w, over all local data
-    II:      cᵢ⁺ = cᵢ - c + (w - y)/(Kη)
-    server:  w ← w + server_lr · mean dᵢ,   c ← c + (1/N) Σ (cᵢ⁺ - cᵢ),   N the whole fleet.
+    II:      cᵢ⁺ = cᵢ - c + (w - y)/(aη),   a the length of the local path
+    server:  w ← w + server_lr · Σ qᵢ dᵢ,   c ← c + Σ pᵢ (cᵢ⁺ - cᵢ)
 
-Both directions carry c beside the model, and cᵢ⁺ is kept only when the upload arrives. With local
-momentum, weight decay or clipping Kη is no longer the length of the path and option II loses its
-meaning. Option I's extra pass over the local data is charged as time.
+over the devices that reported, qᵢ being pᵢ divided by their sum.
+
+- `weights = "examples"`, the default: pᵢ = nᵢ/Σnⱼ over the fleet, so that c is the gradient of the
+  loss over all examples, the objective that FedAvg has, and both sums agree on it.
+- `weights = "uniform"`: pᵢ = 1/N, the paper's letter; every device's mean loss counts alike. With
+  equal data the two are one.
+- a is K for plain SGD, as in the paper. With momentum each gradient goes further than one step,
+  and a is the sum of how far (FedNova's length); divided by K, cᵢ would be up to 1/(1 - ρ) times
+  too long. Weight decay and clipping count as part of the gradient.
+
+Both directions carry c beside the model, and cᵢ⁺ is kept only when the upload arrives. Option I's
+extra pass over the local data is charged as time.
 
 The asynchronous form is an extension of the paper: c is fixed at dispatch, and what a device learnt
 is added when its update is folded or thrown away for its age, since the device has kept it.
@@ -24,9 +33,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from simfl.errors import ScenarioError
 from simfl.messages import Update
-from simfl.strategy.aggregation import Weights
+from simfl.strategy.aggregation import discounted, mean
 from simfl.strategy.base import Affine, Change, Context, LocalRule, Report, Server, Work
 from simfl.strategy.common import Options, State
+from simfl.strategy.local_rules import path_length
 from simfl.strategy.methods.fedavg import FedAvg
 from simfl.strategy.methods.fedbuff import FedBuff
 from simfl.strategy.tensors import trained
@@ -66,16 +76,21 @@ class ControlVariate(LocalRule):
             renewed = work.gradient(base)
         else:
             path = delta[: context["c"].shape[-1]]
-            renewed = -context["shift"] - path / (work.steps * work.lr)
+            length = path_length(work.steps, work.lr, work.momentum) * work.lr
+            renewed = -context["shift"] - path / length
         return Report(delta, {"c": renewed - context["c_i"]}, {"c_i": renewed})
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Variates(Options):
-    """The server's side of control variates, over any way to fold."""
+    """The server's side of control variates, over any way to fold.
+
+    weights: "examples" for the loss over all examples, "uniform" for the paper's letter.
+    """
 
     reference: ClassVar[str] = "Karimireddy et al., ICML 2020, arXiv 1910.06378"
 
+    weights: Literal["examples", "uniform"] = "examples"
     local: LocalRule = ControlVariate()
 
     def __post_init__(self) -> None:
@@ -93,23 +108,37 @@ class _Variates(Options):
         """The server's variate hears what these updates' devices have kept."""
         for update in sorted(updates, key=lambda u: (u.device, u.task)):
             if update.extras:  # nothing is sent without learning
-                state["c"] = state["c"] + update.extras["c"] * (1.0 / server.devices)
+                state["c"] = state["c"] + update.extras["c"] * self.share(server, update)
+
+    def share(self, server: Server, update: Update) -> float:
+        """pᵢ: what the device counts in the objective; over the fleet these add up to one."""
+        if self.weights == "uniform":
+            return 1.0 / server.devices
+        return float(update.examples / server.examples.sum())
 
     def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
         self.absorb(state, server, updates)
-        return super().fold(state, server, updates)
+        return self.average(server, updates)
+
+    def average(self, server: Server, updates: list[Update]) -> Change:
+        """Σ qᵢ dᵢ."""
+        return mean(updates, self.weights)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scaffold(_Variates, FedAvg):
     """Synchronous rounds with control variates against client drift."""
 
-    weights: Weights = "uniform"
-
 
 @dataclass(frozen=True, kw_only=True)
 class AsyncScaffold(_Variates, FedBuff):
     """Buffered asynchrony with control variates: an extension of the paper."""
+
+    def average(self, server: Server, updates: list[Update]) -> Change:
+        def weight(update: Update) -> float:
+            return self.weighting(update.staleness) * self.share(server, update) * server.devices
+
+        return discounted(updates, weight, self.normalise)
 
     def drop(self, state: State, server: Server, limit: int) -> None:
         self.absorb(state, server, [u for u in state["pending"] if u.staleness > limit])

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lab import LR, Lab, params, update
 
+from simfl.errors import ScenarioError
+from simfl.scenario import parse
+from simfl.strategy.local_rules import Proximal, path_length
 from simfl.strategy.methods.fedavg import FedAvg
-from simfl.strategy.methods.fednova import FedNova, Normalised, path_length
+from simfl.strategy.methods.fednova import FedNova, Normalised
 
 CENTRES = [[float(i), 1.0 - i] for i in range(4)]
 
@@ -51,3 +54,24 @@ def test_devices_send_the_length_of_their_path():
     lab = Lab(CENTRES).play(FedNova(cohort=2, local=Normalised(mu=1.0)), versions=1)
     expected = path_length(5, LR, mu=1.0)
     assert [u.extras for u, _, _ in lab.applied] == [{"length": expected, "proximal": True}] * 2
+
+
+def table(**learning):
+    return {
+        "fleet": {"group": [{"compute": {"kind": "constant", "s": 1.0}, "count": 4}]},
+        "learning": {"dataset": "digits", "model": "softmax", **learning},
+        "strategy": {"kind": "fednova", "cohort": 4},
+        "stop": {"versions": 2},
+    }
+
+
+def test_momentum_without_the_rule_is_refused_with_what_to_write():
+    with pytest.raises(ScenarioError, match=r'momentum = 0\.9.*local = \{ kind = "normalised" \}'):
+        parse(table(momentum=0.9))
+    parse(table(momentum=0.9), {"strategy.local": "normalised"})
+    parse(table())
+
+
+def test_a_proximal_term_without_the_rule_is_refused_with_what_to_write():
+    with pytest.raises(ScenarioError, match=r'kind = "normalised", mu = 0\.5'):
+        FedNova(local=Proximal(mu=0.5))

@@ -10,9 +10,10 @@ from lab import LR, Lab
 
 import simfl
 from simfl.errors import ScenarioError
-from simfl.strategy.base import LocalRule
+from simfl.strategy.base import LocalRule, Work
 from simfl.strategy.methods.fedavg import FedAvg
 from simfl.strategy.methods.scaffold import AsyncScaffold, ControlVariate, Scaffold
+from simfl.strategy.weighting import Weighting
 
 CENTRES = [[float(i), 1.0 - i] for i in range(5)]
 
@@ -41,10 +42,10 @@ def test_the_server_variate_is_the_mean_over_the_whole_fleet(family, option):
     assert torch.allclose(known, variates(lab).mean(0), atol=1e-5)
 
 
-def test_the_first_round_is_fedavg_with_uniform_weights():
-    a, b = (
-        Lab(CENTRES).play(s, 1) for s in (Scaffold(cohort=3), FedAvg(cohort=3, weights="uniform"))
-    )
+@pytest.mark.parametrize("weights", ["examples", "uniform"])
+def test_the_first_round_is_fedavg_with_the_same_weights(weights):
+    pair = (Scaffold(cohort=3, weights=weights), FedAvg(cohort=3, weights=weights))
+    a, b = (Lab(CENTRES, sizes=[2, 4, 10, 20, 64]).play(strategy, 1) for strategy in pair)
     assert torch.equal(a.params.flat, b.params.flat)
 
 
@@ -108,3 +109,46 @@ def test_option_one_takes_the_time_of_one_more_pass():
 def test_scaffold_needs_its_local_rule():
     with pytest.raises(ScenarioError, match="controlvariate"):
         Scaffold(local=LocalRule())
+
+
+def reported(momentum, steps=25, lr=0.1, **known):
+    """What a device reports that meets the gradient 1 at each step."""
+    y, velocity = torch.zeros(1), torch.zeros(1)
+    for _ in range(steps):
+        velocity = momentum * velocity + 1.0
+        y = y - lr * velocity
+    context = {"c": torch.zeros(1), "c_i": torch.zeros(1), "shift": torch.zeros(1)}
+    work = Work(10, 10.0, 1.0, steps, 2, lr, momentum, 1, **known)
+    return ControlVariate().report(y, torch.zeros(1), context, work)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("steps", [1, 25])
+def test_the_variate_is_the_mean_gradient_whatever_the_momentum(momentum, steps):
+    assert reported(momentum, steps).memory["c_i"].item() == pytest.approx(1.0, rel=1e-5)
+
+
+SIZES = [2, 4, 10, 20, 64]
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [Scaffold(cohort=2), AsyncScaffold(concurrency=2, buffer=2, weighting=Weighting())],
+    ids=["sync", "async"],
+)
+@pytest.mark.parametrize("weights", ["examples", "uniform"])
+def test_the_model_comes_to_rest_where_the_objective_of_its_weights_does(strategy, weights):
+    """The centre of all examples, or with the paper's letter that of all devices."""
+    sizes = torch.tensor(SIZES, dtype=torch.float32)
+    shares = sizes / sizes.sum() if weights == "examples" else torch.full((5,), 0.2)
+    expected = shares @ torch.tensor(CENTRES)
+    lab = Lab(CENTRES, uneven, sizes=SIZES).play(replace(strategy, weights=weights), versions=400)
+    assert torch.allclose(lab.params.flat, expected, atol=0.02)
+
+
+@pytest.mark.parametrize("weights", ["examples", "uniform"])
+def test_the_server_variate_weighs_devices_as_the_objective_does(weights):
+    lab = Lab(CENTRES, uneven, sizes=SIZES).play(Scaffold(cohort=3, weights=weights), versions=9)
+    sizes = torch.tensor(SIZES, dtype=torch.float32)
+    shares = sizes / sizes.sum() if weights == "examples" else torch.full((5,), 0.2)
+    assert torch.allclose(lab.state["c"], shares @ variates(lab), atol=1e-5)

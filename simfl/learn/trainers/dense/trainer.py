@@ -81,11 +81,12 @@ class CompiledDense(Trainer):
     ) -> tuple[Tensor, tuple[float, float]]:
         """(P,) model at the end, less `minus`; mean and root mean square of the losses."""
         order, (a, base, b) = self._order(opened), self._added(opened)
+        used = self.local.options.used(opened.work.examples)
         end = torch.empty(len(start))
         self._options[0], self._options[4] = opened.work.lr, a
         self._steps(
             self._layers, self._x, self._y, self._batch, self._options, start, minus, order,
-            opened.work.examples, base, b, self._scratch, self._unit, end.numpy(), self._losses,
+            used, base, b, self._scratch, self._unit, end.numpy(), self._losses,
         )  # fmt: skip
         total, squares = self._losses.tolist()
         return end, (total / len(order), sqrt(squares / len(order)))
@@ -107,7 +108,8 @@ class CompiledDense(Trainer):
         """(seen,) int32, the data set's rows in the order in which the job meets them."""
         job, work, local = opened.job, opened.work, self.local
         n, size = work.examples, work.batch_size
-        orders = passes(local.streams, job.device, job.index, n, size, work.steps)
+        drop_last = local.options.drop_last
+        orders = passes(local.streams, job.device, job.index, n, size, work.steps, drop_last)
         mine = local.data.partition[job.device]
         return mine[np.concatenate(list(orders))].astype(np.int32, copy=False)
 

@@ -51,7 +51,8 @@ def random_draft(lesson: Lesson, rows: int, rng: np.random.Generator) -> Draft:
 
 def pace_of(lesson: Lesson, rows: int, examples: int, steps: int, lr: float) -> Pace:
     """As many steps as the device made on its examples, over so many recovered rows."""
-    return even_pace(rows, lr, steps, -(-examples // lesson.batch_size))
+    used = lesson.training.used(examples)
+    return even_pace(rows, lr, steps, -(-used // lesson.batch_size))
 
 
 def data_of(lesson: Lesson, draft: Draft) -> tuple[Tensor, Tensor]:

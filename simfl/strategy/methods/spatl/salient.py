@@ -10,7 +10,7 @@ from simfl.errors import ScenarioError
 from simfl.lazy import torch
 from simfl.params import Groups, Part
 from simfl.strategy.base import Bench, Context, Report, Split, Work
-from simfl.strategy.methods.fednova import path_length
+from simfl.strategy.local_rules import path_length
 from simfl.strategy.methods.spatl import filters
 from simfl.strategy.methods.spatl.private import Places, PrivateHead, bench_of
 from simfl.strategy.tensors import trained
