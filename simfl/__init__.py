@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simfl import callbacks
     from simfl.engine.build import fleet_of
     from simfl.engine.run import run
     from simfl.errors import DataError, InputError, SimflError
@@ -79,6 +80,7 @@ __all__ = [
     "Wait",
     "Wire",
     "Work",
+    "callbacks",
     "compare",
     "discounted",
     "fleet_of",
@@ -102,6 +104,7 @@ _HOMES = {
     "study": "simfl.studies.study:study",
     "open": "simfl.results.study:open_folder",
     "plot": "simfl.results.plots",
+    "callbacks": "simfl.callbacks",
     "flower": "simfl.interop.flower",
     "Scenario": "simfl.scenario:Scenario",
     "Result": "simfl.results:Result",

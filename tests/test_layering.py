@@ -36,6 +36,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "learn": ("strategy.base", "strategy.special_rules"),  # trainers call the hooks of rules
     "clock": ("fleet", "strategy.base"),
     "results": (),
+    "callbacks": (),
     "scenario": ("fleet", "strategy", "wire", "learn"),
     "engine.exchange": ("learn", "wire", "strategy.base"),
     "engine.workload": (

@@ -20,8 +20,8 @@ NOUNS = [
 # fmt: on
 # fmt: off
 VERBS = [
-    "compare", "discounted", "fleet_of", "flower", "load", "mean", "open", "plot", "run",
-    "staleness_of", "study", "weighted", "write_trace",
+    "callbacks", "compare", "discounted", "fleet_of", "flower", "load", "mean", "open", "plot",
+    "run", "staleness_of", "study", "weighted", "write_trace",
 ]
 # fmt: on
 
