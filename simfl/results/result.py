@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from simfl.errors import InputError
+from simfl.errors import InputError, did_you_mean
 from simfl.files import read_object, read_toml
 from simfl.results import metrics, tables
 from simfl.results.digest import digest
@@ -101,6 +101,18 @@ class Result:
     def read(self, table: str, columns: list[str] | None = None) -> pd.DataFrame:
         """A table afresh, or only some of its columns, without keeping it."""
         return tables.read(self.folder, table, columns)
+
+    def describe(self, table: str) -> pd.DataFrame:
+        """Unit and meaning of every column of a table, by name. Raises InputError.
+
+        The same is in `attrs["columns"]` of each frame and in the metadata of the Parquet files.
+        table: tasks, evaluations, versions or devices.
+        """
+        frame = self.read(table)
+        if frame.empty and not len(frame.columns):
+            known = [*tables.TABLES, "devices"]
+            raise InputError(f"{table!r} is not a table of a run {did_you_mean(table, known)}")
+        return tables.describe(table, list(frame))
 
     def time_to(self, **target: float) -> float:
         """Virtual seconds until an evaluation first meets the target; inf if none does.
