@@ -12,10 +12,10 @@ import simfl
 
 # fmt: off
 NOUNS = [
-    "Change", "Codec", "Count", "DataDir", "DataError", "Dataset", "Duration", "Fleet", "Fraction",
-    "Index", "InputError", "LocalRule", "NonNegative", "Params", "Positive", "Report", "Result",
-    "Scenario", "Seconds", "Server", "Share", "SimflError", "Strategy", "Study", "Task", "Trace",
-    "Update", "Wait", "Wire", "Work",
+    "Buffered", "Change", "Codec", "Count", "DataDir", "DataError", "Dataset", "Duration", "FedAvg",
+    "Fleet", "Fraction", "Index", "InputError", "LocalRule", "NonNegative", "Params",
+    "PersonalRule", "Positive", "Report", "Result", "Scenario", "Seconds", "Server", "Share",
+    "SimflError", "State", "Strategy", "Study", "Task", "Trace", "Update", "Wait", "Wire", "Work",
 ]
 # fmt: on
 # fmt: off

@@ -88,7 +88,7 @@ class Kernel:
         self._fruitful = 0  # the step that made the last version
         self._evaluated_version = -1
         #: Tasks take the host long beside a look at its clock, which then follows each of them.
-        self.costly = workload.lesson is not None and workload.lesson.model is not None
+        self.costly = workload.learning is not None and workload.learning.model is not None
         self._wall_end = time.monotonic() + plan.limits.wall_s
         self._next_save = time.monotonic() + plan.save_wall_s
         self._save_due = False
@@ -363,8 +363,8 @@ class Kernel:
             reached = found <= value if name == "loss" else found >= value
             if reached:
                 self._stop("target")
-        lesson = self.workload.lesson
-        if lesson is not None and lesson.model is not None:
+        info = self.workload.learning
+        if info is not None and info.model is not None:
             unsound = [n for n in ("loss", "accuracy") if not isfinite(metrics.get(n, 0.0))]
             if unsound:
                 self._diverge(f"the {unsound[0]} of an evaluation is {metrics[unsound[0]]}")

@@ -53,7 +53,7 @@ class Server:
         self.fleet = fleet
         self.devices = len(fleet)
         self.examples = workload.examples
-        self.lesson = workload.lesson
+        self.learning = workload.learning
         self.flops_per_s = flops_per_s
         self.lost: list[Task] = []
         self.journeys: Journeys  # set by the kernel, which hears of every task's end

@@ -20,7 +20,7 @@ from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.checks import trace_dirs
-from simfl.strategy.base import Lesson, LocalRule
+from simfl.strategy.base import LearningInfo, LocalRule
 from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
@@ -241,7 +241,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         streams,
         notes={"trainer": f"{choice.kind}: {choice.why}"},
         choices={"trainer": choice.kind, "device": device},
-        lesson=_lesson(problem, training),
+        info=_learning_info(problem, training),
         groups=problem.groups,
         tried_flops=problem.flops / 3.0 * problem.data.tried,
         examples=problem.data.partition.sizes,
@@ -255,11 +255,11 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
     )
 
 
-def _lesson(problem: Problem, training: Any) -> Lesson:
+def _learning_info(problem: Problem, training: Any) -> LearningInfo:
     """The problem as the server knows it: everything but the data."""
     dataset = problem.data.dataset
     tokens = dataset.sequence
-    return Lesson(
+    return LearningInfo(
         flops=problem.flops,
         batch_size=training.batch_size,
         model=copy.deepcopy(problem.model).eval(),
@@ -278,7 +278,7 @@ def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
     options, dataset = scenario.learning, problem.data.dataset
     assert isinstance(options, LearningOptions)
     _check_metrics(scenario, dataset)
-    shared = local.anatomy is None
+    shared = local.structure is None
     personal = Personal(local) if scenario.evaluate.personal or not shared else None
 
     def metrics(params: Any, kept: Any) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from simfl.results.result import Result
 from simfl.results.store import Store
 from simfl.results.verify import plays_an_app
 from simfl.scenario import Scenario, parse, reading
-from simfl.strategy.base import Lesson
+from simfl.strategy.base import LearningInfo
 from simfl.streams import Streams
 
 LOG = logging.getLogger("simfl.flower")
@@ -258,11 +258,9 @@ class AppRun:
         return Elsewhere(self.workers, load, [str(root) for root in self.code.roots])
 
     def _workload(self, streams: Streams, cost: Any) -> AppWorkload:
-        lesson = Lesson(cost.flops, cost.batch_size)
+        info = LearningInfo(cost.flops, cost.batch_size)
         score = None if self.evaluate is None else self._score
-        workload = AppWorkload(
-            self.app, self.flower.protocol, streams, lesson, cost.examples, score
-        )
+        workload = AppWorkload(self.app, self.flower.protocol, streams, info, cost.examples, score)
         workload.notes = {"app": self.app.folder, "flower": self.flower.version}
         if self.app.measured_gflops is not None:
             marked = {"not_reproducible": "training times were measured on this machine"}

@@ -34,7 +34,7 @@ from simfl.interop.flower.protocol import (
 from simfl.interop.flower.strategy import Letter, examples_of
 from simfl.messages import Counter as Versions
 from simfl.messages import Task, Update
-from simfl.strategy.base import Change, Lesson
+from simfl.strategy.base import Change, LearningInfo
 from simfl.streams import Streams
 from simfl.units import GFLOPS
 
@@ -64,13 +64,13 @@ class AppWorkload:
         app: App,
         protocol: FlowerProtocol,
         streams: Streams,
-        cost: Lesson,
+        cost: LearningInfo,
         examples: np.ndarray,
         metrics: Callable[[Model], dict[str, float]] | None = None,
     ) -> None:
         self.initial = NO_MODEL
         self.examples = examples
-        self.lesson: Lesson | None = None
+        self.learning: LearningInfo | None = None
         self.notes: Mapping[str, str] = {}
         self.choices: Mapping[str, str] = {}
         self.running = False  #: code of a device runs
