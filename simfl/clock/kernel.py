@@ -40,6 +40,7 @@ class Kernel:
         "started",
         "state",
         "accuracy",
+        "loss",
         "diverged",
         "_wait",
         "_arrived",
