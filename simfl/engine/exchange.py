@@ -65,6 +65,8 @@ class Exchange:
     memories: by device, once it has been sent something.
     """
 
+    __snapshot__ = ("totals", "memories", "_latest")  #: kept by checkpoints
+
     def __init__(
         self, initial: Params, down: Codec, up: Codec, streams: Streams, groups: Groups | None
     ) -> None:
