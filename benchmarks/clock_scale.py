@@ -1,4 +1,4 @@
-"""Large fleets, timing only: everybody in rounds, and a day with recorded presence.
+"""Large fleets, timing only: all devices in rounds, and a day with recorded presence.
 
     python benchmarks/clock_scale.py
 

@@ -43,7 +43,7 @@ COUNTERS = ("time_s", "version", "tasks_ended", "down_bytes", "up_bytes")
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a callback is told of a run: its name, folder (None: temporary) and resolved scenario.
+    """Passed to a callback: the run's name, folder (None: temporary) and resolved scenario.
 
     tags: study, variant and seed of a cell; the seed alone of a run by itself. resumed: it goes on
     from a checkpoint, and evaluations since then come again.

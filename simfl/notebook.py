@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Pace:
-    """How long the rest may take, from the first share that was told: what came before, the loading
-    of data or cells that were finished earlier, says nothing about it."""
+    """Estimates the time left, counting from the first share that was reported.
+
+    Loading of data and cells that were finished earlier come before it and do not count.
+    """
 
     first: tuple[float, float] | None = None  #: (share, when)
 

@@ -61,7 +61,7 @@ class Streams:
         return np.random.Generator(np.random.Philox(_Words(words)))  # type: ignore[arg-type]
 
     def integer(self, purpose: str, *key: int) -> int:
-        """A 63-bit integer: the seed of somebody else's generator (torch, say)."""
+        """A 63-bit integer: a seed for the generator of another library (torch, say)."""
         digest = self._digest(purpose, struct.pack(f"<{len(key)}q", *key))
         return int.from_bytes(digest[:8], "little") >> 1
 

@@ -38,7 +38,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 #: Kills of one run: some while it plays, the last while it is finished off.
 A_RUN = 4
-#: A fuzz case that takes longer than this hangs, for whoever waits for it.
+#: Seconds after which a fuzz case counts as hanging.
 HANG_S = 30.0
 
 

@@ -93,7 +93,7 @@ LINKED = (
 
 
 def in_part() -> dict[str, dict[str, Any]]:
-    """Where not everybody takes part in every exchange: cohorts, losses, asynchrony."""
+    """Partial participation: cohorts, losses, asynchrony."""
     codecs = {
         "FedAvg": wire(),
         "rule 1, both": both(resfed(1)),

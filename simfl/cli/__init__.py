@@ -29,7 +29,7 @@ INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells count SIGINT and SIGPIPE
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code. Mistakes are told in one paragraph."""
+    """Runs the command line; returns the exit code. Errors are printed as one paragraph."""
     words = list(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -67,18 +67,18 @@ def _let_go() -> None:
 def _complain(error: BaseException) -> int:
     """Says what went wrong in one paragraph; returns the exit code."""
     if isinstance(error, SimflError):
-        said, code = str(error), error.exit_code
+        message, code = str(error), error.exit_code
     elif is_full(error):
-        said, code = f"no room is left on the disk ({first_line(error)})", InputError.exit_code
+        message, code = f"no room is left on the disk ({first_line(error)})", InputError.exit_code
     elif isinstance(error, OSError):  # a folder that may not be written to
-        said, code = str(error), InputError.exit_code
+        message, code = str(error), InputError.exit_code
     elif isinstance(error, MemoryError):
-        said, code = f"not enough memory: {error}", SimflError.exit_code
+        message, code = f"not enough memory: {error}", SimflError.exit_code
     elif isinstance(error, SystemExit):
-        said, code = f"code that is not simfl's ended it with exit code {error.code}", 3
+        message, code = f"code that is not simfl's ended it with exit code {error.code}", 3
     else:
         what = f"{type(error).__name__}: {error}"
-        said = f"a bug, please report it ({what}); simfl --traceback shows where"
+        message = f"a bug, please report it ({what}); simfl --traceback shows where"
         code = SimflError.exit_code
-    print(f"simfl: {shorten(said, MOST_CHARACTERS)}", file=sys.stderr)
+    print(f"simfl: {shorten(message, MOST_CHARACTERS)}", file=sys.stderr)
     return code

@@ -128,8 +128,8 @@ def tell(result: Result, folder: Path, as_json: bool, quiet: bool) -> None:
     if as_json:
         print(json.dumps(summary, indent=2))
     elif not quiet:
-        told = {**formatting.headline(summary), "digest": result.digest, "folder": str(folder)}
-        console.out().print(console.facts(told))
+        facts = {**formatting.headline(summary), "digest": result.digest, "folder": str(folder)}
+        console.out().print(console.facts(facts))
         warnings = [*summary["unused_settings"], *summary["never_fired"]]
         if "not_reproducible" in summary:
             warnings.append(f"not reproducible: {summary['not_reproducible']}")

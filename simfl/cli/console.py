@@ -45,7 +45,7 @@ def table(
 
 
 def facts(pairs: Mapping[str, str]) -> Table:
-    """Subjects and what is said of them, in two columns."""
+    """Names and their values, in two columns."""
     drawn = Table(box=None, show_header=False, pad_edge=False)
     drawn.add_column(style="bold")
     drawn.add_column(overflow="fold")
@@ -55,10 +55,10 @@ def facts(pairs: Mapping[str, str]) -> Table:
 
 
 class Silent:
-    """Progress that nobody wants to see."""
+    """Progress display that shows nothing."""
 
     def update(self, status: Status) -> None:
-        """Shows nothing."""
+        """Does nothing."""
 
     def close(self) -> None:
         """Nothing is open."""

@@ -91,17 +91,17 @@ def explain(
 ) -> None:
     """Say in words and medians what a scenario will do."""
     from simfl.cli import console
-    from simfl.engine.explain import explain as told_of
+    from simfl.engine.explain import explain as explained
 
     whole = load(scenario, set_, seed)
-    told = told_of(whole, data_dir, timing)
+    explanation = explained(whole, data_dir, timing)
     screen = console.out()
-    screen.print(told.title, style="bold", markup=False)
+    screen.print(explanation.title, style="bold", markup=False)
     if whole.sweep or whole.tune:
         screen.print(_many(whole), markup=False)
-    screen.print(console.facts(told.facts))
-    rows = [list(row.values()) for row in told.classes]
-    screen.print(console.table(list(told.classes[0]), rows))
+    screen.print(console.facts(explanation.facts))
+    rows = [list(row.values()) for row in explanation.classes]
+    screen.print(console.table(list(explanation.classes[0]), rows))
 
 
 def _many(scenario: Scenario) -> str:
@@ -110,12 +110,12 @@ def _many(scenario: Scenario) -> str:
     from simfl.studies.size import size_of
 
     size = size_of(scenario)
-    said = f"a study of {size.variants} variants under {size.seeds} seeds: {size.cells} cells"
+    line = f"a study of {size.variants} variants under {size.seeds} seeds: {size.cells} cells"
     if size.trials:
-        said += f", after {size.trials} trials of {size.tuning_runs} runs at most"
+        line += f", after {size.trials} trials of {size.tuning_runs} runs at most"
     if size.longest_s is None:
-        return f"{said}; without stop.after_s they may take any virtual time"
-    return f"{said}; up to {formatting.seconds(size.longest_s)} of virtual time in all"
+        return f"{line}; without stop.after_s they may take any virtual time"
+    return f"{line}; up to {formatting.seconds(size.longest_s)} of virtual time in all"
 
 
 @app.command()

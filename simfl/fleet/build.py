@@ -36,8 +36,8 @@ def build(
     """The fleet of these groups, in their order. dirs, traces: where classes and traces lie.
 
     What sets devices apart depends on the seed and on their numbers alone, so a group added at
-    the end moves nobody. Raises CatalogueError, TraceError, and ScenarioError where there is no
-    group or no such cell.
+    the end changes no other device. Raises CatalogueError, TraceError, and ScenarioError where
+    there is no group or no such cell.
     """
     if not groups:
         raise ScenarioError("fleet.group: a fleet needs at least one group of devices")

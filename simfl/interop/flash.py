@@ -1,4 +1,4 @@
-"""FLASH's state traces: what phones told about themselves (Yang et al., WWW 2021).
+"""FLASH's state traces: states that phones reported (Yang et al., WWW 2021).
 
 A file is {id: {"messages": "2020-01-30 22:31:07\\tbattery_charged_on\\n...", ...}}. As in FLASH, a
 phone is there while it charges, on Wi-Fi, with its screen locked. Unlike FLASH, times count from

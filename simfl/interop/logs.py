@@ -158,7 +158,7 @@ def _notes(
 
 
 def _gaps(steps: list[np.ndarray]) -> Iterator[str]:
-    """A step a hundred times as long as the typical one, and longer than a minute, is told."""
+    """A note on a gap over a minute that is a hundred times as long as the typical step."""
     lengths = np.concatenate([np.diff(one[:, 0], prepend=0.0) for one in steps])
     longest, typical = lengths.max(), np.median(lengths)
     if longest > max(60.0, 100.0 * typical):

@@ -79,7 +79,7 @@ def profile(
     known = costs[[solver, *problem]].assign(cost=spent.where(costs["met"], np.inf))
     best = known.groupby(list(problem), sort=False)["cost"].transform("min")
     with np.errstate(invalid="ignore"):
-        ratio = (known["cost"] / best).fillna(np.inf)  # where nobody met the target
+        ratio = (known["cost"] / best).fillna(np.inf)  # where no method met the target
     ratio = ratio.where(known["cost"] != best, 1.0).where(np.isfinite(known["cost"]), np.inf)
     steps = np.unique(ratio[np.isfinite(ratio)])
     parts = [

@@ -57,9 +57,9 @@ def trace_events(run: Result) -> Iterator[dict[str, Any]]:
     for row in tasks.to_dict("records"):
         yield from _slices(row, classes[row["device_class"]])
     for row in run.versions.to_dict("records"):
-        told = {"updates": row["updates"], "staleness_mean": _finite(row["staleness_mean"])}
+        details = {"updates": row["updates"], "staleness_mean": _finite(row["staleness_mean"])}
         shape = {"ph": "i", "s": "p", "pid": _SERVER, "tid": 0, "ts": row["time_s"] * _US}
-        yield {"name": f"version {row['version']}", **shape, "args": told}
+        yield {"name": f"version {row['version']}", **shape, "args": details}
     for row in run.evaluations.to_dict("records"):
         value = {"accuracy": _finite(row["accuracy"])}
         yield {"name": "accuracy", "ph": "C", "pid": _SERVER, "ts": row["time_s"] * _US,
@@ -73,15 +73,15 @@ def _slices(row: dict[Any, Any], process: int) -> Iterator[dict[str, Any]]:
         "train": row["dispatched_s"] + row["download_s"],
         "upload": row["ended_s"] - row["upload_s"],
     }
-    told = {key: row[key] for key in ("task", "version", "outcome", "cause")}
-    told["staleness"] = None if _missing(row["staleness"]) else int(row["staleness"])
+    details = {key: row[key] for key in ("task", "version", "outcome", "cause")}
+    details["staleness"] = None if _missing(row["staleness"]) else int(row["staleness"])
     for phase in PHASES:
         length_s = row[f"{phase}_s"]
         if length_s > 0:
             yield {
                 "name": phase, "cat": row["outcome"], "ph": "X", "pid": process,
                 "tid": row["device"], "ts": starts_s[phase] * _US, "dur": length_s * _US,
-                "args": told,
+                "args": details,
             }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Runs that get a section of their own; of more, only the first do.
 SECTIONS = 8
 
-#: Variants whose bands can be told apart in one picture; of more, each has a panel.
+#: Most variants whose bands share one figure; with more, each variant has a panel.
 TOGETHER = 5
 
 Target = Mapping[str, float]

@@ -99,8 +99,8 @@ class Store:
             if table in tables.OPTIONAL and not parts:
                 continue
             whole = _stream(parts, tables.schema(table))
-            told = (tables.annotated(part, table) for part in whole)
-            _write(self.folder / f"{table}.parquet", told, self._durable)
+            annotated = (tables.annotated(part, table) for part in whole)
+            _write(self.folder / f"{table}.parquet", annotated, self._durable)
 
     def close(self) -> None:
         """Removes a temporary folder now; does nothing to any other."""

@@ -73,8 +73,8 @@ def write_tuning(
     folder: Path, options: Mapping[str, Any], best: Mapping[str, Best], trials: pd.DataFrame
 ) -> None:
     """tuning.json and trials.parquet are in the folder."""
-    told = {"tune": dict(options), "best": {name: asdict(one) for name, one in best.items()}}
-    put(folder / BEST, (json.dumps(told, indent=2) + "\n").encode())
+    record = {"tune": dict(options), "best": {name: asdict(one) for name, one in best.items()}}
+    put(folder / BEST, (json.dumps(record, indent=2) + "\n").encode())
     for column in trials:
         if trials[column].dtype == object:
             known = trials[column].notna()
@@ -87,9 +87,9 @@ def read_tuning(folder: Path) -> Tuning | None:
     if not (folder / BEST).is_file():
         return None
     try:
-        told = read_object(folder / BEST)
-        best = {name: Best(**one) for name, one in told["best"].items()}
-        return Tuning(told["tune"], best, pd.read_parquet(regular(folder / TRIALS)))
+        record = read_object(folder / BEST)
+        best = {name: Best(**one) for name, one in record["best"].items()}
+        return Tuning(record["tune"], best, pd.read_parquet(regular(folder / TRIALS)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise InputError(f"{folder / BEST}: cannot be read ({error})") from error
 

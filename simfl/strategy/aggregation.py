@@ -27,7 +27,7 @@ def weighted(updates: Sequence[Update], weights: Sequence[float]) -> Change:
     """Σ wᵢdᵢ over one or more updates, whatever the weights add up to. Else ValueError.
 
     Where devices sent different parts of the model, each name's sum counts those who sent it and
-    is scaled as if all had; a name that nobody sent does not change.
+    is scaled as if all had; a name that no device sent does not change.
     """
     if not updates:
         raise ValueError("there are no updates to fold")
@@ -138,10 +138,10 @@ def _settled(params: Any, pairs: Pairs, start: int) -> Any:
             moved = moved + (update.base.flat[start:] - now)
         total = total + moved * held[start:] * share
         sent = sent + held[start:] * share
-    everybody = sum(share for _, share in pairs)
-    complete = sent >= everybody * (1.0 - _ROUNDING)
-    scale = (everybody / sent).nan_to_num(0.0, 0.0, 0.0).masked_fill(complete, 1.0)
-    return now + total * scale * (1.0 / everybody if everybody > 1.0 + _ROUNDING else 1.0)
+    total_share = sum(share for _, share in pairs)
+    complete = sent >= total_share * (1.0 - _ROUNDING)
+    scale = (total_share / sent).nan_to_num(0.0, 0.0, 0.0).masked_fill(complete, 1.0)
+    return now + total * scale * (1.0 / total_share if total_share > 1.0 + _ROUNDING else 1.0)
 
 
 def _opened(update: Update) -> tuple[Any, Any]:

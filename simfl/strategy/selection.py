@@ -35,7 +35,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Coin(Selection):
-    """Each idle and present device with probability p, drawn again while that is nobody.
+    """Each idle and present device with probability p, drawn again while that is none.
 
     How many take part is then random, as in many analyses; beyond the n asked for, some of them.
     """

@@ -177,5 +177,5 @@ def _cell(
     try:
         return Cell(keys, parse(table, overrides, path=base.path, where=base.name))
     except InputError as error:
-        told = ", ".join(f"{column} {label}" for column, label in keys.items())
-        raise ScenarioError(f"study cell ({told}): {error}") from error
+        labels = ", ".join(f"{column} {label}" for column, label in keys.items())
+        raise ScenarioError(f"study cell ({labels}): {error}") from error

@@ -19,7 +19,7 @@ class Job:
     path: Path | None
     folder: Path
     data_dir: str | None
-    tags: Mapping[str, str] = field(default_factory=dict)  #: what callbacks are told of the cell
+    tags: Mapping[str, str] = field(default_factory=dict)  #: the cell's labels, for callbacks
 
 
 def play(job: Job) -> str:

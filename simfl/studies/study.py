@@ -28,7 +28,7 @@ from simfl.studies.tuning import contenders_of, tuned
 
 
 class Progress(Protocol):
-    """Somebody who wants to see a study live."""
+    """A display of a study's progress."""
 
     def update(self, done: int, total: int, cell: str) -> None: ...
 
@@ -55,8 +55,8 @@ def study(
     label to one of these, or to overrides by key path where more than the strategy changes.
     seeds: default those that the scenario sweeps, else 0 to 4. sweep: more key paths with their
     values, beside the scenario's [sweep]. out: default runs/NAME. workers: runs at the same time.
-    backend: "local", or "ray" for the cluster at `address`. progress: who watches; default: a bar
-    in a notebook, nobody elsewhere; False: nobody. overrides: for all cells.
+    backend: "local", or "ray" for the cluster at `address`. progress: a display; default: a bar in
+    a notebook, none elsewhere; False: none. overrides: for all cells.
     """
     base = resolve(scenario, overrides, None)
     folder = Path("runs") / base.name if out is None else Path(out)
@@ -106,7 +106,7 @@ def _with_earlier(
 
 
 class _Counted:
-    """Progress of a study, told one cell or trial after the other."""
+    """Counts finished cells and trials, and reports each to a display."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._done, self._total = progress, 0, total

@@ -30,8 +30,8 @@ class CellOptions(Table):
     """`count` cells that are alike; devices are dealt to them in turn.
 
     down_mbps, up_mbps: shared by the transfers of the moment (`server.sharing = "max-min"`).
-    trace: a bandwidth trace, by which they move. outages: times when nobody behind the cell is
-    there.
+    trace: a bandwidth trace, by which they move. outages: times when no device behind the
+    cell is reachable.
     """
 
     name: Name

@@ -154,7 +154,7 @@ def pareto(
     target: Mapping[str, float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Medians over seeds of two costs, with their intervals; a line joins what nobody beats.
+    """Medians over seeds of two costs, with their intervals, and the Pareto front.
 
     x, y: seconds, bytes, device_s or versions, to the target; y may be "accuracy", the final one,
     and then x is that of the whole run.

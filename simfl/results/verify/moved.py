@@ -38,12 +38,12 @@ def so_far(t: Tables) -> str | None:
         "tasks_ended": (ended_s, ended_s, (tasks["outcome"] != "in_flight").to_numpy(np.int64)),
     }
     for column, (first_s, last_s, counts) in spans.items():
-        told = t.evaluations[column].to_numpy()
+        recorded = t.evaluations[column].to_numpy()
         least = _by(last_s, counts, now_s - SLACK_S)
         most = _by(first_s, counts, now_s + SLACK_S)
-        if ((told < least) | ((told > most) & t.finished)).any():
+        if ((recorded < least) | ((recorded > most) & t.finished)).any():
             return f"{column} of the evaluations is not what the tasks say"
-        if (np.diff(told) < 0).any():
+        if (np.diff(recorded) < 0).any():
             return f"{column} of the evaluations falls"
     return None
 

@@ -118,18 +118,18 @@ def first(frame: pd.DataFrame, wrong: Any, what: str) -> str | None:
     return f"{what}: {name}{others}"
 
 
-def apart(told: Any, right: Any) -> np.ndarray:
+def apart(recorded: Any, right: Any) -> np.ndarray:
     """(n,) bool: moments that differ from the right ones by more than rounding, or are missing."""
-    told, right = np.asarray(told, dtype=float), np.asarray(right, dtype=float)
+    recorded, right = np.asarray(recorded, dtype=float), np.asarray(right, dtype=float)
     with np.errstate(invalid="ignore"):
-        return ~(np.abs(told - right) <= SLACK_S + 1e-9 * np.abs(right))
+        return ~(np.abs(recorded - right) <= SLACK_S + 1e-9 * np.abs(right))
 
 
-def late(told: Any, last: Any) -> np.ndarray:
+def late(recorded: Any, last: Any) -> np.ndarray:
     """(n,) bool: moments after the last ones that are possible, or missing."""
-    told, last = np.asarray(told, dtype=float), np.asarray(last, dtype=float)
+    recorded, last = np.asarray(recorded, dtype=float), np.asarray(last, dtype=float)
     with np.errstate(invalid="ignore"):
-        return ~(told <= last + SLACK_S + 1e-9 * np.abs(last))
+        return ~(recorded <= last + SLACK_S + 1e-9 * np.abs(last))
 
 
 def unequal(a: Any, b: Any) -> np.ndarray:

@@ -39,15 +39,15 @@ def _counted(run: Result) -> str | None:
 def played(run: Result) -> str | None:
     """Name and seed are those of scenario.toml."""
     for key, default in (("name", "scenario"), ("seed", 0)):
-        told, there = run.summary.get(key), run.scenario.get(key, default)
-        if told != there:
-            return f"{key} is {told!r}, the scenario says {there!r}"
+        recorded, there = run.summary.get(key), run.scenario.get(key, default)
+        if recorded != there:
+            return f"{key} is {recorded!r}, the scenario says {there!r}"
     return None
 
 
 def digests(run: Result) -> str | None:
-    told, found = run.summary.get("digest"), digest(run.folder, run.params)
-    return None if told == found else f"the summary says {told}, the folder has {found}"
+    recorded, found = run.summary.get("digest"), digest(run.folder, run.params)
+    return None if recorded == found else f"the summary says {recorded}, the folder has {found}"
 
 
 def ended(run: Result) -> str | None:
@@ -94,9 +94,9 @@ def models(run: Result) -> str | None:
     least, most = (_alive(t, discarded_at_once=one) for one in (True, False))
     if (t.versions["step_s"] > 0).any():  # what is sent after the server's work was held during it
         most = len(t.versions) + 1
-    told = run.summary.get("models_alive_max")
-    ok = isinstance(told, int) and least <= told <= most
-    return None if ok else f"models_alive_max is {told}, the tasks needed {least} to {most}"
+    recorded = run.summary.get("models_alive_max")
+    ok = isinstance(recorded, int) and least <= recorded <= most
+    return None if ok else f"models_alive_max is {recorded}, the tasks needed {least} to {most}"
 
 
 def _alive(t: Tables, discarded_at_once: bool) -> int:

@@ -138,12 +138,12 @@ def _in_order(t: Tables) -> str | None:
 def devices(t: Tables) -> str | None:
     """Tasks are of devices that there are, and a device has one class and one data set."""
     classes = t.devices["device_class"].astype(str).to_numpy()
-    device, told = t.tasks["device"].to_numpy(), t.tasks["device_class"].astype(str).to_numpy()
+    device, recorded = t.tasks["device"].to_numpy(), t.tasks["device_class"].astype(str).to_numpy()
     if len(device) and not 0 <= device.min() <= device.max() < len(classes):
         return f"a task has a device that the fleet of {len(classes)} has not"
     if (t.devices["device"].to_numpy() != np.arange(len(classes))).any():
         return "devices are not numbered from 0"
-    return first(t.tasks, classes[device] != told, "a device is of another class")
+    return first(t.tasks, classes[device] != recorded, "a device is of another class")
 
 
 def work(t: Tables) -> str | None:
@@ -163,11 +163,11 @@ def work(t: Tables) -> str | None:
     if ":" in strategy["kind"] or strategy["kind"] in _ADAPT:
         raise Unchecked(f"{strategy['kind']} decides how much work a task is")
     asked = _asked(strategy, learning.get("batch_size", 10), examples)
-    told = tasks["epochs"].to_numpy()
+    recorded = tasks["epochs"].to_numpy()
     if strategy["kind"] == "quafl" or strategy.get("on_stale") == "request":
-        wrong = ~((told > 0.0) & (told <= asked * (1.0 + 1e-9)))
+        wrong = ~((recorded > 0.0) & (recorded <= asked * (1.0 + 1e-9)))
     else:
-        wrong = unequal(told, asked)
+        wrong = unequal(recorded, asked)
     left = (tasks["examples"] > 0).to_numpy()  # else it never left the server
     return first(tasks, wrong & left, "other work than the strategy asks for")
 

@@ -78,10 +78,12 @@ def conserved(t: Tables) -> str | None:
     used = tasks["applied_version"].fillna(last + 1).astype("int64")
     counted = tasks["outcome"].isin(["applied", "in_flight"])
     ages = (used - 1 - tasks["version"])[counted]
-    told = tasks.loc[counted, "staleness"]
-    if told.isna().any():
+    recorded = tasks.loc[counted, "staleness"]
+    if recorded.isna().any():
         return "an age in versions is missing"
-    return first(tasks[counted], (told != ages).to_numpy(bool), "an age is not the versions' count")
+    return first(
+        tasks[counted], (recorded != ages).to_numpy(bool), "an age is not the versions' count"
+    )
 
 
 def contributions(t: Tables) -> str | None:
@@ -91,11 +93,11 @@ def contributions(t: Tables) -> str | None:
     numbers = t.versions["version"].to_numpy()
     found = pd.DataFrame({"updates": by.size()}).reindex(numbers)
     counted = found["updates"].fillna(0).to_numpy()
-    told = t.versions["updates"].to_numpy()
-    wrong = told != counted if t.finished else counted > told
+    recorded = t.versions["updates"].to_numpy()
+    wrong = recorded != counted if t.finished else counted > recorded
     if wrong.any():
         return f"version {numbers[wrong][0]} counts updates that the tasks do not show"
-    whole = told == counted
+    whole = recorded == counted
     for column, values in {
         "staleness_mean": by["staleness"].mean(),
         "staleness_max": by["staleness"].max(),

@@ -1,7 +1,7 @@
 """What all asynchronous strategies share: a constant number of tasks in flight, and a buffer.
 
 A strategy of this family says how a full buffer folds (`fold`); refilling and what to do about
-very stale work are policies, told by options:
+very stale work are policies, chosen by options:
 
 refill: who replaces a device that is done: any idle one ("uniform"), or the "same" if it is
     still there (the setting of most analyses).

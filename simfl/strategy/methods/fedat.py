@@ -7,7 +7,7 @@ asynchronous tiers", SC 2021, arXiv 2010.05958. When a round of tier m of M ends
 
 so that a fast tier's model weighs as much as its mirror image, the slow tier, has reported. A
 tier that was never heard of holds the initial model. Devices minimise with a proximal term. The
-first round asks everybody: it is folded like any other and sorts the devices into tiers; who does
+first round asks all devices: it is folded like any other and sorts the devices into tiers; who does
 not answer goes to the slowest. The paper's polyline coding of weights belongs to `wire`.
 """
 

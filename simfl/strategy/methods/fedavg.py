@@ -60,7 +60,7 @@ class OverSelectState(State):
 class OverSelect(FedAvg):
     """Ask more than needed, fold the first reports, cut the rest.
 
-    A round ends with the `cohort`-th report, at the deadline, or when nobody is left to wait for;
+    A round ends with the `cohort`-th report, at the deadline, or when no task is left in flight;
     with fewer than `min_fraction` of the cohort it is abandoned and its work is waste.
     on_surplus: "cancel" stops the devices that are still at work; "ignore" lets them finish (and
     stay busy) and throws their reports away. `over_select = 1` without a deadline is FedAvg.

@@ -4,8 +4,8 @@ Jiang, Wang, Li and Li, "Pisces: efficient federated learning via guided asynchr
 SoCC 2022, arXiv 2206.09264. Selection: Oort's utility, discounted by how stale a device tends to
 be, Uᵢ (mean of its last 5 τ + 1)^-β, best first. Pace: fold what has come once the time since the
 last fold is at least L_max/b, L_max being the longest latency known among the tasks in flight and
-b the staleness aimed at (`bound`, the concurrency by default); nobody then becomes much staler
-than b. A device without history counts with the longest latency met so far.
+b the staleness aimed at (`bound`, the concurrency by default); no update then becomes much
+staler than b. A device without history counts with the longest latency met so far.
 
     w ← w + server_lr · Σ pᵢ s(τᵢ) dᵢ,   pᵢ = nᵢ/Σnⱼ;  s = 1 in the paper
 """

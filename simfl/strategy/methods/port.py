@@ -5,7 +5,7 @@ Su and Li, "How asynchronous can federated learning be?" (Port), IWQoS 2022:
     w ← w + server_lr · Σ qᵢdᵢ,   qᵢ ∝ pᵢ [w_s (1 + cos(w - w_base, dᵢ))/2 + w_τ S/(S + τᵢ)]
 
 with pᵢ = nᵢ/Σnⱼ and S the staleness bound; the qᵢ add up to one. A task that would exceed the
-bound is not waited out: its device is told to stop and send what it has. The authors' code
+bound is not waited out: its device is asked to stop and send what it has. The authors' code
 compares with the model of two rounds ago in place of the true base; here the base is the base, and
 a fresh update counts as perfectly aligned.
 """

@@ -87,7 +87,7 @@ class Quafl(Options):
         return Wait(within=state.tick_s - server.now_s)
 
     def _contact(self, state: QuaflState, server: Server) -> None:
-        """Chooses who is contacted at this tick, and sends work to whoever has none."""
+        """Chooses the devices of this tick, and sends work to those that have none."""
         state.tick_s = server.now_s + self.every_s
         flying, held = state.flying, state.held
         working = sorted([*flying.values(), *held])

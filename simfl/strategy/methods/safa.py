@@ -1,4 +1,4 @@
-"""Everybody trains in every round; the server keeps everybody's model.
+"""All devices train in every round; the server keeps the model of each.
 
 Wu, He, Lin, Mao, Maple and Jarvis, "SAFA: a semi-asynchronous protocol for fast federated
 learning with low overhead", IEEE Transactions on Computers 2021, arXiv 1910.01355. A round ends
@@ -47,7 +47,7 @@ class SafaState(State):
 class Safa(Options):
     """Rounds that merge the first to come and keep the rest for the next.
 
-    quota: share of the fleet that ends a round. `quota = 1` without losses is FedAvg on everybody.
+    quota: share of the fleet that ends a round. `quota = 1` without losses is FedAvg on all.
     """
 
     reference: ClassVar[str] = "Wu et al., IEEE TC 2021, arXiv 1910.01355"

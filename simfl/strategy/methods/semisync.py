@@ -43,7 +43,7 @@ class SemiSyncState(State):
 class SemiSync(FedAvg):
     """Rounds with a deadline; late updates are folded with the others, as they are.
 
-    deadline_s: a round ends then, or when nobody is in flight. hold: versions for which updates of
+    deadline_s: a round ends then, or when no task is in flight. hold: versions for which updates of
     the device class `late` are held back. weighting: what staleness costs, beside `weights`.
     With neither deadline nor hold this is FedAvg.
     """

@@ -84,7 +84,7 @@ class Tifl(Selection):
             if chosen := server.sample(n, among=tiers[k]):
                 memory.left[k] -= 1
                 return chosen
-        return server.sample(n)  # nobody in any tier that has credits is there
+        return server.sample(n)  # no tier that has credits has a device present
 
     def _odds(self, memory: TiflMemory, tiers: list[list[int]]) -> list[float]:
         """Weights by rank of the mean loss, 1 for the best tier."""

@@ -194,7 +194,7 @@ class GradientInversion(SemiSync):
         return [self._fresh(state, server, update) for update in stale]
 
     def _fresh(self, state: InversionState, server: Server, update: Update) -> Update:
-        """The update as it would be from the present model, if that can be told."""
+        """The update from the present model, where data that explains it is found."""
         if self.overlap:
             draft, _ = state.found.pop(update.task)
         else:

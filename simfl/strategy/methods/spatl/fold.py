@@ -4,7 +4,7 @@
     damped       the others count as "no change"
     zero_fill    the others count as zero, which shrinks what is rarely sent
 
-An entry that nobody sent does not change. With all entries from everybody the three are FedAvg.
+An entry that no device sent does not change. With all entries from all the three are FedAvg.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def by_index(
             delta = torch.where(held, delta, -update.base.flat)
         total += delta * (weight * factor)
         mass += held.double() * weight
-    everybody = sum(weight for _, weight, _ in trios)
+    total_weight = sum(weight for _, weight, _ in trios)
     if divisor == "index_mean":
-        total *= (everybody / mass).nan_to_num(0.0, 0.0, 0.0).to(total.dtype)
+        total *= (total_weight / mass).nan_to_num(0.0, 0.0, 0.0).to(total.dtype)
     return Change(base.like(torch.where(mass > 0.0, total, 0.0)), effective)
 
 
