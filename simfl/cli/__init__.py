@@ -14,8 +14,8 @@ from traceback import print_exc
 
 from click import Abort, ClickException
 
-from simfl.cli.common import app as app
 from simfl.cli.help import command
+from simfl.cli.shared import app as app
 from simfl.errors import MOST_CHARACTERS, InputError, SimflError, first_line, is_full, shorten
 
 # isort: off

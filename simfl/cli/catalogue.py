@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from simfl.cli import kinds
-from simfl.cli.common import DataDirOption, app, load
+from simfl.cli.shared import DataDirOption, app, load
 from simfl.files import put
 
 traces = typer.Typer(help="Import traces of other formats, or fit a fleet to one.")

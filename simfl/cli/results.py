@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simfl.cli import kinds
-from simfl.cli.common import DataDirOption, TargetsOption, app, targets_of
+from simfl.cli.shared import DataDirOption, TargetsOption, app, targets_of
 from simfl.errors import InputError, InvariantError, SimflError, did_you_mean
 from simfl.files import put
 

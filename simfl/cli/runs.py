@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simfl.cli.common import (
+from simfl.cli.shared import (
     DataDirOption,
     JsonOption,
     ScenarioArg,

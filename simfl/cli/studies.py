@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simfl.cli.common import (
+from simfl.cli.shared import (
     DataDirOption,
     ScenarioArg,
     SetOption,

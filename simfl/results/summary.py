@@ -12,9 +12,9 @@ import pandas as pd
 from simfl.errors import InputError
 from simfl.files import read_object
 from simfl.results.costs import PHASE_BYTES, PHASE_S, WASTED, spent, wasted_share
-from simfl.results.failures import by_cause, energy_by_phase, never_fired
 from simfl.results.metrics import ages_in_flight, gini, jain, participation, spread, staleness_of
 from simfl.results.tables import OUTCOMES, SUMMARY
+from simfl.results.waste import by_cause, energy_by_phase, never_fired
 
 #: Evaluations whose mean is `last10_accuracy`, or all if there are fewer.
 LAST = 10

@@ -10,7 +10,7 @@ from simfl.engine.resuming import check_cells
 from simfl.errors import InputError, did_you_mean
 from simfl.registry import safe_path
 from simfl.results.study import CELLS, finished
-from simfl.studies.cells import Cell
+from simfl.studies.combinations import Cell
 from simfl.studies.job import Ended, Job, play
 
 BACKENDS = ("local", "ray")

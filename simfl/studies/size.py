@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from simfl.scenario import Scenario
-from simfl.studies.cells import SEEDS
+from simfl.studies.combinations import SEEDS
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from simfl.notebook import study_bar
 from simfl.results.study import CELLS, Study, finished, seeds_of, write_table
 from simfl.scenario import Scenario
 from simfl.studies.backends import Player
-from simfl.studies.cells import Cell, cells_of
+from simfl.studies.combinations import Cell, cells_of
 from simfl.studies.tuning import contenders_of, tuned
 
 

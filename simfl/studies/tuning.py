@@ -27,7 +27,7 @@ from simfl.scenario import Scenario, parse
 from simfl.scenario.parts import plain
 from simfl.scenario.variation import TuneOptions
 from simfl.studies.backends import Player
-from simfl.studies.cells import Cell
+from simfl.studies.combinations import Cell
 from simfl.studies.spaces import Search, edge, value_at
 
 #: Says that another trial was played, and what it cost.

@@ -9,7 +9,7 @@ import pytest
 import simfl
 from simfl.errors import InputError
 from simfl.scenario import load, parse
-from simfl.studies.cells import cells_of
+from simfl.studies.combinations import cells_of
 
 SLOW = {"share": 0.3, "slowdown": 3.0, "network": "3g", "faults": {"drop_probability": 0.1}}
 

@@ -9,7 +9,7 @@ import simfl
 from simfl.errors import InputError
 from simfl.scenario import parse
 from simfl.scenario.variation import Space
-from simfl.studies.cells import cells_of
+from simfl.studies.combinations import cells_of
 from simfl.studies.spaces import edge, stretched
 
 LR = "learning.lr"

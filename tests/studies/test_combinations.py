@@ -4,7 +4,7 @@ import pytest
 
 from simfl.errors import InputError, ScenarioError
 from simfl.scenario import parse
-from simfl.studies.cells import axis_of, cells_of, column_names, labels, words
+from simfl.studies.combinations import axis_of, cells_of, column_names, labels, words
 
 ASYNC = {"kind": "fedasync", "concurrency": 4}
 

@@ -1,4 +1,4 @@
-"""What went wrong, made visible: waste by cause and phase, and faults that never happened."""
+"""Waste by cause and phase, energy by phase, and faults that never happened."""
 
 from __future__ import annotations
 

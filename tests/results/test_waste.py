@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 import simfl
-from simfl.results.failures import by_cause, energy_by_phase, never_fired
+from simfl.results.waste import by_cause, energy_by_phase, never_fired
 
 PHONES = {"device": "phone-mid", "count": 4}
 
