@@ -66,6 +66,9 @@ def local_steps(n: int, batch_size: int, epochs: float | None, steps: int | None
     """Mini-batch steps of a task with n examples to a pass; its last, partial batch counts.
 
     Exactly one of epochs and steps is given; a fraction of an epoch is rounded up to whole steps.
+
+    >>> local_steps(25, 10, epochs=2.0, steps=None), local_steps(25, 10, epochs=0.5, steps=None)
+    (6, 2)
     """
     if steps is not None:
         return steps
@@ -75,7 +78,11 @@ def local_steps(n: int, batch_size: int, epochs: float | None, steps: int | None
 
 @lru_cache(maxsize=4096)
 def examples_seen(n: int, batch_size: int, steps: int) -> int:
-    """Examples that so many mini-batch steps pass over, reshuffling after each epoch."""
+    """Examples that so many mini-batch steps pass over, reshuffling after each epoch.
+
+    >>> examples_seen(25, 10, steps=3), examples_seen(25, 10, steps=4)
+    (25, 35)
+    """
     full, rest = divmod(steps, -(-n // batch_size))
     return full * n + min(rest * batch_size, n)
 

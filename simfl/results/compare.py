@@ -44,11 +44,20 @@ def compare(
 ) -> pd.DataFrame:
     """One row per run, named by the run or as given.
 
+    results: runs, or a mapping from names to runs. target: one metric and its value. reference:
+    the name of the run that speed-ups refer to; default: the first.
+
+    >>> import simfl
+    >>> short = {"stop.versions": 2}
+    >>> runs = [simfl.run("quickstart", seed=seed, timing=True, **short) for seed in (0, 1)]
+    >>> compare(runs)["versions"].tolist()
+    [2, 2]
+
     With a target, {"accuracy": 0.9}: virtual time (`to_target_s`), versions and bytes until it was
-    first met, and `speedup`, by which the run was sooner than the reference (a run's name;
-    default: the first). inf: not met before the run ended, so the truth is only known to be
-    above `virtual_s`; a speed-up is then inf, 0 or NaN if the reference, the run or neither met
-    it, and `speedup_bound` is what it exceeds, or stays below.
+    first met, and `speedup`, by which the run was sooner than the reference. inf: not met before
+    the run ended, so the truth is only known to be above `virtual_s`; a speed-up is then inf, 0 or
+    NaN if the reference, the run or neither met it, and `speedup_bound` is what it exceeds, or
+    stays below.
     """
     runs = dict(results) if isinstance(results, Mapping) else distinct_names(results)
     rows = {name: _row(run, target) for name, run in runs.items()}

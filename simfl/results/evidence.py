@@ -47,7 +47,11 @@ def signed_rank(low: np.ndarray, high: np.ndarray) -> float:
 
 
 def mean_and_spread(values: pd.Series) -> str:
-    """Mean and sample standard deviation (n - 1) of shares, in per cent; alone without a second."""
+    """Mean and sample standard deviation (n - 1) of shares, in per cent; alone without a second.
+
+    >>> mean_and_spread(pd.Series([0.8, 0.9])), mean_and_spread(pd.Series([0.8]))
+    ('85.0 ± 7.1', '80.0')
+    """
     known = values.dropna().astype(float)
     if known.empty:
         return "-"

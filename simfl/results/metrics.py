@@ -35,19 +35,33 @@ def reached(evaluations: pd.DataFrame, **target: float) -> pd.Series | None:
 
 
 def time_to(evaluations: pd.DataFrame, **target: float) -> float:
-    """Virtual seconds until an evaluation first meets the target; inf (censored) if none does."""
+    """Virtual seconds until an evaluation first meets the target; inf (censored) if none does.
+
+    >>> table = pd.DataFrame({"time_s": [10.0, 20.0], "accuracy": [0.7, 0.9]})
+    >>> time_to(table, accuracy=0.8), time_to(table, accuracy=0.95)
+    (20.0, inf)
+    """
     row = reached(evaluations, **target)
     return math.inf if row is None else float(row["time_s"])
 
 
 def bytes_to(evaluations: pd.DataFrame, **target: float) -> float:
-    """Bytes moved, down and up, until the target was first met; inf (censored) if never."""
+    """Bytes moved, down and up, until the target was first met; inf (censored) if never.
+
+    >>> sums = {"down_bytes": [100, 200], "up_bytes": [10, 20]}
+    >>> bytes_to(pd.DataFrame({"loss": [1.0, 0.5], **sums}), loss=0.6)
+    220.0
+    """
     row = reached(evaluations, **target)
     return math.inf if row is None else float(row["down_bytes"] + row["up_bytes"])
 
 
 def versions_to(evaluations: pd.DataFrame, **target: float) -> float:
-    """Server version that first met the target; inf (censored) if none did."""
+    """Server version that first met the target; inf (censored) if none did.
+
+    >>> versions_to(pd.DataFrame({"version": [5, 10], "accuracy": [0.7, 0.9]}), accuracy=0.8)
+    10.0
+    """
     row = reached(evaluations, **target)
     return math.inf if row is None else float(row["version"])
 
@@ -57,6 +71,9 @@ def speedup(reference_s: float, other_s: float) -> float:
 
     Censored times are inf: the result is inf if only the reference never met the target, 0 if
     only the other never did, NaN if neither did.
+
+    >>> speedup(30.0, 10.0), speedup(30.0, math.inf)
+    (3.0, 0.0)
     """
     if reference_s == other_s:
         return math.nan if math.isinf(other_s) else 1.0
@@ -79,6 +96,11 @@ def staleness_of(tasks: pd.DataFrame, final_version: int | None = None) -> pd.Se
 
     With `final_version`, tasks in flight at the end count with their age so far: leaving them
     out hides the slowest devices.
+
+    >>> outcomes = {"outcome": ["applied", "lost", "in_flight"], "version": [0, 0, 1]}
+    >>> tasks = pd.DataFrame({**outcomes, "staleness": [2, None, None]})
+    >>> staleness_of(tasks).tolist(), staleness_of(tasks, final_version=8).tolist()
+    ([2], [2, 7])
     """
     known = tasks.loc[tasks["outcome"] == "applied", "staleness"].astype("int64")
     if final_version is None:
@@ -87,7 +109,11 @@ def staleness_of(tasks: pd.DataFrame, final_version: int | None = None) -> pd.Se
 
 
 def spread(values: pd.Series) -> dict[str, float]:
-    """count, mean, p50, p95 and max; NaN where there is nothing."""
+    """count, mean, p50, p95 and max; NaN where there is nothing.
+
+    >>> spread(pd.Series([0, 1, 5]))
+    {'count': 3, 'mean': 2.0, 'p50': 1, 'p95': 5, 'max': 5}
+    """
     if values.empty:
         return {"count": 0, "mean": math.nan, "p50": math.nan, "p95": math.nan, "max": math.nan}
     array = values.to_numpy()
@@ -109,26 +135,43 @@ def staleness_summary(tasks: pd.DataFrame, final_version: int | None = None) -> 
 def staleness_by(
     tasks: pd.DataFrame, column: str = "device_class", final_version: int | None = None
 ) -> pd.DataFrame:
-    """`staleness_summary` for each value of a column; one row each, named by the value."""
+    """`staleness_summary` for each value of a column; one row each, named by the value.
+
+    tasks: the run's table. column: of `tasks`, by which rows are grouped. final_version: as in
+    `staleness_of`.
+    """
     values = staleness_of(tasks, final_version)
     groups = values.groupby(tasks.loc[values.index, column], observed=True)
     return pd.DataFrame({key: spread(group) for key, group in groups}).T.rename_axis(column)
 
 
 def participation(tasks: pd.DataFrame, devices: int) -> np.ndarray:
-    """(devices,) int64: how many applied updates each device contributed."""
+    """(devices,) int64: how many applied updates each device contributed.
+
+    >>> tasks = pd.DataFrame({"outcome": ["applied", "lost", "applied"], "device": [2, 1, 2]})
+    >>> participation(tasks, devices=4).tolist()
+    [0, 0, 2, 0]
+    """
     took_part = tasks.loc[tasks["outcome"] == "applied", "device"].to_numpy()
     return np.bincount(took_part, minlength=devices)
 
 
 def jain(counts: np.ndarray) -> float:
-    """Jain's fairness index: 1 if all are equal, 1/n if one has everything (Jain et al., 1984)."""
+    """Jain's fairness index: 1 if all are equal, 1/n if one has everything (Jain et al., 1984).
+
+    >>> jain(np.array([3, 3, 3, 3])), jain(np.array([12, 0, 0, 0]))
+    (1.0, 0.25)
+    """
     squares = float(np.square(counts, dtype=np.float64).sum())
     return float(counts.sum()) ** 2 / (len(counts) * squares) if squares > 0 else math.nan
 
 
 def gini(counts: np.ndarray) -> float:
-    """Gini coefficient: 0 if all are equal, 1 - 1/n if one has everything."""
+    """Gini coefficient: 0 if all are equal, 1 - 1/n if one has everything.
+
+    >>> gini(np.array([3, 3, 3, 3])), gini(np.array([12, 0, 0, 0]))
+    (0.0, 0.75)
+    """
     ordered = np.sort(counts).astype(np.float64)
     n, total = len(ordered), float(ordered.sum())
     rank = np.arange(1, n + 1)

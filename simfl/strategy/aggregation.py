@@ -24,7 +24,14 @@ _ROUNDING = 1e-6  #: of a sum of weights that is meant to be one
 
 
 def weighted(updates: Sequence[Update], weights: Sequence[float]) -> Change:
-    """Σ wᵢdᵢ over one or more updates, whatever the weights add up to. Else ValueError.
+    """Σ wᵢdᵢ over one or more updates, whatever the weights add up to. ValueError for none.
+
+    updates: in any order. weights: one for each.
+
+    >>> from types import SimpleNamespace as Update
+    >>> a, b = Update(task=0, device=0, delta=1.0), Update(task=1, device=1, delta=4.0)
+    >>> weighted([a, b], [0.5, 0.25]).delta
+    1.5
 
     Where devices sent different parts of the model, each name's sum counts those who sent it and
     is scaled as if all had; a name that no device sent does not change.
@@ -40,7 +47,16 @@ def weighted(updates: Sequence[Update], weights: Sequence[float]) -> Change:
 def mean(
     updates: Sequence[Update], weights: Weights | Callable[[Update], float] = "examples"
 ) -> Change:
-    """Σ pᵢdᵢ with p proportional to the weights and Σ pᵢ = 1."""
+    """Σ pᵢdᵢ with p proportional to the weights and Σ pᵢ = 1.
+
+    updates: one or more. weights: "examples", "uniform", "steps", or a function of an update.
+
+    >>> from types import SimpleNamespace as Update
+    >>> a = Update(task=0, device=0, delta=1.0, examples=30)
+    >>> b = Update(task=1, device=1, delta=5.0, examples=10)
+    >>> mean([a, b]).delta, mean([a, b], "uniform").delta
+    (2.0, 3.0)
+    """
     of = weights if callable(weights) else mass(weights)
     masses = [of(update) for update in updates]
     total = sum(masses)
@@ -57,8 +73,15 @@ def discounted(
 ) -> Change:
     """(1/B) Σ sᵢdᵢ with sᵢ = by(update) over B updates.
 
-    normalise: "weights" divides by Σ sᵢ instead, which forgets how stale all of them are
-    together; "none" leaves the sum.
+    updates: one or more. by: the discount of an update, of its `staleness` say. normalise:
+    "weights" divides by Σ sᵢ instead, which forgets how stale all of them are together; "none"
+    leaves the sum.
+
+    >>> from types import SimpleNamespace as Update
+    >>> late = Update(task=0, device=0, delta=1.0, staleness=3)
+    >>> half = lambda update: (1 + update.staleness) ** -0.5
+    >>> discounted([late], half).delta, discounted([late], half, "weights").delta
+    (0.5, 1.0)
     """
     discounts = [by(update) for update in updates]
     divisor = {"count": float(len(updates)), "weights": sum(discounts), "none": 1.0}[normalise]
@@ -68,7 +91,8 @@ def discounted(
 def mixed(update: Update, server: Server, alpha: float) -> Change:
     """The change that makes the model (1 - α)w + αy, y being the device's own model.
 
-    In delta form: α(d + (w_base - w)); a fresh update gives αd exactly.
+    update: its delta is d. server: its model is w. alpha: in [0, 1]. In delta form:
+    α(d + (w_base - w)); a fresh update gives αd exactly.
     """
     delta, partial = update.delta, _is_partial(update)
     if update.version != server.version:
