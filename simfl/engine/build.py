@@ -132,9 +132,11 @@ def problem_of(
 
     dataset, source = dataset_of(scenario, data_dir), _source(scenario, options, data_dir)
     devices = scenario.fleet.devices
+    objective = options.training.objective
+    objective.check(dataset)
     with _part("model", options.model):
         model = build(options.model, dataset, streams.integer("model"))
-        check_model(model, dataset)
+        check_model(model, dataset, objective)
         flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
     with _part("partition", options.partition, Partition) as made:
         partition = made(options.partition(dataset, devices, streams.generator("partition")))
@@ -149,6 +151,7 @@ def problem_of(
         dataset,
         partition.sizes,
         options.batch_size,
+        objective=objective,
         drop_last=options.drop_last,
         steps=getattr(scenario.strategy, "steps", None),
     )
@@ -272,29 +275,29 @@ def _lesson(problem: Problem, training: Any) -> Lesson:
 
 def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
     """How models are evaluated: (params, kept) -> values by name."""
-    from simfl.learn.evaluation import averaged, by_class, evaluate, score, with_decay
+    from simfl.learn.evaluation import Examination, averaged, score, with_decay
     from simfl.learn.personalised import Personal
 
     options, dataset = scenario.learning, problem.data.dataset
     assert isinstance(options, LearningOptions)
     _check_metrics(scenario, dataset)
     shared = local.anatomy is None
-    personal = Personal(local) if scenario.evaluate.personal or not shared else None
+    objective = local.options.objective
+    examine = Examination(problem.model, dataset, objective, options.measured)
+    personal = Personal(local, examine) if scenario.evaluate.personal or not shared else None
 
     def metrics(params: Any, kept: Any) -> dict[str, Any]:
-        if personal is not None:
-            found, classes = personal(params, kept)
-        else:
-            loss, right = score(problem.model, params, dataset.x_test, dataset.y_test)
-            found, classes = averaged(loss, right), by_class(right, dataset)
+        found, classes = examine(params) if personal is None else personal(params, kept)
         if scenario.evaluate.by_class:
             found |= {f"accuracy_class_{label}": float(a) for label, a in enumerate(classes)}
         if shared:
             found = with_decay(found, params, local.options.weight_decay)
         if shared and options.drift is not None:
             later = problem.data.later
-            values = evaluate(problem.model, params, later.x_test, later.y_test)
-            found |= {f"{name}_later": value for name, value in values.items()}
+            each = score(
+                problem.model, params, later.x_test, later.y_test, objective=objective
+            )
+            found |= {f"{name}_later": value for name, value in averaged(*each).items()}
         return found
 
     return metrics
@@ -303,10 +306,11 @@ def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
 def _check_metrics(scenario: Scenario, dataset: Any) -> None:
     """Raises ScenarioError where examples have no single class and metrics by class are wanted."""
     for key in ("personal", "by_class"):
-        if dataset.sequence and getattr(scenario.evaluate, key):
+        if getattr(scenario.evaluate, key) and (dataset.sequence or dataset.classes is None):
+            held = "sequences, whose examples have many" if dataset.sequence else "values for them"
             raise ScenarioError(
                 f"evaluate.{key} looks at the class of each example, but {dataset.name} holds "
-                f"sequences, whose examples have many; leave evaluate.{key} out"
+                f"{held}; leave evaluate.{key} out"
             )
 
 

@@ -12,13 +12,16 @@ from torch import nn
 from simfl.errors import PluginError, ScenarioError, first_line
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.failures import computing, name_of
-from simfl.learn.models.base import example_losses
+from simfl.learn.objective.base import Objective, title
+from simfl.learn.objective.losses import CrossEntropy
 from simfl.messages import whole_batches
 
 _NEARBY = 200  # batch sizes that are tried before none is proposed
 
 
-def check_model(model: nn.Module, dataset: Dataset) -> None:
+def check_model(
+    model: nn.Module, dataset: Dataset, objective: Objective = CrossEntropy()
+) -> None:
     """Raises PluginError unless the model can be trained and evaluated on these data."""
     parameters = list(model.parameters())
     if not any(value.requires_grad and value.numel() for value in parameters):
@@ -28,7 +31,7 @@ def check_model(model: nn.Module, dataset: Dataset) -> None:
         raise PluginError("has complex parameters, expected real ones: models travel as float32")
     check_outputs(model, dataset)
     rows = torch.arange(2) % len(dataset)
-    _step(model, dataset, rows, "a trial step of training")
+    _step(model, dataset, objective, rows, "a trial step of training")
 
 
 @torch.no_grad()
@@ -42,6 +45,8 @@ def check_outputs(model: nn.Module, dataset: Dataset) -> None:
     if not isinstance(outputs, torch.Tensor):
         raise PluginError(f"its output is a {type(outputs).__name__}, expected one tensor")
     found = tuple(outputs.shape)
+    if dataset.classes is None:
+        return  # the objective compares shapes
     if len(found) < 2 or found[-1] < dataset.classes or not outputs.is_floating_point():
         kind = "" if outputs.is_floating_point() else f" of {outputs.dtype}"
         raise PluginError(
@@ -56,6 +61,7 @@ def check_batches(
     sizes: np.ndarray,
     batch_size: int,
     *,
+    objective: Objective = CrossEntropy(),
     drop_last: bool = False,
     steps: int | None = None,
 ) -> None:
@@ -72,7 +78,7 @@ def check_batches(
     if not alone:
         return
     try:
-        _step(model, dataset, torch.arange(1), "training")
+        _step(model, dataset, objective, torch.arange(1), "training")
     except PluginError as error:
         said = first_line(error.__cause__ or error)
         device, n = int(alone[0]), int(sizes[alone[0]])
@@ -109,12 +115,17 @@ def _lonely(sizes: np.ndarray, batch_size: int, drop_last: bool) -> np.ndarray:
     return found
 
 
-def _step(model: nn.Module, dataset: Dataset, rows: torch.Tensor, doing: str) -> None:
+def _step(
+    model: nn.Module, dataset: Dataset, objective: Objective, rows: torch.Tensor, doing: str
+) -> None:
     """One forward and backward pass of a copy, which leaves nothing behind."""
     with torch.random.fork_rng(devices=[]), computing(model, doing, named=False) as at:
         torch.default_generator.manual_seed(0)
         at.x = dataset.x[rows]
-        losses = example_losses(copy.deepcopy(model).train()(at.x), dataset.y[rows])
+        losses = objective.loss(copy.deepcopy(model).train()(at.x), dataset.y[rows])
         if losses.shape != (len(rows),):
-            raise ValueError(f"losses have the shape {tuple(losses.shape)}, expected one each")
+            raise ValueError(
+                f"the losses of {title(objective)} have the shape {tuple(losses.shape)}, expected "
+                f"({len(rows)},), one for each example"
+            )
         losses.mean().backward()

@@ -78,6 +78,8 @@ class Family:
     def make(self, given: Any, reading: Reading) -> Any:
         """The part that a table describes. Raises PydanticCustomError with all its problems."""
         if not isinstance(given, str | dict):
+            if isinstance(given, type) and self.duty != "__call__" and hasattr(given, self.duty):
+                given = given()
             if hasattr(given, self.duty):
                 return _recorded(given)  # made in Python
             raise carried([Problem((), f" = {shown(given)}, expected {self._wanted()}")])
@@ -131,6 +133,8 @@ CODEC = Family("simfl.wire:CODECS", "encode")
 DATASET = Family("simfl.learn.datasets.base:DATASETS")
 PARTITION = Family("simfl.learn.partition.base:PARTITIONS")
 MODEL = Family("simfl.learn.models.base:MODELS")
+OBJECTIVE = Family("simfl.learn.objective.base:OBJECTIVES", "loss")
+METRIC = Family("simfl.learn.objective.metrics:METRICS")
 
 #: Which family a field of this type takes its part from.
 FAMILIES: dict[type, Family] = {
@@ -140,7 +144,7 @@ FAMILIES: dict[type, Family] = {
     ServerOptimiser: Family("simfl.strategy:SERVER_OPTIMISERS", "step"),
     Codec: CODEC,
 }
-ALL = (STRATEGY, *FAMILIES.values(), DATASET, PARTITION, MODEL)
+ALL = (STRATEGY, *FAMILIES.values(), DATASET, PARTITION, MODEL, OBJECTIVE, METRIC)
 
 
 def build(part: type, kind: str, options: dict[str, Any], reading: Reading) -> Any:
