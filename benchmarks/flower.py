@@ -20,8 +20,10 @@ from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 import simfl
-from simfl.interop.flower.bridge import LOGGER, RUN_ID, FlowerGrid
+from simfl.interop.flower.bridge import LOGGER, FlowerGrid
 from simfl.interop.flower.compat import Run, TaskIdentity
+
+RUN_ID = 1
 
 
 def apps(elements: int, rounds: int) -> tuple[ServerApp, ClientApp]:

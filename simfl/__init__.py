@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simfl import callbacks
     from simfl.engine.build import fleet_of
     from simfl.engine.run import run
     from simfl.errors import DataError, InputError, SimflError
@@ -36,11 +37,16 @@ if TYPE_CHECKING:
     from simfl.scenario import Scenario, load
     from simfl.strategy.aggregation import discounted, mean, weighted
     from simfl.strategy.base import Change, LocalRule, Report, Server, Strategy, Wait, Work
+    from simfl.strategy.common import State
+    from simfl.strategy.methods.asynchronous import Buffered
+    from simfl.strategy.methods.fedavg import FedAvg
+    from simfl.strategy.special_rules import PersonalRule
     from simfl.studies.study import study
     from simfl.units import Count, Duration, Fraction, Index, NonNegative, Positive, Seconds, Share
     from simfl.wire.codec import Codec, Wire
 
 __all__ = [
+    "Buffered",
     "Change",
     "Codec",
     "Count",
@@ -48,6 +54,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "Duration",
+    "FedAvg",
     "Fleet",
     "Fraction",
     "Index",
@@ -55,6 +62,7 @@ __all__ = [
     "LocalRule",
     "NonNegative",
     "Params",
+    "PersonalRule",
     "Positive",
     "Report",
     "Result",
@@ -63,6 +71,7 @@ __all__ = [
     "Server",
     "Share",
     "SimflError",
+    "State",
     "Strategy",
     "Study",
     "Task",
@@ -71,6 +80,7 @@ __all__ = [
     "Wait",
     "Wire",
     "Work",
+    "callbacks",
     "compare",
     "discounted",
     "fleet_of",
@@ -94,6 +104,7 @@ _HOMES = {
     "study": "simfl.studies.study:study",
     "open": "simfl.results.study:open_folder",
     "plot": "simfl.results.plots",
+    "callbacks": "simfl.callbacks",
     "flower": "simfl.interop.flower",
     "Scenario": "simfl.scenario:Scenario",
     "Result": "simfl.results:Result",
@@ -121,6 +132,10 @@ _HOMES = {
     "mean": "simfl.strategy.aggregation:mean",
     "discounted": "simfl.strategy.aggregation:discounted",
     "weighted": "simfl.strategy.aggregation:weighted",
+    "State": "simfl.strategy.common:State",
+    "FedAvg": "simfl.strategy.methods.fedavg:FedAvg",
+    "Buffered": "simfl.strategy.methods.asynchronous:Buffered",
+    "PersonalRule": "simfl.strategy.special_rules:PersonalRule",
     "compare": "simfl.results.compare:compare",
     "staleness_of": "simfl.results.metrics:staleness_of",
     "Count": "simfl.units:Count",

@@ -1,6 +1,6 @@
-"""What a model is made of, as far as a local rule may want to know: convolutions and a head.
+"""The structure of a model, as local rules see it: its convolutions and its head.
 
-Nothing here computes; `learn.anatomy` looks at a module and writes this down.
+`learn.models.structure` finds it in a module; nothing here computes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Shortcut:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class ModelStructure:
     """A model: all of its tensors, its convolutions in order, and what turns features to logits."""
 
     layout: Layout

@@ -20,6 +20,8 @@ from simfl.errors import InputError, PluginError, SimflError, Stalled
 from simfl.params import Params
 from simfl.strategy.base import Change, LocalRule, Wait
 from simfl.strategy.methods.fedavg import FedAvg
+from simfl.strategy.methods.spatl.private import PrivateHead
+from simfl.strategy.special_rules import MomentumRule
 from simfl.wire.codec import Codec, Wire
 
 ROOT = Path(__file__).parents[1]
@@ -231,8 +233,9 @@ class Net(torch.nn.Module):
         return self.ask(self.layer(x.flatten(1)))
 
 
-def rule(**hooks: Any) -> dict[str, Any]:
-    return {**TINY, "strategy": FedAvg(cohort=2, local=having(LocalRule, **hooks)())}
+def rule(kind: type = LocalRule, **hooks: Any) -> dict[str, Any]:
+    model = {"kind": "mlp", "hidden": [8]}
+    return {**under(model=model), "strategy": FedAvg(cohort=2, local=having(kind, **hooks)())}
 
 
 def deciding(**methods: Any) -> dict[str, Any]:
@@ -243,11 +246,15 @@ def coded(way: str, **methods: Any) -> dict[str, Any]:
     return {**TINY, "wire": {way: [having(Codec, **methods)()]}}
 
 
-HOOKS = ("prepare", "penalty", "correct", "report", "split", "passes", "trials", "drift")
+HOOKS = {
+    **dict.fromkeys(("prepare", "penalty", "correct", "report", "passes"), LocalRule),
+    **dict.fromkeys(("split", "whole", "transfer", "metrics", "trials"), PrivateHead),
+    "momentum_correction": MomentumRule,
+}
 GUILTY: dict[str, tuple[str, Any]] = {
     "init": ("Plug.init", deciding(init=fail)),
     "metrics": ("Plug.metrics", deciding(metrics=fail)),
-    **{hook: (r"local rule Plug", rule(**{hook: fail})) for hook in HOOKS},
+    **{hook: (r"local rule Plug", rule(kind, **{hook: fail})) for hook, kind in HOOKS.items()},
     **{
         name: (rf"codec Plug\.{name}", coded("up", **{name: fail}))
         for name in ("encode", "decode", "nbytes", "begin")
@@ -271,6 +278,12 @@ def test_a_plug_in_that_fails_is_named(which: str) -> None:
     with pytest.raises(PluginError, match=named) as caught:
         simfl.run(table)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("hook", ["split", "trials", "momentum_correction", "affine"])
+def test_a_hook_of_a_special_rule_on_a_plain_one_is_refused_and_not_left_out(hook: str) -> None:
+    with pytest.raises(PluginError, match=rf"Plug\.{hook} would never be called.*inherit from"):
+        simfl.run(rule(**{hook: lambda *_: None}))
 
 
 def test_a_model_of_nan_is_a_result() -> None:

@@ -15,6 +15,7 @@ import simfl
 
 ROOT = Path(simfl.__file__).parent
 LEAVES = (
+    "directions",
     "errors",
     "units",
     "streams",
@@ -33,13 +34,15 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "fleet": (),
     "strategy": (),
     "wire": (),
-    "learn": ("strategy.base",),  # a trainer is what calls the hooks of a LocalRule
+    "learn": ("strategy.base", "strategy.special_rules"),  # trainers call the hooks of rules
     "clock": ("fleet", "strategy.base"),
     "results": (),
+    "callbacks": (),
     "scenario": ("fleet", "strategy", "wire", "learn"),
     "engine.exchange": ("learn", "wire", "strategy.base"),
     "engine.workload": (
-        *("engine.exchange", "learn", "wire", "clock.workload", "strategy.base"),
+        *("engine.exchange", "learn", "wire", "clock.workload"),
+        *("strategy.base", "strategy.special_rules"),
         "strategy.aggregation",  # how running statistics enter the model, whatever the strategy
     ),
 }

@@ -12,16 +12,16 @@ import simfl
 
 # fmt: off
 NOUNS = [
-    "Change", "Codec", "Count", "DataDir", "DataError", "Dataset", "Duration", "Fleet", "Fraction",
-    "Index", "InputError", "LocalRule", "NonNegative", "Params", "Positive", "Report", "Result",
-    "Scenario", "Seconds", "Server", "Share", "SimflError", "Strategy", "Study", "Task", "Trace",
-    "Update", "Wait", "Wire", "Work",
+    "Buffered", "Change", "Codec", "Count", "DataDir", "DataError", "Dataset", "Duration", "FedAvg",
+    "Fleet", "Fraction", "Index", "InputError", "LocalRule", "NonNegative", "Params",
+    "PersonalRule", "Positive", "Report", "Result", "Scenario", "Seconds", "Server", "Share",
+    "SimflError", "State", "Strategy", "Study", "Task", "Trace", "Update", "Wait", "Wire", "Work",
 ]
 # fmt: on
 # fmt: off
 VERBS = [
-    "compare", "discounted", "fleet_of", "flower", "load", "mean", "open", "plot", "run",
-    "staleness_of", "study", "weighted", "write_trace",
+    "callbacks", "compare", "discounted", "fleet_of", "flower", "load", "mean", "open", "plot",
+    "run", "staleness_of", "study", "weighted", "write_trace",
 ]
 # fmt: on
 

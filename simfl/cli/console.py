@@ -11,6 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from simfl.notebook import Pace
+
 if TYPE_CHECKING:
     from simfl.clock.kernel import Status
 
@@ -68,6 +70,7 @@ class Shown:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._started = self._last = time.monotonic()
+        self._pace = Pace()
         self._live = None
         if console.is_terminal:
             self._live = Live(console=console, transient=True, auto_refresh=False)
@@ -76,10 +79,13 @@ class Shown:
     def update(self, status: Status) -> None:
         """Shows the status, unless the last one was shown just now."""
         now = time.monotonic()
+        left_s = self._pace.left_s(status.stop_fraction, now)
         if now - self._last < (1 / _LOOKS_PER_S if self._live else LINE_EVERY_S):
             return
         self._last = now
-        line = Text(progress_line(status, now - self._started), no_wrap=True, overflow="ellipsis")
+        line = Text(
+            progress_line(status, now - self._started, left_s), no_wrap=True, overflow="ellipsis"
+        )
         if self._live:
             self._live.update(line, refresh=True)
         else:
@@ -96,16 +102,14 @@ class Cells:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._started, self._first = time.monotonic(), 0
+        self._pace = Pace()
 
     def update(self, done: int, total: int, cell: str) -> None:
         """Says which cell ended, how many did, and how long the rest may take."""
         from simfl.results import formatting
 
-        self._first = self._first or done  # what was finished earlier took no time now
-        paced = done - self._first
-        elapsed_s = time.monotonic() - self._started
-        left = f", {formatting.seconds(elapsed_s * (total - done) / paced)} left" if paced else ""
+        left_s = self._pace.left_s(done / total, time.monotonic())
+        left = "" if left_s is None else f", {formatting.seconds(left_s)} left"
         self._console.print(Text(f"{done}/{total}{left}: {cell}"))
 
     def close(self) -> None:
@@ -117,17 +121,22 @@ def progress(quiet: bool) -> Silent | Shown:
     return Silent() if quiet else Shown(err())
 
 
-def progress_line(status: Status, elapsed_s: float) -> str:
-    """A status in one line. elapsed_s: seconds that the simulating machine has taken so far."""
+def progress_line(status: Status, elapsed_s: float, left_s: float | None = None) -> str:
+    """A status in one line.
+
+    elapsed_s: seconds that the simulating machine has taken so far.
+    left_s: those that it may still need; with a target to meet, at most.
+    """
     from simfl.results import formatting
 
     done = status.stop_fraction
-    left_s = elapsed_s * (1 - done) / done if done > 0 else None
+    sign = "at most " if status.target else ""
     said = [
-        f"{100 * done:.0f} %, {formatting.seconds(left_s)} left",
+        f"{100 * done:.0f} %" + f", {sign}{formatting.seconds(left_s)} left" * (left_s is not None),
         f"t {formatting.seconds(status.time_s)}",
         f"version {status.versions}",
         f"accuracy {formatting.share(status.accuracy)}",
+        f"loss {formatting.number(status.loss)}",
         f"staleness {formatting.number(status.staleness_p50)}"
         f"/{formatting.number(status.staleness_p95)}",
         f"{status.tasks / max(elapsed_s, 1e-9):.0f} tasks/s",

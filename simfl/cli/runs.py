@@ -149,6 +149,7 @@ def flower(
         Path | None, typer.Option(help="Run folder; by default runs/NAME-APP-seedN.")
     ] = None,
     data_dir: DataDirOption = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that run the client app.")] = 1,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Flower's log.")] = False,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
@@ -161,5 +162,5 @@ def flower(
     folder = run_folder(whole, out, timing=False, kind=app_dir.resolve().name)
     watch = console.progress(quiet or as_json)
     with redirect_stdout(sys.stderr if as_json else sys.stdout):  # apps print
-        result = play_folder(whole, folder, data_dir, verbose, watch)
+        result = play_folder(whole, folder, data_dir, verbose, watch, workers)
     tell(result, folder, as_json, quiet)

@@ -27,6 +27,7 @@ from simfl.clock.plan import glance
 from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
 from simfl.clock.workload import BY_DEVICE, Workload
+from simfl.directions import lower_is_better
 from simfl.errors import Diverged, PluginError, SimflError, blaming, is_full, origin
 from simfl.messages import Task, Update
 from simfl.strategy.base import Strategy, Wait
@@ -73,7 +74,9 @@ class Kernel:
         self.state: Any = None
         self.started = False
         self.reason = ""  #: why the run ended; empty while it lives
-        self.accuracy = nan
+        self.accuracy = self.loss = nan
+        #: Called with every evaluation, if given.
+        self.evaluated: Callable[[dict[str, float]], None] | None = None
         self.diverged = ""  #: what is not finite any more, and since when; empty if all is well
         self._progress = progress
         self._next_glance = self.GLANCE  # in ended tasks; a telling looks at all in flight
@@ -86,7 +89,7 @@ class Kernel:
         self._fruitful = 0  # the step that made the last version
         self._evaluated_version = -1
         #: Tasks take the host long beside a look at its clock, which then follows each of them.
-        self.costly = workload.lesson is not None and workload.lesson.model is not None
+        self.costly = workload.learning is not None and workload.learning.model is not None
         self._wall_end = time.monotonic() + plan.limits.wall_s
         self._next_save = time.monotonic() + plan.save_wall_s
         self._save_due = False
@@ -353,17 +356,36 @@ class Kernel:
         if by_device is not None:
             self.ledger.personal(self.clock.now, version, by_device)
         self.accuracy = metrics.get("accuracy", self.accuracy)
-        for name, value in self.plan.limits.target.items():
+        self.loss = metrics.get("loss", self.loss)
+        if self.evaluated is not None:
+            self.evaluated(self._row(metrics, version))
+        limits = self.plan.limits
+        for name, value in limits.target.items():
             found = metrics.get(name, nan)
-            reached = found <= value if name == "loss" else found >= value
+            lower = lower_is_better(name, limits.lower)
+            reached = found <= value if lower else found >= value
             if reached:
                 self._stop("target")
-        lesson = self.workload.lesson
-        if lesson is not None and lesson.model is not None:
+        info = self.workload.learning
+        if info is not None and info.model is not None:
             unsound = [n for n in ("loss", "accuracy") if not isfinite(metrics.get(n, 0.0))]
             if unsound:
                 self._diverge(f"the {unsound[0]} of an evaluation is {metrics[unsound[0]]}")
         self._glance()
+
+    def _row(self, metrics: Mapping[str, float], version: int) -> dict[str, float]:
+        """An evaluation as callbacks get it."""
+        status = self.status()
+        return {
+            "time_s": status.time_s,
+            "version": version,
+            "tasks_ended": status.tasks,
+            "down_bytes": status.down_bytes,
+            "up_bytes": status.up_bytes,
+            **metrics,
+            "staleness_p50": status.staleness_p50,
+            "staleness_p95": status.staleness_p95,
+        }
 
     def _diverge(self, what: str) -> None:
         """Learning went wrong: the run ends, or says so once and goes on."""
@@ -404,7 +426,8 @@ class Kernel:
     def status(self) -> Status:
         """Where the run is now."""
         limits, moved = self.plan.limits, self.moved_bytes()
-        return glance(self.clock.now, self.server, self.ledger, limits, self.accuracy, moved)
+        seen = (self.accuracy, self.loss)
+        return glance(self.clock.now, self.server, self.ledger, limits, seen, moved)
 
     def _carrier(self, fleet: Any) -> Carrier:
         shared = self.plan.shared_links

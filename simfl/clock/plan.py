@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, nan
 
 from simfl.clock.ledger import Ledger
 from simfl.clock.server import Limits, Server
@@ -40,6 +40,8 @@ class Status:
     up_bytes: int
     accuracy: float
     stop_fraction: float
+    loss: float = nan
+    target: bool = False  #: the run may end earlier, by meeting its target
 
 
 def glance(
@@ -47,10 +49,10 @@ def glance(
     server: Server,
     ledger: Ledger,
     limits: Limits,
-    accuracy: float,
+    seen: tuple[float, float],
     moved: tuple[int, int],
 ) -> Status:
-    """Where a run is now. accuracy: as last evaluated. moved: bytes down and up so far."""
+    """Where a run is now. seen: accuracy and loss, as last evaluated. moved: bytes down and up."""
     p50, p95 = ledger.staleness_quantiles()
     shares = [now_s / limits.after_s]
     if limits.versions:
@@ -66,6 +68,8 @@ def glance(
         staleness_p95=p95,
         down_bytes=moved[0],
         up_bytes=moved[1],
-        accuracy=accuracy,
+        accuracy=seen[0],
         stop_fraction=min(1.0, max(shares)),
+        loss=seen[1],
+        target=bool(limits.target),
     )

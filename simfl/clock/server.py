@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from math import inf
@@ -26,12 +26,17 @@ from simfl.streams import Streams
 
 @dataclass(frozen=True)
 class Limits:
-    """When a run ends: at the first of these. target: metric -> value; loss counts downwards."""
+    """When a run ends: at the first of these.
+
+    target: metric -> value. lower: metrics that are the better the lower, beside those of
+    `simfl.directions`.
+    """
 
     after_s: float = inf
     versions: int | None = None
     updates: int | None = None
     target: Mapping[str, float] = field(default_factory=dict)
+    lower: Collection[str] = ()
     wall_s: float = inf
 
 
@@ -53,7 +58,7 @@ class Server:
         self.fleet = fleet
         self.devices = len(fleet)
         self.examples = workload.examples
-        self.lesson = workload.lesson
+        self.learning = workload.learning
         self.flops_per_s = flops_per_s
         self.lost: list[Task] = []
         self.journeys: Journeys  # set by the kernel, which hears of every task's end

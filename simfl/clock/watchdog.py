@@ -58,7 +58,7 @@ def too_short(key: str, seconds: float, now_s: float) -> Stalled:
 
 def gone_wrong(what: str, now_s: float, server: Any) -> str:
     """Why a run whose learning diverged is no result, and what would do."""
-    training = None if server.lesson is None else server.lesson.training
+    training = None if server.learning is None else server.learning.training
     rate = "" if training is None else f" than {training.rate(max(0, server.version - 1)):g}"
     return (
         f"learning diverged: {what}, since version {server.version} at t = {now_s:g} s; a smaller "

@@ -21,7 +21,7 @@ from simfl.messages import (
     local_steps,
     whole_batches,
 )
-from simfl.strategy.base import Change, Lesson
+from simfl.strategy.base import Change, LearningInfo
 
 #: Among the metrics of an evaluation: columns by device, for the table `personal`.
 BY_DEVICE = "by_device"
@@ -35,7 +35,7 @@ class Workload(Protocol):
     memory_bytes: int  #: that training takes on a device, at least
     notes: Mapping[str, str]  #: how it is computed, for the summary
     choices: Mapping[str, str]  #: options of [learning] that this machine settled
-    lesson: Lesson | None  #: what devices learn, for strategies that train on the server
+    learning: LearningInfo | None  #: for strategies that train on the server
 
     @property
     def totals(self) -> Mapping[str, float]:
@@ -131,7 +131,7 @@ class TimingOnly:
         self.totals: dict[str, float] = {}
         self.notes: Mapping[str, str] = {}
         self.choices: Mapping[str, str] = {}
-        self.lesson: Lesson | None = Lesson(flops, batch_size)
+        self.learning: LearningInfo | None = LearningInfo(flops, batch_size)
         self.batch_size = batch_size
         self.flops = flops
         self.down_bytes = down_bytes

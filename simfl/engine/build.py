@@ -20,7 +20,7 @@ from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.checks import trace_dirs
-from simfl.strategy.base import Lesson, LocalRule
+from simfl.strategy.base import LearningInfo, LocalRule
 from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
@@ -51,12 +51,13 @@ def fleet_of(scenario: Scenario, streams: Streams | None = None) -> Fleet:
 def plan_of(scenario: Scenario) -> Plan:
     """When the run stops and is evaluated, and what the server can carry."""
     stop, server, evaluate = scenario.stop, scenario.server, scenario.evaluate
-    target = {} if stop.target is None else stop.target.model_dump(exclude_none=True)
+    target = {} if stop.target is None else stop.target.wanted
     limits = Limits(
         after_s=_or_inf(stop.after_s),
         versions=stop.versions,
         updates=stop.updates,
         target=target,
+        lower=lower_metrics(scenario),
         wall_s=_or_inf(stop.wall_s),
     )
     return Plan(
@@ -72,6 +73,13 @@ def plan_of(scenario: Scenario) -> Plan:
         save_wall_s=scenario.checkpoint.wall_s,
         stop_diverged=stop.on_divergence == "stop",
     )
+
+
+def lower_metrics(scenario: Scenario) -> list[str]:
+    """Metrics of a scenario that are the better the lower, as their authors say."""
+    if isinstance(scenario.learning, TimingOptions):
+        return []
+    return [metric.name for metric in scenario.learning.measured if metric.direction == "lower"]
 
 
 def workload_of(
@@ -244,7 +252,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         streams,
         notes={"trainer": f"{choice.kind}: {choice.why}"},
         choices={"trainer": choice.kind, "device": device},
-        lesson=_lesson(problem, training),
+        info=_learning_info(problem, training),
         groups=problem.groups,
         tried_flops=problem.flops / 3.0 * problem.data.tried,
         examples=problem.data.partition.sizes,
@@ -258,11 +266,11 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
     )
 
 
-def _lesson(problem: Problem, training: Any) -> Lesson:
+def _learning_info(problem: Problem, training: Any) -> LearningInfo:
     """The problem as the server knows it: everything but the data."""
     dataset = problem.data.dataset
     tokens = dataset.sequence
-    return Lesson(
+    return LearningInfo(
         flops=problem.flops,
         batch_size=training.batch_size,
         model=copy.deepcopy(problem.model).eval(),
@@ -281,7 +289,7 @@ def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
     options, dataset = scenario.learning, problem.data.dataset
     assert isinstance(options, LearningOptions)
     _check_metrics(scenario, dataset)
-    shared = local.anatomy is None
+    shared = local.structure is None
     objective = local.options.objective
     examine = Examination(problem.model, dataset, objective, options.measured)
     personal = Personal(local, examine) if scenario.evaluate.personal or not shared else None
@@ -294,9 +302,7 @@ def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
             found = with_decay(found, params, local.options.weight_decay)
         if shared and options.drift is not None:
             later = problem.data.later
-            each = score(
-                problem.model, params, later.x_test, later.y_test, objective=objective
-            )
+            each = score(problem.model, params, later.x_test, later.y_test, objective=objective)
             found |= {f"{name}_later": value for name, value in averaged(*each).items()}
         return found
 

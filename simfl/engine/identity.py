@@ -58,13 +58,14 @@ def identity_of(scenario: Scenario, timing: bool = False, problem: Any = None) -
 
 def surroundings(scenario: Scenario) -> dict[str, str]:
     """What the scenario names, without its data and models: needs milliseconds."""
-    return {**_classes(scenario), **_traces(scenario), **_code(scenario), **_versions(scenario)}
+    alone = scenario.model_copy(update={"callbacks": []})  # they watch, and change nothing
+    return {**_classes(alone), **_traces(alone), **_code(alone), **_versions(alone)}
 
 
 def options(scenario: Scenario, timing: bool = False) -> dict[str, str]:
     """The scenario's options by key path, and whether anything is learnt."""
     learns = isinstance(scenario.learning, LearningOptions) and not timing
-    flat = dict(_flat(scenario.resolved()))
+    flat = dict(_flat(scenario.model_copy(update={"callbacks": []}).resolved()))
     kept = {key: value for key, value in flat.items() if key not in _INDIFFERENT}
     return {"played": "with learning" if learns else "with timing only", **kept}
 

@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from simfl import notebook
+from simfl.callbacks import RunInfo, Watchers
 from simfl.clock.kernel import Kernel, Status
 from simfl.clock.workload import Workload
 from simfl.engine import checkpoint, identity, resuming, saving, session
-from simfl.engine.build import fleet_of, learning_problem, plan_of, workload_of
+from simfl.engine.build import fleet_of, learning_problem, lower_metrics, plan_of, workload_of
 from simfl.errors import Diverged, ScenarioError, Stalled
 from simfl.files import own_folder, put, read_file, remove
 from simfl.fleet.build import unused
 from simfl.fleet.columns import Fleet
 from simfl.fleet.memory import fitting
 from simfl.results.digest import digest
+from simfl.results.metrics import LOWER
 from simfl.results.result import Result
 from simfl.results.store import Store
 from simfl.results.summary import NO_RESULT, is_end, summarise, summary_of
@@ -51,7 +54,9 @@ def run(
     workers: int = 1,
     resume: bool = False,
     data_dir: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
+    callbacks: Iterable[Any] = (),
+    tags: Mapping[str, str] | None = None,
     **overrides: Any,
 ) -> Result:
     """The scenario, played once. Raises InputError, Stalled, Diverged, PluginError.
@@ -61,6 +66,9 @@ def run(
     learning. workers: processes that train; results do not depend on it. resume: go on from the
     newest checkpoint in `out`, if there is one, to the digest of an unbroken run; a run that has
     ended is not played again, and a folder of any other run is refused.
+    progress: who watches; default: a bar in a notebook, nobody elsewhere; False: nobody.
+    callbacks: where evaluations go beside the tables, after those of the scenario; see
+    `simfl.callbacks`. tags: what callbacks are told of the run beside its seed.
     overrides: options by key path, as in `**{"strategy.buffer": 20}`.
     """
     whole = resolve(scenario, overrides, seed)
@@ -92,10 +100,21 @@ def run(
         fleet = fleet_of(whole, streams)
         fleet = fitting(fleet, workload.memory_bytes, whole.fleet.memory)
         store = Store(folder, at=None if saved is None else saved[0]["rows"])
-        told = None if progress is None else progress.update
+        watch = notebook.run_bar() if progress is None or progress is True else progress or None
+        told = None if watch is None else watch.update
         kernel = Kernel(
             fleet, workload, whole.strategy, streams, plan_of(whole), store.append, told
         )
+        info = RunInfo(
+            whole.name,
+            folder,
+            settled.resolved(),
+            {**(tags or {}), "seed": str(whole.seed)},
+            saved is not None,
+        )
+        watchers = Watchers([*whole.callbacks, *callbacks], info)
+        if watchers:
+            kernel.evaluated = watchers.evaluation
 
         def player() -> None:
             if saved is None:
@@ -111,7 +130,10 @@ def run(
             kernel.run()
 
         with _quiet(timing):
-            play(kernel, player, store, settled, progress)
+            try:
+                play(kernel, player, store, settled, watch)
+            finally:
+                watchers.close(summary_of(store.folder))
         return Result(store.folder, store if folder is None else None)
 
 
@@ -250,6 +272,7 @@ def _write_down(
             "scenario": scenario.hash,
             "seed": scenario.seed,
             "ended": ended,
+            **({LOWER: lower} if (lower := lower_metrics(scenario)) else {}),
             **({"cause": cause} if ended in NO_RESULT else {}),
             **({"diverged": kernel.diverged} if kernel.diverged and not cause else {}),
             **numbers,

@@ -22,7 +22,8 @@ from simfl.learn.trainers.jobs import Job, Trained, Trainer
 from simfl.messages import PHASES, Counter, Task, Update
 from simfl.params import Groups, Params, Part
 from simfl.strategy.aggregation import applied
-from simfl.strategy.base import Change, Lesson, LocalRule
+from simfl.strategy.base import Change, LearningInfo, LocalRule
+from simfl.strategy.special_rules import PersonalRule
 from simfl.streams import Streams
 from simfl.wire.codec import Codec
 
@@ -60,10 +61,10 @@ class Learning:
         choices: Mapping[str, str] | None = None,
         rate: Callable[[int], float] = lambda version: nan,
         memory_bytes: int = 0,
-        lesson: Lesson | None = None,
+        info: LearningInfo | None = None,
     ) -> None:
         self.initial = initial
-        self.lesson = lesson
+        self.learning = info
         self.memory_bytes = memory_bytes
         self.examples = examples
         self.notes: Mapping[str, str] = notes or {}
@@ -207,7 +208,9 @@ class Learning:
     def _size(self, task: Task, n: int) -> None:
         with blaming(f"local rule {type(self._rule).__name__}"):
             passes = self._rule.passes()
-            trials = self._rule.trials(self.kept(task.device))
+            trials = 0
+            if isinstance(self._rule, PersonalRule):
+                trials = self._rule.trials(self.kept(task.device))
         size_up(task, n, self._batch_size, self._flops, passes, self._drop_last)
         task.flops += trials * float(self._tried_flops[task.device])
 

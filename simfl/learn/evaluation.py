@@ -14,7 +14,7 @@ from torch.func import functional_call
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.failures import computing
 from simfl.learn.objective.base import Objective
-from simfl.learn.objective.losses import CrossEntropy
+from simfl.learn.objective.losses import PLAIN
 from simfl.learn.objective.metrics import Metric, Tally, number_of
 from simfl.learn.partition.base import Partition
 from simfl.params import Params
@@ -27,7 +27,7 @@ def score(
     x: Tensor,
     y: Tensor,
     batch: int = 1000,
-    objective: Objective = CrossEntropy(),
+    objective: Objective = PLAIN,
     tallies: Sequence[Tally] = (),
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """(n,) loss and (n,) share of right answers of each example, float64.
@@ -83,9 +83,7 @@ class Examination:
         """Values by name, and (classes,) accuracy by class; nan for a class without examples."""
         tallies = [metric.start(self.dataset) for metric in self.metrics]
         x, y = self.dataset.x_test, self.dataset.y_test
-        loss, right = score(
-            self.model, params, x, y, objective=self.objective, tallies=tallies
-        )
+        loss, right = score(self.model, params, x, y, objective=self.objective, tallies=tallies)
         measured = {
             metric.name: number_of(tally, metric.name)
             for metric, tally in zip(self.metrics, tallies, strict=True)

@@ -19,9 +19,10 @@ import numpy as np
 
 from simfl.learn.evaluation import Examination
 from simfl.learn.trainers.jobs import Job, LocalData
-from simfl.learn.trainers.local_training import Local
+from simfl.learn.trainers.local_training import Local, asking, checked
 from simfl.learn.trainers.one_by_one import OneByOne
 from simfl.params import Params
+from simfl.strategy.special_rules import PersonalRule
 
 Kept = Callable[[int], Mapping[str, Any]]
 
@@ -40,7 +41,9 @@ class Personal:
         self._local = local
         self._examine = examine or Examination(*parts)
         self._shares = class_shares(local.data)
-        plan = local.rule.transfer()
+        self._rule = local.rule if isinstance(local.rule, PersonalRule) else None
+        with asking(local.rule, "transfer"):
+            plan = None if self._rule is None else self._rule.transfer()
         self._fit: OneByOne | None = None
         if plan is not None:
             rule, self._epochs = plan
@@ -53,13 +56,14 @@ class Personal:
         Beside the columns above there are loss and accuracy, and under `by_device` what of this
         is known of each device.
         """
-        if self._local.anatomy is None:
+        rule, structure = self._rule, self._local.structure
+        if rule is None or structure is None:
             return self._of_one(params)
         devices = range(len(self._shares))
-        told = [self._local.rule.metrics(kept(i), self._local.anatomy) for i in devices]
+        with asking(rule, "metrics"):
+            told = [rule.metrics(kept(i), structure) for i in devices]
         rows = [self._examine(self._model(params, device, kept(device))) for device in devices]
-        found, by_class = ([row[part] for row in rows] for part in (0, 1))
-        classes = np.array(by_class)
+        found, classes = [row[0] for row in rows], np.array([row[1] for row in rows])
         metrics = _means_of(found) | self._columns(found, classes)
         if "accuracy" in metrics:
             metrics["pers_global"] = metrics["accuracy"]
@@ -93,10 +97,14 @@ class Personal:
         if not memory and self._fit is not None:
             job = Job(params, device, -1, epochs=self._epochs)
             memory = self._fit.train([job])[0].report.memory
-        local = self._local
-        bench = local.bench(Job(params, device, 0, memory=memory))
-        assert bench is not None
-        return local.initial.like(local.rule.whole(params.flat, bench))
+        personal = self._local.personal(Job(params, device, 0, memory=memory))
+        assert self._rule is not None
+        assert personal is not None
+        with asking(self._rule, "whole"):
+            point = self._rule.whole(params.flat, personal)
+        return self._local.initial.like(
+            checked(point, self._local.initial.flat, self._rule, "whole")
+        )
 
 
 def _means_of(told: Sequence[Mapping[str, float]]) -> dict[str, float]:

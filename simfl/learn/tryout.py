@@ -13,15 +13,13 @@ from simfl.errors import PluginError, ScenarioError, first_line
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.failures import computing, name_of
 from simfl.learn.objective.base import Objective, title
-from simfl.learn.objective.losses import CrossEntropy
+from simfl.learn.objective.losses import PLAIN
 from simfl.messages import whole_batches
 
 _NEARBY = 200  # batch sizes that are tried before none is proposed
 
 
-def check_model(
-    model: nn.Module, dataset: Dataset, objective: Objective = CrossEntropy()
-) -> None:
+def check_model(model: nn.Module, dataset: Dataset, objective: Objective = PLAIN) -> None:
     """Raises PluginError unless the model can be trained and evaluated on these data."""
     parameters = list(model.parameters())
     if not any(value.requires_grad and value.numel() for value in parameters):
@@ -61,7 +59,7 @@ def check_batches(
     sizes: np.ndarray,
     batch_size: int,
     *,
-    objective: Objective = CrossEntropy(),
+    objective: Objective = PLAIN,
     drop_last: bool = False,
     steps: int | None = None,
 ) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from simfl.errors import InputError
+from simfl.errors import InputError, did_you_mean
 from simfl.files import read_object, read_toml
 from simfl.results import metrics, tables
 from simfl.results.digest import digest
 from simfl.results.formatting import as_html, headline
 from simfl.results.model import load_model
 from simfl.results.store import Store
-from simfl.results.summary import summarise
+from simfl.results.summary import summarise, summary_of
 from simfl.results.tables import MODEL, SCENARIO, SUMMARY
 
 if TYPE_CHECKING:
@@ -40,8 +40,13 @@ class Result:
 
     @cached_property
     def evaluations(self) -> pd.DataFrame:
-        """One row per evaluation; columns as in `tables.EVALUATIONS`, then further metrics."""
-        return self.read("evaluations")
+        """One row per evaluation; columns as in `tables.EVALUATIONS`, then further metrics.
+
+        Its attribute `lower_is_better` names metrics of the run's author that are so.
+        """
+        found = self.read("evaluations")
+        found.attrs[metrics.LOWER] = list(summary_of(self.folder).get(metrics.LOWER) or ())
+        return found
 
     @cached_property
     def versions(self) -> pd.DataFrame:
@@ -101,6 +106,18 @@ class Result:
     def read(self, table: str, columns: list[str] | None = None) -> pd.DataFrame:
         """A table afresh, or only some of its columns, without keeping it."""
         return tables.read(self.folder, table, columns)
+
+    def describe(self, table: str) -> pd.DataFrame:
+        """Unit and meaning of every column of a table, by name. Raises InputError.
+
+        The same is in `attrs["columns"]` of each frame and in the metadata of the Parquet files.
+        table: tasks, evaluations, versions or devices.
+        """
+        frame = self.read(table)
+        if frame.empty and not len(frame.columns):
+            known = [*tables.TABLES, "devices"]
+            raise InputError(f"{table!r} is not a table of a run {did_you_mean(table, known)}")
+        return tables.describe(table, list(frame))
 
     def time_to(self, **target: float) -> float:
         """Virtual seconds until an evaluation first meets the target; inf if none does.

@@ -59,7 +59,11 @@ class Store:
 
     def put_devices(self, columns: Mapping[str, Any]) -> None:
         """Writes the fleet's columns, once."""
-        _write(self.folder / "devices.parquet", [tables.free_table(columns)], self._durable)
+        _write(
+            self.folder / "devices.parquet",
+            [tables.annotated(tables.free_table(columns), "devices")],
+            self._durable,
+        )
 
     def put_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes summary.json. Numbers must be finite; None says that there is none."""
@@ -95,7 +99,8 @@ class Store:
             if table in tables.OPTIONAL and not parts:
                 continue
             whole = _stream(parts, tables.schema(table))
-            _write(self.folder / f"{table}.parquet", whole, self._durable)
+            told = (tables.annotated(part, table) for part in whole)
+            _write(self.folder / f"{table}.parquet", told, self._durable)
 
     def close(self) -> None:
         """Removes a temporary folder now; does nothing to any other."""

@@ -6,6 +6,7 @@ that never entered the model) are `<NA>` in pandas, missing real numbers are NaN
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,26 @@ METRICS = (
     Column("loss_later, accuracy_later", "float", "", "on the data that `learning.drift` leads to"),
 )
 
+#: Columns of `devices` that need words; its others are options by the same name.
+DEVICES = (
+    Column("device", "int", "", "row of the fleet"),
+    Column("device_class", "word", "", "class of the device"),
+    Column("group", "int", "", "number of its group in the scenario"),
+    Column("network", "word", "", "class or rates of its network"),
+    Column("presence", "word", "", "kind of its presence"),
+    Column("train_gflops", "float", "GFLOP/s", "training speed of the device; NaN for a law in s"),
+    Column("latency_s", "float", "s", "one way, from the request to the first byte"),
+    Column("down_bytes_per_s", "float", "B/s", "median rate to the device"),
+    Column("up_bytes_per_s", "float", "B/s", "median rate to the server"),
+    Column("train_w", "float", "W", "power while it trains"),
+    Column("radio_w", "float", "W", "power while it transfers"),
+    Column("memory_bytes", "int", "B", "memory for training"),
+    Column("drop_probability", "float", "", "share of its tasks that drop out"),
+    Column("suspend_probability", "float", "", "share of its tasks that hang"),
+    Column("hazard_per_hour", "float", "1/h", "rate at which its tasks are lost"),
+    Column("retries", "int", "", "times that a drop-out is made good for"),
+)
+
 #: Tables that grow while a run lives. `evaluations` may have further float columns (metrics).
 TABLES: dict[str, tuple[Column, ...]] = {
     "tasks": TASKS,
@@ -133,6 +154,36 @@ OPTIONAL = ("personal",)
 def schema(table: str) -> pa.Schema:
     """Arrow schema of one of TABLES."""
     return pa.schema([pa.field(c.name, _DTYPES[c.dtype]) for c in TABLES[table]])
+
+
+def annotated(arrow: pa.Table, table: str) -> pa.Table:
+    """The table with unit and meaning of its columns in the metadata, under `simfl`, as JSON."""
+    said = describe(table, arrow.column_names).to_dict(orient="index")
+    return arrow.replace_schema_metadata({"simfl": json.dumps({"table": table, "columns": said})})
+
+
+def describe(table: str, names: Sequence[str]) -> pd.DataFrame:
+    """Unit and meaning of these columns of a table, by name; empty where nothing is known."""
+    columns = DEVICES if table == "devices" else TABLES.get(table, ())
+    further = METRICS if table == "evaluations" else ()
+    known = {column.name: column for column in (*columns, *further)}
+    rows = {
+        name: {"unit": known[name].unit, "meaning": known[name].meaning}
+        if name in known
+        else {"unit": "", "meaning": _metric(table, name)}
+        for name in names
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["unit", "meaning"]).rename_axis(
+        "column"
+    )
+
+
+def _metric(table: str, name: str) -> str:
+    """What a further column of evaluations is."""
+    if table != "evaluations":
+        return ""
+    label = name.removeprefix("accuracy_class_")
+    return f"accuracy on class {label}" if label != name else "a metric of the problem or strategy"
 
 
 def to_arrow(table: str, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
@@ -206,6 +257,8 @@ def widen(table: pa.Table, plan: pa.Schema) -> pa.Table:
 def to_pandas(arrow: pa.Table, table: str) -> pd.DataFrame:
     """The pandas frame of an Arrow table: words are categories, missing integers are <NA>."""
     frame = arrow.to_pandas()
+    said = describe(table, list(frame))
+    frame.attrs = {"table": table, "columns": said.to_dict(orient="index")}
     for column in TABLES.get(table, ()):
         if column.dtype == "int?" and column.name in frame:
             values = arrow[column.name].combine_chunks().to_pandas(types_mapper=_nullable)

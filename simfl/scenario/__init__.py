@@ -66,6 +66,7 @@ class Scenario(Table):
     checkpoint: CheckpointOptions = CheckpointOptions()
     sweep: Annotated[dict[str, Values], BeforeValidator(flat)] = Field(default_factory=dict)
     tune: TuneOptions | None = None
+    callbacks: Annotated[list[Annotated[Any, parts.CALLBACK]], Field(default_factory=list)]
     extends: Annotated[None, WithJsonSchema({"type": "string"})] = None  #: gone once it is read
 
     _path: Path | None = PrivateAttr(default=None)
@@ -93,7 +94,7 @@ class Scenario(Table):
     def resolved(self) -> dict[str, Any]:
         """Every option as plain tables, defaults included; `parse` turns it back."""
         table: dict[str, Any] = parts.plain(self)
-        return {key: value for key, value in table.items() if value != {}}
+        return {key: value for key, value in table.items() if value not in ({}, [])}
 
     def to_toml(self) -> str:
         """The resolved scenario as a file that reproduces the run."""
@@ -110,6 +111,7 @@ class Scenario(Table):
         table = self.resolved()
         table["learning"].pop("data_dir", None)
         table.pop("checkpoint", None)
+        table.pop("callbacks", None)
         text = json.dumps(table, sort_keys=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 

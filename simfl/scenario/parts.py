@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Strict, ValidationError, create_mode
 from pydantic_core import core_schema
 
 from simfl.errors import InputError, ScenarioError
+from simfl.learn.objective.base import Objective
 from simfl.registry import Registry
 from simfl.scenario.complain import Problem, carried, problems_of, shown, unknown
 from simfl.strategy.base import LocalRule
@@ -132,6 +133,7 @@ STRATEGY = Family("simfl.strategy:STRATEGIES", "step")
 CODEC = Family("simfl.wire:CODECS", "encode")
 DATASET = Family("simfl.learn.datasets.base:DATASETS")
 PARTITION = Family("simfl.learn.partition.base:PARTITIONS")
+CALLBACK = Family("simfl.callbacks:CALLBACKS", "open")
 MODEL = Family("simfl.learn.models.base:MODELS")
 OBJECTIVE = Family("simfl.learn.objective.base:OBJECTIVES", "loss")
 METRIC = Family("simfl.learn.objective.metrics:METRICS")
@@ -143,8 +145,9 @@ FAMILIES: dict[type, Family] = {
     Weighting: Family("simfl.strategy:WEIGHTINGS"),
     ServerOptimiser: Family("simfl.strategy:SERVER_OPTIMISERS", "step"),
     Codec: CODEC,
+    Objective: OBJECTIVE,
 }
-ALL = (STRATEGY, *FAMILIES.values(), DATASET, PARTITION, MODEL, OBJECTIVE, METRIC)
+ALL = (STRATEGY, *FAMILIES.values(), DATASET, PARTITION, MODEL, METRIC, CALLBACK)
 
 
 def build(part: type, kind: str, options: dict[str, Any], reading: Reading) -> Any:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Lt
 from pydantic import (
+    ConfigDict,
     Discriminator,
     Field,
     Strict,
@@ -196,10 +197,19 @@ class CheckpointOptions(Table):
 
 
 class TargetOptions(Table):
-    """[stop] target: an accuracy to reach or a loss to fall to, as evaluated."""
+    """[stop] target: an accuracy to reach, a loss to fall to, or the value of any other metric."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float]
 
     accuracy: Fraction | None = None
-    loss: NonNegative | None = None
+    loss: float | None = None
+
+    @property
+    def wanted(self) -> dict[str, float]:
+        """The metric and its value."""
+        found: dict[str, float] = self.model_dump(exclude_none=True)
+        return found
 
 
 class StopOptions(Table):

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from simfl.params import Groups
-    from simfl.structure import Anatomy
+    from simfl.strategy.special_rules import PersonalContext
 
 Context = dict[str, "Tensor"]
 
@@ -66,18 +65,6 @@ def _times(weights: Mapping[int, float], factor: float) -> dict[int, float]:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What a rule that splits the model finds on its device."""
-
-    anatomy: Anatomy
-    initial: Tensor  #: (P,) the untrained model, private parts included
-    accuracy: Callable[[Tensor], float]  #: of a (P,) point on held-back data, or all if none is
-    seed: int  #: of whatever the rule draws for this task
-    extras: Mapping[str, Any]  #: came down beside the model
-    memory: Mapping[str, Any]  #: what the device kept
-
-
-@dataclass(frozen=True)
 class Work:
     """What a local rule may know of its task. lr: local learning rate."""
 
@@ -91,21 +78,7 @@ class Work:
     trainable: int = 0  #: T
     #: gradient of the mean loss over all local data at a point: (P,) -> (T,)
     gradient: Callable[[Tensor], Tensor] | None = None
-    bench: Bench | None = None  #: for rules that `split`
-
-
-class Split(NamedTuple):
-    """The part of a model that travels. groups: how an upload may be thinned, if it may."""
-
-    names: tuple[str, ...]
-    groups: Groups | None = None
-
-
-class Affine(NamedTuple):
-    """What a rule adds to a gradient: a (y - base) + b. b: (T,) tensor, None for zero."""
-
-    a: float
-    b: Tensor | None
+    personal: PersonalContext | None = None  #: the device, for a `PersonalRule`
 
 
 @dataclass(frozen=True)
@@ -122,7 +95,7 @@ class Report:
 
 
 class LocalRule:
-    """How a device learns: what is added to plain SGD. Every method is the identity by default.
+    """How a device learns: what is added to plain SGD. Every hook is the identity by default.
 
     `prepare` and `report` see one task. `penalty` and `correct` see tensors of shape (..., T):
     one task, or K of them stacked, so they must be elementwise or reduce over the last
@@ -130,39 +103,17 @@ class LocalRule:
     Every tensor of the context has a last dimension of T or 1. `context["base"]` is always
     there: the trainable part of the model that the device received.
 
-    A rule that keeps a part of the model private says so in `split`: then "base" below has the
-    elements that travel, "end" and points have those of the whole model, and `context["base"]`
-    is where training starts.
+    Rules that need more hooks inherit from one of `simfl.strategy.special_rules`.
     """
-
-    def split(self, anatomy: Anatomy) -> Split | None:
-        """What of the model travels; None if all of it does. Raises ScenarioError."""
-        return None
-
-    def whole(self, shared: Tensor, bench: Bench) -> Tensor:
-        """The (P,) model that a device uses: what travels, and what it keeps."""
-        return shared
-
-    def transfer(self) -> tuple[LocalRule, float] | None:
-        """How a device that never took part fits its private part: a rule, and epochs of it."""
-        return None
-
-    def metrics(self, memory: Mapping[str, Any], anatomy: Anatomy) -> Mapping[str, float]:
-        """Values about a device that keeps a part of the model; evaluations show their means."""
-        return {}
-
-    def trials(self, memory: Mapping[str, Any]) -> int:
-        """How often the task tries a model on the held-back data: charged as time."""
-        return 0
-
-    def passes(self) -> float:
-        """Passes over all local data that a task makes beside its steps: charged as time."""
-        return 0.0
 
     def prepare(
         self, base: Tensor, extras: Mapping[str, Any], memory: Mapping[str, Any], work: Work
     ) -> tuple[Tensor, Context]:
-        """The (P,) model that training starts from, and constants for the other hooks."""
+        """The (P,) model that training starts from, and constants for the other hooks.
+
+        base: (P,) the model that the device received. extras: came down beside it. memory: kept
+        by the device since its last upload.
+        """
         return base, {}
 
     def penalty(self, y: Tensor, context: Context) -> Tensor:
@@ -173,16 +124,9 @@ class LocalRule:
         """The gradient that SGD follows: (..., T) -> (..., T)."""
         return grad
 
-    def affine(self, context: Context) -> Affine | None:
-        """What `penalty` and `correct` add together, where that is affine in y for all contexts.
-
-        Nothing needs it: with it dense models train as machine code, without it in stacks.
-        """
-        return None
-
-    def drift(self, y: Tensor, context: Context) -> Tensor:
-        """Added to each step's direction, past the momentum: (..., T) -> (..., T)."""
-        return y.new_zeros(())
+    def report(self, end: Tensor, base: Tensor, context: Context, work: Work) -> Report:
+        """What is sent back: by default the difference to the model received, both (P,)."""
+        return Report(end - base)
 
     def sends(self, params: Any) -> Mapping[str, Any] | None:
         """Extras as large as those that `report` will send beside a whole delta.
@@ -191,14 +135,14 @@ class LocalRule:
         """
         return {} if type(self).report is LocalRule.report else None
 
-    def report(self, end: Tensor, base: Tensor, context: Context, work: Work) -> Report:
-        """What is sent back: by default the difference to the model received, both (P,)."""
-        return Report(end - base)
+    def passes(self) -> float:
+        """Passes over all local data that a task makes beside its steps: charged as time."""
+        return 0.0
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
-    """What devices learn, for strategies that train on the server themselves.
+class LearningInfo:
+    """Facts of local training, for strategies that train on the server themselves.
 
     flops: of training on one example. model: torch module in evaluation mode, which lends its
     structure and is never altered; None where nothing is learnt. bounds: least and largest input
@@ -222,7 +166,7 @@ class Server(Protocol):
     devices: int  #: size of the fleet
     examples: np.ndarray  #: (devices,) int64, examples each device holds
     fleet: Any  #: columns of the fleet, read-only
-    lesson: Lesson | None  #: what devices learn; None where the server cannot know
+    learning: LearningInfo | None  #: facts of local training; None where the server has none
     flops_per_s: float  #: its own speed
 
     @property

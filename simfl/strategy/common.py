@@ -14,7 +14,16 @@ from simfl.strategy.optimiser import ServerOptimiser
 from simfl.strategy.selection import Selection
 from simfl.units import Count, Positive
 
-State = dict[str, Any]
+
+@dataclass(slots=True, kw_only=True)
+class State:
+    """The running state of a strategy: the memories of its parts. A strategy adds its own fields.
+
+    A state class stands at the top of its module, where a checkpoint finds it again.
+    """
+
+    optimiser: Any  #: moments of the server optimiser
+    selection: Any = None  #: what the selection remembers of the devices
 
 
 def ended(server: Server, updates: Sequence[Update]) -> list[int]:
@@ -47,7 +56,11 @@ class Options:
         return {"epochs": self.epochs} if self.steps is None else {"steps": self.steps}
 
     def init(self, params: Any) -> State:
-        """The running state of the parts; a strategy adds its own entries."""
+        """The running state at the start; strategies that have one of their own return that."""
+        return State(**self.parts(params))
+
+    def parts(self, params: Any) -> dict[str, Any]:
+        """The fields of `State` at the start."""
         return {"optimiser": self.server_optimiser.init(params)}
 
     def ask(self, state: State, server: Server, devices: list[int]) -> list[int]:
@@ -71,7 +84,7 @@ class Options:
     def stepped(self, state: State, updates: Sequence[Update], change: Change) -> Change:
         """What is applied: the fold of updates, through the server optimiser, times the rate."""
         lr = self.rate(updates)
-        state["optimiser"], delta = self.server_optimiser.step(state["optimiser"], change.delta)
+        state.optimiser, delta = self.server_optimiser.step(state.optimiser, change.delta)
         return scaled(change.with_delta(delta), lr)
 
 
@@ -81,13 +94,13 @@ class Choosing(Options):
 
     selection: Selection = Selection()
 
-    def init(self, params: Any) -> State:
-        return {**super().init(params), "selection": self.selection.init()}
+    def parts(self, params: Any) -> dict[str, Any]:
+        return {**super().parts(params), "selection": self.selection.init()}
 
     def observe(self, state: State, server: Server, updates: Sequence[Update]) -> None:
         """The selection has seen what came back."""
-        self.selection.observe(state["selection"], server, updates)
+        self.selection.observe(state.selection, server, updates)
 
     def choose(self, state: State, server: Server, n: int) -> list[int]:
         """Up to n devices for the next tasks."""
-        return self.selection.choose(state["selection"], server, n) if n > 0 else []
+        return self.selection.choose(state.selection, server, n) if n > 0 else []

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simfl.strategy.base import Affine, Context, LocalRule
+from simfl.strategy.base import Context
+from simfl.strategy.special_rules import Affine, AffineRule
 from simfl.units import NonNegative
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def path_length(steps: int, lr: float, momentum: float = 0.0, mu: float = 0.0) -
 
 
 @dataclass(frozen=True)
-class Proximal(LocalRule):
+class Proximal(AffineRule):
     """Stay near the model received (FedProx). `mu = 0` is plain SGD.
 
     The penalty (μ/2)||y - w||² enters as its gradient μ(y - w); running statistics are left out.

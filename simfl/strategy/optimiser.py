@@ -50,6 +50,30 @@ class Momentum(ServerOptimiser):
         return v, of_trained(lambda d, v: d + self.beta * v, delta, v)
 
 
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """m, v: first and second moment of the folds."""
+
+    m: Any
+    v: Any
+
+    @property
+    def divisor(self) -> Any:
+        """The second moment that divides."""
+        return self.v
+
+
+@dataclass(frozen=True, slots=True)
+class TopMoments(Moments):
+    """top: the largest v so far, elementwise."""
+
+    top: Any
+
+    @property
+    def divisor(self) -> Any:
+        return self.top
+
+
 @dataclass(frozen=True)
 class Adagrad(ServerOptimiser):
     """FedAdagrad: v ← v + D², direction m / (√v + ε) with m ← β₁m + (1 - β₁)D."""
@@ -57,23 +81,23 @@ class Adagrad(ServerOptimiser):
     beta1: Fraction = 0.0
     eps: Positive = 1e-3
 
-    def init(self, params: Any) -> Any:
-        return {"m": filled(params, 0.0), "v": filled(params, self.eps**2)}
+    def init(self, params: Any) -> Moments:
+        return Moments(filled(params, 0.0), filled(params, self.eps**2))
 
-    def step(self, moments: Any, delta: Any) -> tuple[Any, Any]:
+    def step(self, moments: Moments, delta: Any) -> tuple[Moments, Any]:
         beta1 = self.beta1
-        m = of_trained(lambda d, m: beta1 * m + (1.0 - beta1) * d, delta, moments["m"])
-        v = of_trained(self.second, delta, moments["v"])
-        kept, scale = self.scale(moments, v)
-        return {**kept, "m": m, "v": v}, of_trained(self._direction, m, scale)
+        m = of_trained(lambda d, m: beta1 * m + (1.0 - beta1) * d, delta, moments.m)
+        v = of_trained(self.second, delta, moments.v)
+        renewed = self.renewed(moments, m, v)
+        return renewed, of_trained(self._direction, m, renewed.divisor)
 
     def second(self, d: Any, v: Any) -> Any:
         """The second moment after D: tensors in, tensor out."""
         return v + d * d
 
-    def scale(self, moments: dict[str, Any], v: Any) -> tuple[dict[str, Any], Any]:
-        """What else is remembered, and the second moment that divides."""
-        return {}, v
+    def renewed(self, moments: Moments, m: Any, v: Any) -> Moments:
+        """The moments with these values."""
+        return Moments(m, v)
 
     def _direction(self, m: Any, v: Any) -> Any:
         return m / (v.sqrt() + self.eps)
@@ -108,9 +132,9 @@ class Amsgrad(Adam):
 
     eps: Positive = 1e-8
 
-    def init(self, params: Any) -> Any:
-        return {**super().init(params), "top": filled(params, self.eps**2)}
+    def init(self, params: Any) -> TopMoments:
+        m, v = filled(params, 0.0), filled(params, self.eps**2)
+        return TopMoments(m, v, top=v)
 
-    def scale(self, moments: dict[str, Any], v: Any) -> tuple[dict[str, Any], Any]:
-        top = of_trained(lambda v, top: v.maximum(top), v, moments["top"])
-        return {"top": top}, top
+    def renewed(self, moments: TopMoments, m: Any, v: Any) -> TopMoments:
+        return TopMoments(m, v, of_trained(lambda v, top: v.maximum(top), v, moments.top))

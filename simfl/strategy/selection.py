@@ -22,7 +22,7 @@ class Selection:
     """Uniform among the idle and present devices."""
 
     def init(self) -> Any:
-        """What the selection remembers, at the start: plain lists, dicts and numbers."""
+        """The memory at the start: a small dataclass, or None for a selection without one."""
         return None
 
     def choose(self, memory: Any, server: Server, n: int) -> list[int]:
@@ -68,17 +68,24 @@ class Weighted(Selection):
         return rng.choice(devices, size=n, replace=False, p=mass / mass.sum()).tolist()
 
 
+@dataclass(slots=True)
+class Turn:
+    """next: the least number of the device whose turn it is."""
+
+    next: int = 0
+
+
 @dataclass(frozen=True)
 class Cyclic(Selection):
     """In the order of their numbers, round and round; who is busy or away is passed over."""
 
-    def init(self) -> dict[str, int]:
-        return {"next": 0}
+    def init(self) -> Turn:
+        return Turn()
 
-    def choose(self, memory: dict[str, int], server: Server, n: int) -> list[int]:
+    def choose(self, memory: Turn, server: Server, n: int) -> list[int]:
         devices = server.candidates()
-        at = int(np.searchsorted(devices, memory["next"]))
+        at = int(np.searchsorted(devices, memory.next))
         chosen = np.roll(devices, -at)[:n].tolist()
         if chosen:
-            memory["next"] = chosen[-1] + 1
+            memory.next = chosen[-1] + 1
         return chosen

@@ -53,7 +53,8 @@ class Player:
     def _job(self, cell: Cell) -> Job:
         where = None if self.data_dir is None else str(Path(self.data_dir).absolute())
         folder = (self.folder / CELLS / cell.hash).absolute()
-        return Job(cell.scenario.resolved(), cell.scenario.path, folder, where)
+        tags = {"study": self.folder.name, "variant": cell.variant}
+        return Job(cell.scenario.resolved(), cell.scenario.path, folder, where, tags)
 
 
 def play_all(

@@ -33,6 +33,15 @@ class Cell:
     def hash(self) -> str:
         return self.scenario.hash
 
+    @property
+    def variant(self) -> str:
+        """What distinguishes it beside the seed; the strategy needs no name."""
+        return ", ".join(
+            str(label) if column == "strategy" else f"{column}={label}"
+            for column, label in self.keys.items()
+            if column != "seed"
+        )
+
     def __str__(self) -> str:
         return ", ".join(f"{column} {label}" for column, label in self.keys.items())
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ class Job:
     path: Path | None
     folder: Path
     data_dir: str | None
+    tags: Mapping[str, str] = field(default_factory=dict)  #: what callbacks are told of the cell
 
 
 def play(job: Job) -> str:
@@ -27,7 +29,8 @@ def play(job: Job) -> str:
 
     try:
         scenario = parse(job.table, path=job.path)
-        run(scenario, job.folder, data_dir=job.data_dir, resume=True)
+        run(scenario, job.folder, data_dir=job.data_dir, resume=True, progress=False,
+            tags=job.tags)  # fmt: skip
     except (Exception, SystemExit) as error:  # what a plug-in raises must not end the study
         return f"{type(error).__name__}: {error}"
     return ""

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from simfl.engine.run import resolve
 from simfl.errors import InputError
 from simfl.files import own_folder
+from simfl.notebook import study_bar
 from simfl.results.study import CELLS, Study, finished, seeds_of, write_table
 from simfl.scenario import Scenario
 from simfl.studies.backends import Player
@@ -45,7 +46,7 @@ def study(
     backend: str = "local",
     address: str | None = None,
     data_dir: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **overrides: Any,
 ) -> Study:
     """Every cell played, failed ones excepted, and `study.parquet` written. Raises InputError.
@@ -54,7 +55,8 @@ def study(
     label to one of these, or to overrides by key path where more than the strategy changes.
     seeds: default those that the scenario sweeps, else 0 to 4. sweep: more key paths with their
     values, beside the scenario's [sweep]. out: default runs/NAME. workers: runs at the same time.
-    backend: "local", or "ray" for the cluster at `address`. overrides: for all cells.
+    backend: "local", or "ray" for the cluster at `address`. progress: who watches; default: a bar
+    in a notebook, nobody elsewhere; False: nobody. overrides: for all cells.
     """
     base = resolve(scenario, overrides, None)
     folder = Path("runs") / base.name if out is None else Path(out)
@@ -65,9 +67,10 @@ def study(
     own_folder(folder / CELLS)
     player = Player(folder, data_dir, workers, backend, address)
     failures: dict[str, str] = {}
+    watch = study_bar() if progress is None or progress is True else progress or None
     try:
         trials = base.tune.trials * len(contenders) if base.tune else 0
-        count = _Counted(progress, trials + len({cell.hash for cell in cells if asked(cell)}))
+        count = _Counted(watch, trials + len({cell.hash for cell in cells if asked(cell)}))
         if base.tune is not None:
             cells = tuned(cells, contenders, base.tune, player, count.tell)
         distinct = {cell.hash: cell for cell in cells if asked(cell)}
@@ -81,8 +84,8 @@ def study(
             if asked(cell) or finished(folder / CELLS / cell.hash)
         ]
         write_table(folder, rows)
-        if progress is not None:
-            progress.close()
+        if watch is not None:
+            watch.close()
     return Study(folder)
 
 

@@ -19,8 +19,10 @@ import pandas as pd
 
 from simfl.errors import InputError
 from simfl.results import stats
+from simfl.results.metrics import lower_is_better
 from simfl.results.result import Result
 from simfl.results.study import CELLS
+from simfl.results.summary import is_result, summary_of
 from simfl.results.tuning import Best, write_tuning
 from simfl.scenario import Scenario, parse
 from simfl.scenario.parts import plain
@@ -115,7 +117,7 @@ def tuned(
                 one.search.extend(one.best.options, one.table, one.scenario.path)
     best = {one.label: _best(one) for one in contenders}
     write_tuning(player.folder, plain(options), best, _trials(contenders, options))
-    return [_reported(cell, best[label].options if (label := _label(cell)) in best else {})
+    return [_reported(cell, best[label].options if (label := cell.variant) in best else {})
             for cell in cells]  # fmt: skip
 
 
@@ -127,7 +129,7 @@ def contenders_of(cells: Sequence[Cell], options: TuneOptions) -> list[Contender
             f"tune.seeds: {', '.join(map(str, both))} are seeds of the study too; options that "
             "were chosen on a seed look better there than they are"
         )
-    first = {_label(cell): cell for cell in reversed(cells)}
+    first = {cell.variant: cell for cell in reversed(cells)}
     found = []
     for label, cell in reversed(first.items()):
         if is_cost(options.objective) and not _target(cell.scenario):
@@ -158,7 +160,8 @@ def _generation(
         player.play(player.unfinished(cells), failures)
         for (one, trial), cell in zip(alive, cells, strict=True):
             trial.seeds.append(seed)
-            trial.failure = failures.get(cell.hash, "")
+            ended = summary_of(player.folder / CELLS / cell.hash).get("ended")
+            trial.failure = failures.get(cell.hash) or ("" if is_result(ended) else f"{ended}")
             if not trial.failure:
                 _add(
                     trial, Result(player.folder / CELLS / cell.hash), options, _target(one.scenario)
@@ -188,7 +191,7 @@ def _add(trial: Trial, result: Result, options: TuneOptions, target: Mapping[str
         trial.shortfall = max(trial.shortfall, stats.shortfall(result.evaluations, target))
         return
     found = stats.best_of(result.evaluations, options.objective)
-    trial.value += found if stats.lower_is_better(options.objective) else -found
+    trial.value += found if lower_is_better(result.evaluations, options.objective) else -found
     trial.spent_s += float(result.summary["virtual_s"])
 
 
@@ -247,14 +250,6 @@ def _reported(cell: Cell, options: Mapping[str, Any]) -> Cell:
     scenario = cell.scenario
     table = {key: value for key, value in scenario.resolved().items() if key != "tune"}
     return Cell(cell.keys, parse(table, options, path=scenario.path))
-
-
-def _label(cell: Cell) -> str:
-    return ", ".join(
-        str(value) if key == "strategy" else f"{key}={value}"
-        for key, value in cell.keys.items()
-        if key != "seed"
-    )
 
 
 def _target(scenario: Scenario) -> dict[str, float]:

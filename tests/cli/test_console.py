@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from math import nan
 
 import pytest
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from simfl.cli import console
 from simfl.clock.kernel import Status
+from simfl.notebook import Pace
 
 STATUS = Status(
     time_s=7200.0,
@@ -26,16 +28,30 @@ STATUS = Status(
 
 
 def test_a_line_says_when_how_far_how_fast_and_how_much() -> None:
-    line = console.progress_line(STATUS, elapsed_s=10.0)
+    line = console.progress_line(STATUS, elapsed_s=10.0, left_s=30.0)
     assert line == (
-        "25 %, 30 s left  t 2 h  version 41  accuracy 87.3 %  staleness 2/9  50 tasks/s  "
+        "25 %, 30 s left  t 2 h  version 41  accuracy 87.3 %  loss -  staleness 2/9  50 tasks/s  "
         "41.5 MB down  2 MB up"
     )
 
 
 def test_a_run_that_has_just_begun_has_no_forecast() -> None:
     first = Status(0.0, 0, 0, 0, nan, nan, 0, 0, nan, 0.0)
-    assert console.progress_line(first, elapsed_s=0.0).startswith("0 %, - left  t 0 s  version 0")
+    assert console.progress_line(first, elapsed_s=0.0).startswith("0 %  t 0 s  version 0")
+
+
+def test_with_a_target_a_forecast_is_an_upper_bound() -> None:
+    line = console.progress_line(replace(STATUS, target=True, loss=0.5), 10.0, 30.0)
+    assert line.startswith("25 %, at most 30 s left")
+    assert "loss 0.5" in line
+
+
+def test_a_forecast_counts_from_the_first_that_was_seen() -> None:
+    """Half an hour of loading before it says nothing about the rest."""
+    pace = Pace()
+    assert pace.left_s(0.1, 1800.0) is None
+    assert pace.left_s(0.1, 1801.0) is None
+    assert pace.left_s(0.2, 1802.0) == pytest.approx(16.0)
 
 
 @pytest.fixture

@@ -249,7 +249,9 @@ def test_state_that_cannot_be_kept_is_said_and_the_run_goes_on(tmp_path: Path) -
 
     class Odd(FedAvg):
         def init(self, params):  # type: ignore[no-untyped-def]
-            return {**super().init(params), "secret": object()}
+            state = super().init(params)
+            state.optimiser = object()
+            return state
 
     table = {**scenario("rounds", versions=4), "strategy": Odd(cohort=4)}
     unnamed, unkept = "cannot be played again: .*Odd", "no checkpoints of killed: .*hold a object"

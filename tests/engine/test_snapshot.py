@@ -94,6 +94,27 @@ def test_dataclasses_of_plug_ins_come_back():
     assert back(Own([1])) == Own([1])
 
 
+@dataclass(slots=True)
+class Slotted(Own):
+    more: dict[int, Own] = field(default_factory=dict)
+
+
+def test_states_with_slots_come_back_and_what_they_share_stays_shared():
+    inner = Own([2])
+    found = back(Slotted([1], {7: inner, 8: inner}))
+    assert found == Slotted([1], {7: Own([2]), 8: Own([2])})
+    assert found.more[7] is found.more[8]
+
+
+def test_a_class_that_cannot_be_found_again_is_refused_when_it_is_written():
+    @dataclass
+    class Hidden:
+        x: int = 0
+
+    with pytest.raises(PluginError, match="Hidden, a class that is not at the top of a module"):
+        Writer({}).tree(Hidden())
+
+
 @pytest.mark.parametrize(
     "tree",
     [

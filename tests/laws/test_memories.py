@@ -114,8 +114,8 @@ def test_the_servers_variate_is_the_mean_of_the_devices(strategy: dict, option: 
 
     def look(state: Any, server: Any) -> None:
         waiting = [update.extras["c"] for _, update in server.open.values()]
-        known = state["c"] + sum(waiting) / server.devices
-        kept = run.kept("c_i", state["c"])
+        known = state.c + sum(waiting) / server.devices
+        kept = run.kept("c_i", state.c)
         gaps.append(float((known - kept.mean(0)).abs().max()))
         scales.append(float(kept.abs().max()))
 
@@ -131,8 +131,8 @@ def test_the_mean_of_the_cached_updates_is_kept(bound: dict, seed: int) -> None:
     run, gaps = Run({"kind": "ca2fl", **BUFFER, **bound}, seed), []
 
     def look(state: Any, server: Any) -> None:
-        total = sum(delta.flat for delta in state["cache"].values())
-        gaps.append(float((state["mean"].flat - total / server.devices).abs().max()))
+        total = sum(delta.flat for delta in state.cache.values())
+        gaps.append(float((state.mean.flat - total / server.devices).abs().max()))
 
     run.play(look)
     assert len(gaps) > 12
@@ -150,8 +150,8 @@ def test_the_servers_drift_is_the_mean_of_the_devices(strategy: dict, seed: int)
     run, gaps = Run(strategy, seed), []
 
     def look(state: Any, server: Any) -> None:
-        kept = run.kept("h", state["s"].trained)
-        gaps.append(float((state["s"].trained - kept.mean(0)).abs().max()))
+        kept = run.kept("h", state.dynamics.s.trained)
+        gaps.append(float((state.dynamics.s.trained - kept.mean(0)).abs().max()))
 
     run.play(look)
     assert max(gaps) < 1e-5

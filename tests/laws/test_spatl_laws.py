@@ -12,7 +12,7 @@ import simfl
 from simfl.clock.kernel import Kernel
 from simfl.engine.build import fleet_of, plan_of, problem_of, workload_of
 from simfl.engine.run import resolve
-from simfl.learn.models.structure import anatomy_of
+from simfl.learn.models.structure import structure_of
 from simfl.messages import FRAME_BYTES, Task
 from simfl.params import Part
 from simfl.strategy.methods.spatl.filters import groups_of
@@ -65,7 +65,7 @@ class Played:
     @property
     def variates(self) -> torch.Tensor:
         """(N, T) what the devices keep; zero for those never heard of."""
-        c = self.kernel.state["c"]
+        c = self.kernel.state.shared.c
         kept = [
             self.workload.kept(i).get("c_i", c * 0.0) for i in range(self.kernel.server.devices)
         ]
@@ -108,7 +108,7 @@ VARIANTS = {
 def test_the_server_variate_is_the_mean_of_the_devices(local):
     """Over the whole fleet, whoever was sampled, lost or thinned."""
     played = Played(table(spatl(local), versions=6, drop=0.3))
-    c = played.kernel.state["c"]
+    c = played.kernel.state.shared.c
     assert float(c.abs().max()) > 1e-3
     assert torch.allclose(c, played.variates.mean(0), atol=1e-6)
 
@@ -126,7 +126,7 @@ def test_so_it_is_in_asynchrony_also_where_updates_are_too_old(uplink):
     pending = [update for _, update in server.open.values()]
     probe = AsyncSpatl(local=played.kernel.strategy.local)
     probe.absorb(state, server, pending)
-    assert torch.allclose(state["c"], played.variates.mean(0), atol=1e-6)
+    assert torch.allclose(state.shared.c, played.variates.mean(0), atol=1e-6)
 
 
 def _closed(played: Played) -> list[tuple[str, Any]]:
@@ -243,9 +243,9 @@ def test_batch_norm_shortcuts_and_dense_layers_travel_in_groups():
     params = played.kernel.server.params
     assert params.layout.trainable < params.layout.size
     assert bool(torch.isfinite(params.flat).all())
-    anatomy = anatomy_of(played.model, torch.zeros(1, 1, 8, 8))
-    keys = groups_of(anatomy, params.layout).keys
-    assert int((keys == sum(conv.outputs for conv in anatomy.convs)).sum()) == 0
+    structure = structure_of(played.model, torch.zeros(1, 1, 8, 8))
+    keys = groups_of(structure, params.layout).keys
+    assert int((keys == sum(conv.outputs for conv in structure.convs)).sum()) == 0
 
 
 @pytest.mark.parametrize("kind", ["spatl", "asyncspatl"])

@@ -61,7 +61,7 @@ def test_one_model_for_all_is_also_seen_as_the_devices_meet_it():
 def test_every_device_is_scored_with_what_it_keeps():
     here = local(PrivateHead(transfer_epochs=0.0))
     head = {0: torch.tensor([0.0] * 8 + [1.0, 0.0]), 1: torch.tensor([0.0] * 8 + [0.0, 1.0])}
-    shared = here.initial.select(here.rule.split(here.anatomy).names)
+    shared = here.initial.select(here.rule.split(here.structure).names)
     found, classes = Personal(here)(shared, lambda device: {"head": head[device]})
     assert found["pers_global"] == 0.5
     assert found["pers_local"] == pytest.approx((2 / 3 + 1.0) / 2)
@@ -74,7 +74,7 @@ def test_every_device_is_scored_with_what_it_keeps():
 def test_a_device_that_never_took_part_fits_a_head_first():
     """And nothing is kept of that: the next evaluation finds it as new as before."""
     without, with_ = (local(PrivateHead(transfer_epochs=e), lr=0.5) for e in (0.0, 30.0))
-    shared = without.initial.select(without.rule.split(without.anatomy).names)
+    shared = without.initial.select(without.rule.split(without.structure).names)
     before, _ = Personal(without)(shared, lambda device: {})
     personal = Personal(with_)
     after, _ = personal(shared, lambda device: {})
@@ -86,7 +86,7 @@ def test_a_device_that_never_took_part_fits_a_head_first():
 @pytest.mark.parametrize("options", [{}, {"momentum": 0.9, "weight_decay": 0.1}])
 def test_fitting_a_head_leaves_the_encoder_alone(options):
     here = local(FitHead(), **options)
-    shared = here.initial.select(here.rule.split(here.anatomy).names)
+    shared = here.initial.select(here.rule.split(here.structure).names)
     trainer = OneByOne(here.model, DATA, here.options, here.rule, here.streams)
     report = trainer.train([Job(shared, 0, 0, epochs=3)])[0].report
     assert not report.delta.flat.any()
@@ -95,7 +95,7 @@ def test_fitting_a_head_leaves_the_encoder_alone(options):
 
 def test_only_the_encoder_travels_and_the_head_stays():
     here = local(PrivateHead())
-    shared = here.initial.select(here.rule.split(here.anatomy).names)
+    shared = here.initial.select(here.rule.split(here.structure).names)
     assert shared.layout.names == ("0.weight", "0.bias")
     trainer = OneByOne(here.model, DATA, here.options, here.rule, here.streams)
     report = trainer.train([Job(shared, 0, 0, epochs=3)])[0].report

@@ -13,7 +13,7 @@ from simfl.messages import NOTHING, Task, Update, examples_seen, local_steps
 class Server:
     """Versions and tasks. engine: plays what is asked for. sizes: of data and messages."""
 
-    lesson, flops_per_s, params = None, 1e11, NOTHING
+    learning, flops_per_s, params = None, 1e11, NOTHING
 
     def __init__(self, engine: Any, sizes: Any) -> None:
         self.engine, self.sizes, self.fleet = engine, sizes, engine.world.fleet

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -177,3 +178,29 @@ def test_a_damaged_table_is_named(tmp_path) -> None:
     (tmp_path / "tasks.parquet").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="cannot read its table 'tasks'"):
         tables.read(tmp_path, "tasks")
+
+
+def test_every_column_says_its_unit_and_meaning(tmp_path) -> None:
+    """In words, on the frame, and in the file, where other programs find it."""
+    import simfl
+
+    group = {"compute": {"kind": "constant", "s": 1.0}, "count": 2}
+    run = simfl.run(
+        {
+            "fleet": {"group": [group]},
+            "learning": {"dataset": "none", "parameters": 10, "examples": 10,
+                         "flops_per_example": 1.0},
+            "strategy": {"kind": "fedavg", "cohort": 1},
+            "stop": {"versions": 1},
+        },
+        tmp_path,
+    )  # fmt: skip
+    for table in ("tasks", "versions", "devices"):
+        said = run.describe(table)
+        assert list(said.index) == list(run.read(table))
+        assert (said["meaning"] != "").all(), said[said["meaning"] == ""]
+        file = json.loads(pq.read_schema(tmp_path / f"{table}.parquet").metadata[b"simfl"])
+        assert file["columns"] == run.read(table).attrs["columns"] == said.to_dict(orient="index")
+    assert run.describe("tasks").loc["train_s", "unit"] == "s"
+    with pytest.raises(InputError, match="did you mean 'tasks'"):
+        run.describe("task")

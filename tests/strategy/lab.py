@@ -65,7 +65,7 @@ class Lab:
     now_s: float = 0.0
     lost: list[Task] = field(default_factory=list)
     fleet: Any = None
-    lesson: Any = None
+    learning: Any = None
     flops_per_s: float = inf
     flying: dict[int, Task] = field(default_factory=dict)
     open: dict[int, Update] = field(default_factory=dict)

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -305,6 +306,16 @@ def recorded() -> Iterator[list[Params]]:
         yield models
 
 
+def replace_in_place(state: Any, fresh: Any) -> None:
+    """The state becomes the one that was read; it may be a dict or a dataclass."""
+    if isinstance(state, dict):
+        state.clear()
+        state.update(fresh)
+    else:
+        for f in fields(state):
+            setattr(state, f.name, getattr(fresh, f.name))
+
+
 def reread(value: Any, known: dict[str, Any]) -> Any:
     """What a checkpoint gives back of what it was given."""
     writer = Writer(known)
@@ -324,8 +335,7 @@ def test_a_state_that_is_saved_and_loaded_before_every_step_changes_nothing(
     def reborn(self, state, server, updates):
         fresh = reread(state, {"server": server})
         assert fresh is not state
-        state.clear()
-        state.update(fresh)
+        replace_in_place(state, fresh)
         return step(self, state, server, updates)
 
     monkeypatch.setattr(part, "step", reborn)
@@ -337,6 +347,8 @@ def plain(value: Any) -> bool:
         return all(plain(key) and plain(item) for key, item in value.items())
     if isinstance(value, list | tuple):
         return all(plain(item) for item in value)
+    if is_dataclass(value) and not isinstance(value, Update | Params):
+        return all(plain(getattr(value, f.name)) for f in fields(value))
     return value is None or isinstance(
         value, bool | int | float | str | Params | torch.Tensor | Update
     )

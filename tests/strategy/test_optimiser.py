@@ -53,7 +53,7 @@ def test_adagrad_adds_squares():
 
 
 def test_yogi_keeps_v_where_it_equals_the_square():
-    assert run(Yogi(eps=0.5), 0.5)[1]["v"].flat.item() == 0.25
+    assert run(Yogi(eps=0.5), 0.5)[1].v.flat.item() == 0.25
 
 
 @given(st.floats(-3, 3), st.floats(-3, 3))
@@ -61,13 +61,13 @@ def test_yogi_moves_v_by_at_most_the_square(first, second):
     optimiser = Yogi()
     _, before = run(optimiser, first)
     _, after = run(optimiser, first, second)
-    moved = abs(after["v"].flat.item() - before["v"].flat.item())
+    moved = abs(after.v.flat.item() - before.v.flat.item())
     assert moved <= (1 - optimiser.beta2) * second**2 + 1e-6
 
 
 @given(st.lists(st.floats(-3, 3), min_size=2, max_size=6))
 def test_the_divisor_of_amsgrad_never_falls(deltas):
-    tops = [run(Amsgrad(), *deltas[: k + 1])[1]["top"].flat.item() for k in range(len(deltas))]
+    tops = [run(Amsgrad(), *deltas[: k + 1])[1].top.flat.item() for k in range(len(deltas))]
     assert tops == sorted(tops)
 
 

@@ -18,7 +18,7 @@ from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.one_by_one import OneByOne, single_thread
 from simfl.messages import Update
 from simfl.params import Params
-from simfl.strategy.base import Lesson, LocalRule
+from simfl.strategy.base import LearningInfo, LocalRule
 from simfl.strategy.methods.gradientinversion.estimate import rows_of, search, search_flops
 from simfl.strategy.methods.gradientinversion.recover import Draft, Effort
 from simfl.streams import Streams
@@ -41,12 +41,12 @@ def _problem(seed: int) -> tuple[Problem, Any, Streams]:
     return problem_of(scenario, scenario.learning, streams, None), scenario.learning, streams
 
 
-def _lesson(seed: int) -> Lesson:
+def _learning_info(seed: int) -> LearningInfo:
     problem, options, _ = _problem(seed)
     x = problem.data.dataset.x
     bounds = float(x.min()), float(x.max())
     model = problem.model.eval()
-    return Lesson(
+    return LearningInfo(
         problem.flops, options.batch_size, model, tuple(x.shape[1:]), 10, bounds, options.training
     )
 
@@ -65,8 +65,8 @@ def sent(seed: int, device: int, base: Params) -> Update:
 
 def searched(update: Update, seed: int, effort: Effort, begin: Draft | None = None) -> Draft:
     """Half as many examples as the device has."""
-    lesson, rng = _lesson(seed), np.random.default_rng(seed)
-    return search(lesson, update, rows_of(lesson, update, 0.5), effort, begin, rng)
+    info, rng = _learning_info(seed), np.random.default_rng(seed)
+    return search(info, update, rows_of(info, update, 0.5), effort, begin, rng)
 
 
 def _updates(seeds: range) -> Iterator[tuple[int, Update]]:
@@ -85,10 +85,10 @@ def searches(seeds: range) -> pd.DataFrame:
                 began_s = time.process_time()
                 begin = searched(update, seed, effort, begin)
                 spent_s = time.process_time() - began_s
-                lesson = _lesson(seed)
-                n = rows_of(lesson, update, 0.5)
-                gflop = search_flops(lesson, n, update.epochs, effort) / 1e9
-                rows.append((name, effort.iterations, n, gflop, spent_s, begin["loss"]))
+                info = _learning_info(seed)
+                n = rows_of(info, update, 0.5)
+                gflop = search_flops(info, n, update.epochs, effort) / 1e9
+                rows.append((name, effort.iterations, n, gflop, spent_s, begin.loss))
     names = ["search", "iterations", "rows", "GFLOP", "CPU seconds here", "relative loss"]
     return pd.DataFrame(rows, columns=names).groupby("search").mean().round(3)
 
@@ -102,9 +102,9 @@ def recovery(seeds: range) -> pd.DataFrame:
             true = shares(torch.from_numpy(dataset.labels[partition[update.device]]))
             for keep in (1.0, 0.25, 0.05):
                 draft = searched(update, seed, Effort(300, keep=keep))
-                found = shares(draft["logits"].argmax(-1))
+                found = shares(draft.logits.argmax(-1))
                 overlap = float(torch.minimum(true, found).sum())
-                rows.append((f"{keep:.0%}", overlap, float(true.max()), draft["loss"]))
+                rows.append((f"{keep:.0%}", overlap, float(true.max()), draft.loss))
     names = ["matched", "labels recovered", "largest class alone", "relative loss"]
     return pd.DataFrame(rows, columns=names).groupby("matched", sort=False).mean().round(3)
 

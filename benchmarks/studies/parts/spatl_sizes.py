@@ -12,7 +12,7 @@ from simfl.learn.models.base import build
 from simfl.learn.models.convnets import ConvNet, Vgg11
 from simfl.learn.models.flat import FlatModule, params_of
 from simfl.learn.models.resnet import Resnet20
-from simfl.learn.models.structure import anatomy_of
+from simfl.learn.models.structure import structure_of
 from simfl.learn.trainers.one_by_one import single_thread
 from simfl.params import Part
 from simfl.strategy.methods.spatl.filters import choose, groups_of, masked, removed, scaled, shares
@@ -34,12 +34,12 @@ def messages(cut: float = 0.397) -> pd.DataFrame:
     rows = {}
     for name, factory in {"ResNet-20": Resnet20(), "VGG-11": Vgg11()}.items():
         model = build(factory, blank(3, 32), 0)
-        params, anatomy = params_of(model), anatomy_of(model, torch.zeros(1, 3, 32, 32))
-        layout = params.layout.select(anatomy.encoder)
-        ratios = scaled(anatomy.convs, np.ones(len(anatomy.convs)), cut)
-        groups = groups_of(anatomy, layout)
-        chosen = choose(params.flat, anatomy, ratios)
-        part = Part.of(params.select(anatomy.encoder).flat, groups, chosen)
+        params, structure = params_of(model), structure_of(model, torch.zeros(1, 3, 32, 32))
+        layout = params.layout.select(structure.encoder)
+        ratios = scaled(structure.convs, np.ones(len(structure.convs)), cut)
+        groups = groups_of(structure, layout)
+        chosen = choose(params.flat, structure, ratios)
+        part = Part.of(params.select(structure.encoder).flat, groups, chosen)
         sent = part.nbytes + len(pack_part(part, layout, groups))
         whole, encoder = params.nbytes, 4 * layout.size
         for method, (up, down) in {
@@ -64,19 +64,19 @@ def inference() -> pd.DataFrame:
     for name, (factory, channels, side, batch) in cases.items():
         model = build(factory, blank(channels, side), 0).eval()
         x = torch.randn(batch, channels, side, side, generator=torch.Generator().manual_seed(0))
-        anatomy, flat = anatomy_of(model, x[:1]), params_of(model).flat
+        structure, flat = structure_of(model, x[:1]), params_of(model).flat
         for cut in (0.2, 0.4, 0.6):
-            ratios = scaled(anatomy.convs, np.ones(len(anatomy.convs)), cut)
-            chosen = choose(flat, anatomy, ratios)
-            small = thinned(model, list(chosen.split([conv.outputs for conv in anatomy.convs])))
+            ratios = scaled(structure.convs, np.ones(len(structure.convs)), cut)
+            chosen = choose(flat, structure, ratios)
+            small = thinned(model, list(chosen.split([conv.outputs for conv in structure.convs])))
             same = FlatModule(model)
-            same.load(masked(flat, anatomy, chosen))
+            same.load(masked(flat, structure, chosen))
             with torch.no_grad(), single_thread():
                 assert torch.allclose(small(x), same.module.eval()(x), atol=1e-4)
                 took = alternately({"whole": lambda: model(x), "thin": lambda: small(x)})  # noqa: B023
             rows[f"{name}, cut {cut}"] = {
                 "filters kept": f"{float(chosen.double().mean()):.2f}",
-                "FLOP cut": f"{removed(anatomy.convs, shares(anatomy, chosen)):.2f}",
+                "FLOP cut": f"{removed(structure.convs, shares(structure, chosen)):.2f}",
                 "CPU ms, whole": f"{1e3 * took['whole']:.1f}",
                 "CPU ms, thinned": f"{1e3 * took['thin']:.1f}",
                 "times as fast": f"{took['whole'] / took['thin']:.2f}",

@@ -16,7 +16,7 @@ from simfl.fleet.laws import FlopRate
 from simfl.results.verify import Unchecked
 from simfl.results.verify.subject import SLACK_S, apart, late
 from simfl.scenario import TimingOptions
-from simfl.strategy.base import LocalRule
+from simfl.strategy.special_rules import PersonalRule
 
 WAYS = ("download", "upload")
 
@@ -136,7 +136,8 @@ def _trains(law: Any, t: Tasks, flops: np.ndarray, steps: np.ndarray) -> np.ndar
 def _flops(w: World, seen: np.ndarray, work: np.ndarray) -> np.ndarray:
     """TFLOP of each task: as the scenario says, else what most tasks took for an example."""
     rule = w.scenario.strategy.local
-    if w.scenario.foreign or type(rule).trials is not LocalRule.trials:
+    tries = isinstance(rule, PersonalRule) and type(rule).trials is not PersonalRule.trials
+    if w.scenario.foreign or tries:
         raise Unchecked("the local rule decides how much work a task is")
     options = w.scenario.learning
     work = work + rule.passes() * w.tasks.examples

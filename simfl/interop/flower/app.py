@@ -83,6 +83,11 @@ def loaded(folder: Folder) -> Iterator[tuple[Any, Any]]:
                 del sys.modules[name]
 
 
+def load_client(target: str) -> Any:
+    """The client app of an app whose folder can be imported from."""
+    return _import(target)
+
+
 def _import(target: str) -> Any:
     module, _, attribute = target.partition(":")
     try:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from simfl.interop.flower.clients import seed_all
+
 
 class Generators:
     """The global generators of Python, numpy and, if it is there, torch: seeded and put back."""
@@ -23,10 +25,7 @@ class Generators:
         if self._kept is None:
             tensors = None if torch is None else torch.default_generator.get_state()
             self._kept = random.getstate(), np.random.get_state(), tensors  # noqa: NPY002
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        if torch is not None:
-            torch.default_generator.manual_seed(seed)
+        seed_all(seed)
 
     def put_back(self) -> None:
         """They go on as if nothing had been drawn since the first `lend`."""

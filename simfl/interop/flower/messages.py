@@ -19,6 +19,7 @@ from simfl.interop.flower.compat import (
 )
 from simfl.interop.flower.lengths import full_bytes
 from simfl.interop.flower.protocol import EXPIRED, GONE, RAISED, Model
+from simfl.interop.flower.virtual_time import date_now
 
 #: Bytes of arrays up to which a message is really serialised in order to know its length.
 SMALL = 32_768
@@ -90,6 +91,11 @@ class Flower:
         ]
         pairs = [(name, value) for record in told for name, value in record.items()]
         return {n: v for n, v in pairs if isinstance(v, int | float) and not isinstance(v, bool)}
+
+    def date(self, reply: Any, message: Any) -> None:
+        sent, mine = message.metadata, reply.metadata.__dict__
+        mine["_created_at"] = now_s = date_now().timestamp()
+        mine["_ttl"] = sent.ttl - (now_s - sent.created_at)
 
     def is_error(self, message: Any) -> bool:
         return bool(message.has_error())

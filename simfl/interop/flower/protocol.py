@@ -83,6 +83,9 @@ class FlowerProtocol(Protocol):
     def metrics(self, message: Any) -> Mapping[str, float]:
         """The numbers in it, by their name."""
 
+    def date(self, reply: Any, message: Any) -> None:
+        """The reply to this message was made now."""
+
     def is_error(self, message: Any) -> bool:
         """True for a reply that says what went wrong."""
 

@@ -23,10 +23,11 @@ from simfl.clock.kernel import Kernel
 from simfl.engine import session
 from simfl.engine.build import fleet_of, plan_of, workload_of
 from simfl.engine.run import Progress, begin, play
-from simfl.errors import PluginError, ScenarioError, SimflError
+from simfl.errors import InputError, PluginError, ScenarioError, SimflError
 from simfl.fleet.memory import fitting
 from simfl.interop.flower import app as folders
 from simfl.interop.flower.callers import Code, code_of
+from simfl.interop.flower.clients import Client, Clients, Elsewhere, Here
 from simfl.interop.flower.config import RunConfig, configured, read_config
 from simfl.interop.flower.generators import Generators
 from simfl.interop.flower.grid import VirtualGrid
@@ -43,7 +44,7 @@ from simfl.results.result import Result
 from simfl.results.store import Store
 from simfl.results.verify import plays_an_app
 from simfl.scenario import Scenario, parse, reading
-from simfl.strategy.base import Lesson
+from simfl.strategy.base import LearningInfo
 from simfl.streams import Streams
 
 LOG = logging.getLogger("simfl.flower")
@@ -64,6 +65,7 @@ def run(
     evaluate: Evaluate | None = None,
     seed: int | None = None,
     data_dir: str | Path | None = None,
+    workers: int = 1,
     verbose: bool = False,
     progress: Progress | None = None,
     **overrides: Any,
@@ -74,13 +76,15 @@ def run(
     [learning] says what training costs. run_config: "k=v ...", a
     TOML file, several of these, or a table. evaluate: metrics of the
     app's model, given as Flower's ArrayRecord when [evaluate] says so; an app that evaluates by
-    itself needs none. verbose: shows Flower's log from INFO on. overrides: as for `simfl.run`, the
+    itself needs none. workers: processes that run the client app, ahead of time; results do not
+    depend on it. verbose: shows Flower's log from INFO on. overrides: as for `simfl.run`, the
     options of `App` among them: `**{"strategy.epochs": 5}`. The rest is as for `simfl.run`.
     """
     whole = scenario_of(scenario, None, run_config, overrides, seed)
     flower, apps = installed(), nullcontext((server_app, client_app))
     code = code_of(flower.modules_of(server_app), whole.strategy.packages)
-    return AppRun(whole, apps, code, flower, evaluate, verbose)(out, data_dir, progress)
+    played = AppRun(whole, apps, code, flower, evaluate, verbose, workers)
+    return played(out, data_dir, progress)
 
 
 def run_folder(
@@ -91,13 +95,14 @@ def run_folder(
     run_config: RunConfig = None,
     seed: int | None = None,
     data_dir: str | Path | None = None,
+    workers: int = 1,
     verbose: bool = False,
     progress: Progress | None = None,
     **overrides: Any,
 ) -> Result:
     """The app of a folder with its pyproject.toml, as `flwr run` takes it; else as `run`."""
     whole = scenario_of(scenario, app_dir, run_config, overrides, seed)
-    return play_folder(whole, out, data_dir, verbose, progress)
+    return play_folder(whole, out, data_dir, verbose, progress, workers)
 
 
 def play_folder(
@@ -106,11 +111,14 @@ def play_folder(
     data_dir: str | Path | None = None,
     verbose: bool = False,
     progress: Progress | None = None,
+    workers: int = 1,
 ) -> Result:
     """Plays the app whose folder the scenario names: what `scenario_of` made, or a run folder's."""
     app = folders.read(scenario.strategy.folder)
     apps, code = folders.loaded(app), folders.code_of(app, scenario.strategy.packages)
-    return AppRun(scenario, apps, code, installed(), None, verbose)(out, data_dir, progress)
+    load = partial(folders.load_client, app.client)
+    played = AppRun(scenario, apps, code, installed(), None, verbose, workers, load)
+    return played(out, data_dir, progress)
 
 
 def scenario_of(
@@ -160,6 +168,7 @@ class AppRun:
     """The parts of one run, put together and played once.
 
     apps: gives the server app and the client app. code: whose clock is virtual.
+    workers: processes that run devices' code. load: gives the client app in each of them.
     """
 
     def __init__(
@@ -170,9 +179,12 @@ class AppRun:
         flower: Installed,
         evaluate: Evaluate | None,
         verbose: bool,
+        workers: int = 1,
+        load: Callable[[], Client] | None = None,
     ) -> None:
         self.scenario, self.apps, self.code, self.flower = scenario, apps, code, flower
         self.evaluate, self.verbose = evaluate, verbose
+        self.workers, self.load = workers, load
         self.app: App = scenario.strategy
         self.columns = Columns(_PERCENT[self.app.accuracy])
         self.virtual_time = VirtualTime()
@@ -186,7 +198,7 @@ class AppRun:
         with session.alone(folder), self._on_stage() as (server_app, client_app):
             with self.virtual_time.away():
                 kernel, strategy, workload, store = self._parts(folder, data, progress)
-            workload.client, workload.reseed = client_app, self.virtual_time.generators.lend
+            workload.clients = self._clients(client_app)
             workload.interrupt = kernel.interrupt
             grid = VirtualGrid(
                 kernel, strategy, self.flower.protocol, self.virtual_time, workload, self.code
@@ -234,12 +246,21 @@ class AppRun:
             kernel.save = partial(_write_on, kernel, store)
         return kernel, strategy, workload, store
 
+    def _clients(self, client_app: Any) -> Clients:
+        if self.workers > 1 and self.app.measured_gflops is not None:
+            raise InputError(
+                f"workers = {self.workers} and strategy.measured_gflops contradict each other: "
+                "calls that run side by side cannot be timed; leave one of them out"
+            )
+        if self.workers < 2:
+            return Here(client_app, self.virtual_time.generators.lend)
+        load = self.load or partial(_same, client_app)
+        return Elsewhere(self.workers, load, [str(root) for root in self.code.roots])
+
     def _workload(self, streams: Streams, cost: Any) -> AppWorkload:
-        lesson = Lesson(cost.flops, cost.batch_size)
+        info = LearningInfo(cost.flops, cost.batch_size)
         score = None if self.evaluate is None else self._score
-        workload = AppWorkload(
-            self.app, self.flower.protocol, streams, lesson, cost.examples, score
-        )
+        workload = AppWorkload(self.app, self.flower.protocol, streams, info, cost.examples, score)
         workload.notes = {"app": self.app.folder, "flower": self.flower.version}
         if self.app.measured_gflops is not None:
             marked = {"not_reproducible": "training times were measured on this machine"}
@@ -298,6 +319,11 @@ def run_id_of(scenario: Scenario) -> int:
     """A number of 63 bits, so that its length in messages is always the same, for each run."""
     word = f"{scenario.hash} {scenario.seed}".encode()
     return 2**62 | int.from_bytes(blake2b(word, digest_size=8).digest()) >> 2
+
+
+def _same(client: Client) -> Client:
+    """The client app in a process to which it was sent."""
+    return client
 
 
 def _write_on(kernel: Kernel, store: Store) -> None:

@@ -43,6 +43,7 @@ class Letter:
     version: int  #: of the model that it carries
     model: Any
     expires_s: float
+    call: Any = None  #: of the device's code, while it is under way
     answer: Any = None  #: of the device, before it has arrived
     context: Any = None  #: of the device, after its answer
     reply: Any = None  #: what the app gets: the answer, or an error in its place

@@ -19,6 +19,7 @@ import numpy as np
 
 from simfl.clock.workload import size_up
 from simfl.errors import PluginError
+from simfl.interop.flower.clients import Answer, Call, Clients, RemoteError
 from simfl.interop.flower.options import App
 from simfl.interop.flower.protocol import (
     EVALUATE,
@@ -33,7 +34,7 @@ from simfl.interop.flower.protocol import (
 from simfl.interop.flower.strategy import Letter, examples_of
 from simfl.messages import Counter as Versions
 from simfl.messages import Task, Update
-from simfl.strategy.base import Change, Lesson
+from simfl.strategy.base import Change, LearningInfo
 from simfl.streams import Streams
 from simfl.units import GFLOPS
 
@@ -41,8 +42,6 @@ LOG = logging.getLogger("simfl.flower")
 
 #: Exceptions of the client app that are logged; all are counted.
 LOGGED = 3
-
-Client = Callable[[Any, Any], Any]
 
 
 class Interrupted(BaseException):
@@ -57,8 +56,7 @@ class AppWorkload:
     """
 
     memory_bytes = 0
-    client: Client  #: the app's code for devices, once it has been loaded
-    reseed: Callable[[int], None]  #: sets the global generators for a call of it
+    clients: Clients  #: runs the app's code for devices, once it has been loaded
     interrupt: Callable[[], None]  #: ends the run when the event at hand is over
 
     def __init__(
@@ -66,13 +64,13 @@ class AppWorkload:
         app: App,
         protocol: FlowerProtocol,
         streams: Streams,
-        cost: Lesson,
+        cost: LearningInfo,
         examples: np.ndarray,
         metrics: Callable[[Model], dict[str, float]] | None = None,
     ) -> None:
         self.initial = NO_MODEL
         self.examples = examples
-        self.lesson: Lesson | None = None
+        self.learning: LearningInfo | None = None
         self.notes: Mapping[str, str] = {}
         self.choices: Mapping[str, str] = {}
         self.running = False  #: code of a device runs
@@ -103,6 +101,8 @@ class AppWorkload:
 
     def start(self, task: Task) -> None:
         letter: Letter = task.extras["letter"]
+        letter.call = self._call(task, letter)
+        self.clients.begin(letter.name, letter.call)
         seconds = self._answer(task, letter) if self._eager else 0.0
         self._size(task, letter, seconds)
         task.down_bytes = self._nbytes(letter.message)
@@ -139,7 +139,8 @@ class AppWorkload:
     def lose(self, task: Task) -> None:
         """An answer that was lost on its way is not the app's; the device keeps what it learnt."""
         letter: Letter = task.extras["letter"]
-        letter.answer = letter.context = None
+        letter.answer = letter.context = letter.call = None
+        self.clients.drop(letter.name)
 
     def shorten(self, task: Task, steps: int) -> None:
         """Never asked for: Flower has no word for it."""
@@ -166,23 +167,24 @@ class AppWorkload:
         return self._metrics(params)
 
     def close(self) -> None:
-        """Nothing was started."""
+        self.clients.close()
 
     # The device.
 
+    def _call(self, task: Task, letter: Letter) -> Call:
+        seed = self._streams.integer("flower client", task.device, task.index)
+        return Call(self._protocol.copy(letter.message), self._context(task.device), seed)
+
     def _answer(self, task: Task, letter: Letter) -> float:
         """Runs the device's code; returns the seconds of this machine that it took."""
-        device, protocol = task.device, self._protocol
-        message, context = protocol.copy(letter.message), self._context(device)
-        self.reseed(self._streams.integer("flower client", device, task.index))
+        protocol, call, context = self._protocol, letter.call, letter.call.context
         begun_s = time.perf_counter()
         self._calls[family(letter.kind)] += 1
         self.running = True
         try:
-            reply = protocol.copy(self.client(message, context))
-        except (Exception, SystemExit) as error:
-            self._failed(device, letter, error)
-            reply = protocol.error(letter.message, RAISED, f"{type(error).__name__}: {error}")
+            found = self.clients.end(letter.name, call)
+            context = found.context
+            reply = self._reply(letter, found)
         except (Interrupted, KeyboardInterrupt):
             self.interrupt()  # the event at hand is played to its end, so that the tables are whole
             reply = protocol.error(letter.message, RAISED, "interrupted")
@@ -190,11 +192,24 @@ class AppWorkload:
             self.running = False
         took_s = time.perf_counter() - begun_s
         protocol.stamp(reply, f"reply to {letter.name}")
-        letter.answer, letter.context = reply, context
+        protocol.date(reply, letter.message)
+        letter.answer, letter.context, letter.call = reply, context, None
         return took_s
 
-    def _failed(self, device: int, letter: Letter, error: BaseException) -> None:
-        said = f"{type(error).__name__}: {error}"
+    def _reply(self, letter: Letter, found: Answer) -> Any:
+        """The device's reply, or an error in its place."""
+        error = found.error
+        if error is None:
+            try:
+                return self._protocol.copy(found.reply)
+            except Exception as wrong:  # it is no message
+                error = wrong
+        said = str(error) if isinstance(error, RemoteError) else f"{type(error).__name__}: {error}"
+        self._failed(letter, error, said)
+        return self._protocol.error(letter.message, RAISED, said)
+
+    def _failed(self, letter: Letter, error: BaseException, said: str) -> None:
+        device = letter.device
         self.notes = {"client_error": f"{said} (device {device})", **self.notes}
         self._errors[family(letter.kind)] += 1
         if self._errors.total() <= LOGGED:

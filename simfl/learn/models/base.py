@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+
 from simfl.errors import DataError, PluginError
 from simfl.lazy import nn, torch
 from simfl.learn.datasets.base import Dataset

@@ -1,4 +1,4 @@
-"""Looks at a module: which convolutions it has, what follows each, and where its head begins."""
+"""Finds the structure of a module: its convolutions, what follows each, and its head."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from simfl.learn.models.flat import params_of
 from simfl.learn.models.modules import Block
-from simfl.strategy.base import LocalRule, Split
-from simfl.structure import Anatomy, Conv, Shortcut
+from simfl.strategy.base import LocalRule
+from simfl.strategy.special_rules import PersonalRule, Split
+from simfl.structure import Conv, ModelStructure, Shortcut
 
 _NORMS = (nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
@@ -26,8 +27,8 @@ class _Call:
     output: Any
 
 
-def anatomy_of(model: nn.Module, example: Tensor) -> Anatomy:
-    """The model's anatomy. example: (1, ...) input.
+def structure_of(model: nn.Module, example: Tensor) -> ModelStructure:
+    """The model's structure. example: (1, ...) input.
 
     The head is the linear layers behind the last convolution; without convolutions, the last
     linear layer. A norm belongs to the convolution before it if it has as many channels.
@@ -41,16 +42,17 @@ def anatomy_of(model: nn.Module, example: Tensor) -> Anatomy:
     convs = [_conv(calls, i, layout.names) for i in at]
     order = {calls[i].name: k for k, i in enumerate(at)}
     shortcuts = _shortcuts(model, order)
-    return Anatomy(layout, tuple(_wired(model, convs, shortcuts)), tuple(names), shortcuts)
+    return ModelStructure(layout, tuple(_wired(model, convs, shortcuts)), tuple(names), shortcuts)
 
 
-def split_of(rule: LocalRule, model: nn.Module, example: Tensor) -> tuple[Anatomy, Split] | None:
-    """How the rule divides the model; None if all of it travels, whole."""
-    if type(rule).split is LocalRule.split:
+def split_of(
+    rule: LocalRule, model: nn.Module, example: Tensor
+) -> tuple[ModelStructure, Split] | None:
+    """The model's structure and how the rule splits it; None if all of the model travels."""
+    if not isinstance(rule, PersonalRule):
         return None
-    anatomy = anatomy_of(model, example)
-    split = rule.split(anatomy)
-    return None if split is None else (anatomy, split)
+    structure = structure_of(model, example)
+    return structure, rule.split(structure)
 
 
 def _calls(model: nn.Module, example: Tensor) -> list[_Call]:

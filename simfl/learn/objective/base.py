@@ -88,6 +88,12 @@ def as_objective(given: Any) -> Objective:
     return given if isinstance(given, Objective) else OwnObjective(given)
 
 
+def has_right_answers(objective: Any) -> bool:
+    """Whether an objective says what is right, so that there is an accuracy."""
+    own = getattr(objective, "own", objective)
+    return hasattr(own, "right") and getattr(type(own), "right", None) is not Objective.right
+
+
 def title(objective: Objective) -> str:
     """What messages call it: the name of the class that its author wrote."""
     return type(getattr(objective, "own", objective)).__name__

@@ -1,9 +1,9 @@
 """The objectives that simfl ships. Each loss is that of one example, so that batches can be unlike.
 
-    cross-entropy   classes (n,), or of every position (n, T): -log p(target)
-    next-token      tokens (n, T): the same, padding left out
-    mse             values (n,) or (n, k): mean over the k of (output - target)²
-    bce             flags (n, k) in [0, 1]: mean over the k of -log p(target), p = sigmoid(output)
+cross-entropy   classes (n,), or of every position (n, T): -log p(target)
+next-token      tokens (n, T): the same, padding left out
+mse             values (n,) or (n, k): mean over the k of (output - target)²
+bce             flags (n, k) in [0, 1]: mean over the k of -log p(target), p = sigmoid(output)
 """
 
 from __future__ import annotations
@@ -67,9 +67,13 @@ class CrossEntropy(Objective):
             )
 
 
+#: Cross-entropy with nothing to it, which some trainers compute by hand.
+PLAIN = CrossEntropy()
+
+
 def is_plain(objective: Objective) -> bool:
-    """Whether this is cross-entropy with nothing to it, which some trainers compute by hand."""
-    return type(objective) is CrossEntropy and objective == CrossEntropy()
+    """Whether an objective is plain cross-entropy, and no subclass of it."""
+    return type(objective) is CrossEntropy and objective == PLAIN
 
 
 @dataclass(frozen=True)

@@ -159,4 +159,4 @@ def _kernel(local: Local) -> Kernel:
     widths, objective = dense_widths(local.model), local.options.objective
     if widths is not None and is_plain(objective):
         return DenseKernel(local.model, widths)
-    return FunctionalKernel(local.model, objective, local.device)
+    return FunctionalKernel(local.model, local.device, objective)

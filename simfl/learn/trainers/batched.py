@@ -20,6 +20,7 @@ from simfl.learn.trainers.kernels import Kernel, aligned
 from simfl.learn.trainers.local_training import Local, Opened, asking, moments
 from simfl.learn.trainers.minibatches import Plan, chunks, plan
 from simfl.strategy.base import Context
+from simfl.strategy.special_rules import MomentumRule
 
 
 @dataclass(eq=False)
@@ -124,7 +125,7 @@ class Batched(Trainer):
 
     def _move(self, now: Stack) -> None:
         """One step along the slope, hooks in the order of the reference trainer."""
-        local, options, g = self.local, self.local.options, now.slope
+        local, options, rule, g = self.local, self.local.options, self.local.rule, now.slope
         y = now.values[:, : g.shape[1]]
         if local.penalises:
             g += self._pull(y, now.context)
@@ -134,13 +135,13 @@ class Batched(Trainer):
         if options.weight_decay:
             g.add_(y, alpha=options.weight_decay)
         if local.corrects:
-            with asking(local.rule, "correct"):
-                g = local.rule.correct(g, y, now.context)
+            with asking(rule, "correct"):
+                g = rule.correct(g, y, now.context)
         if options.momentum:
             g = now.velocity.mul_(options.momentum).add_(g)
-        if local.drifts:
-            with asking(local.rule, "drift"):
-                g = g + local.rule.drift(y, now.context)
+        if isinstance(rule, MomentumRule):
+            with asking(rule, "momentum_correction"):
+                g = g + rule.momentum_correction(y, now.context)
         y.addcmul_(g, now.rate, value=-1.0)
 
     def _pull(self, y: Tensor, context: Context) -> Tensor:

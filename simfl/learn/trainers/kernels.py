@@ -19,6 +19,7 @@ from torch.func import functional_call, grad, vmap
 
 from simfl.learn.models.flat import params_of
 from simfl.learn.objective.base import Objective
+from simfl.learn.objective.losses import PLAIN
 
 relu_backward = torch.ops.aten.threshold_backward
 
@@ -95,7 +96,7 @@ class FunctionalKernel:
     grain = 4
 
     def __init__(
-        self, model: nn.Module, objective: Objective, device: torch.device | str
+        self, model: nn.Module, device: torch.device | str, objective: Objective = PLAIN
     ) -> None:
         self._objective = objective
         self._module = copy.deepcopy(model).float().to(device).train()

@@ -20,7 +20,8 @@ from simfl.learn.models.structure import split_of
 from simfl.learn.trainers.jobs import Job, LocalData, Trained, TrainingOptions
 from simfl.messages import examples_seen, local_steps
 from simfl.params import Params
-from simfl.strategy.base import Bench, Context, LocalRule, Report, Work
+from simfl.strategy.base import Context, LocalRule, Report, Work
+from simfl.strategy.special_rules import HOOKS, AffineRule, MomentumRule, PersonalContext
 from simfl.streams import Streams
 
 _CHUNK = 1000  # examples per pass when a gradient over all local data is asked for
@@ -52,16 +53,15 @@ class Local:
         self.model = model
         self.data = data
         self.options = options
-        self.rule = rule
+        self.rule = inherits_its_hooks(rule)
         self.streams = streams
         self.device = device
         self.penalises = overrides(rule, "penalty")
         self.corrects = overrides(rule, "correct")
-        self.drifts = overrides(rule, "drift")
-        self.affine = tells_affine(rule)
+        self.affine = is_affine(rule)
         self.initial = params_of(model)
         found = split_of(rule, model, data.dataset.x[:1])
-        self.anatomy = None if found is None else found[0]
+        self.structure = None if found is None else found[0]
         self._sizes = data.partition.sizes
         self._mean_examples = data.mean_examples
         self._aside: FlatModule | None = None
@@ -69,7 +69,7 @@ class Local:
     @property
     def hooked(self) -> bool:
         """Whether the rule takes part in every step."""
-        return self.penalises or self.corrects or self.drifts
+        return self.penalises or self.corrects or isinstance(self.rule, MomentumRule)
 
     def open(self, job: Job) -> Opened:
         """Asks the rule where to start, and for the constants of its other hooks."""
@@ -105,15 +105,15 @@ class Local:
             momentum=options.momentum,
             trainable=job.base.layout.trainable,
             gradient=lambda point: self._gradient(point, job.device),
-            bench=self.bench(job),
+            personal=self.personal(job),
         )
 
-    def bench(self, job: Job) -> Bench | None:
-        """What the job's device has at hand for a rule that splits the model."""
-        if self.anatomy is None:
+    def personal(self, job: Job) -> PersonalContext | None:
+        """The context of the job's device for a `PersonalRule`; None for other rules."""
+        if self.structure is None:
             return None
-        return Bench(
-            anatomy=self.anatomy,
+        return PersonalContext(
+            structure=self.structure,
             initial=self.initial.flat.to(self.device),
             accuracy=lambda point: self._accuracy(point, job.device),
             seed=self.streams.integer("rule", job.device, job.index),
@@ -162,25 +162,40 @@ def overrides(rule: LocalRule, hook: str) -> bool:
     return getattr(type(rule), hook) is not getattr(LocalRule, hook)
 
 
-def tells_affine(rule: LocalRule) -> bool:
-    """Whether `affine` speaks for all that the rule does in a step, not for a parent of it."""
+def inherits_its_hooks(rule: LocalRule) -> LocalRule:
+    """The rule; PluginError if it defines a hook of a special rule that it does not inherit from.
+
+    Such a hook would never be called.
+    """
+    for hook, special in HOOKS.items():
+        if callable(getattr(type(rule), hook, None)) and not isinstance(rule, special):
+            raise PluginError(
+                f"local rule {type(rule).__name__}.{hook} would never be called: it is a hook of "
+                f"{special.__name__}; inherit from simfl.strategy.special_rules.{special.__name__}"
+            )
+    return rule
+
+
+def is_affine(rule: LocalRule) -> bool:
+    """Whether `affine` is the whole of what the rule does in a step, and not that of a parent."""
+    if not isinstance(rule, AffineRule) or isinstance(rule, MomentumRule):
+        return False
     line = type(rule).__mro__
 
     def place(hook: str) -> int:
         return next(at for at, cls in enumerate(line) if hook in vars(cls))
 
-    told = place("affine") <= min(place("penalty"), place("correct"))
-    return told and overrides(rule, "affine") and not overrides(rule, "drift")
+    return place("affine") <= min(place("penalty"), place("correct"))
 
 
-def checked(start: Any, base: Tensor, rule: LocalRule) -> Tensor:
-    """The starting point, if it is a tensor like the base; else PluginError."""
-    if not isinstance(start, Tensor) or start.shape != base.shape:
+def checked(point: Any, base: Tensor, rule: LocalRule, hook: str = "prepare") -> Tensor:
+    """The point that a hook returned, if it is a tensor like the base; else PluginError."""
+    if not isinstance(point, Tensor) or point.shape != base.shape:
         raise PluginError(
-            f"local rule {type(rule).__name__}.prepare returned {_described(start)} to start from, "
+            f"local rule {type(rule).__name__}.{hook} returned {_described(point)} as a model, "
             f"expected a tensor of shape {tuple(base.shape)}"
         )
-    return start
+    return point
 
 
 def as_params(report: Any, base: Params, rule: LocalRule) -> Report:

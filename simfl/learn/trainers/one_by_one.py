@@ -3,7 +3,7 @@
 One step, with the local rule's hooks in their places:
 
     g = gradient of (mean batch loss + penalty(y));  g = clip(g);  g = g + weight_decay * y
-    g = correct(g, y);  v = momentum * v + g;  y = y - lr * (v + drift(y))
+    g = correct(g, y);  v = momentum * v + g;  y = y - lr * (v + correction(y))
 
 With the identity rule that is torch.optim.SGD after clip_grad_norm_, in the same order.
 """
@@ -21,6 +21,7 @@ from simfl.learn.models.flat import FlatModule
 from simfl.learn.trainers.jobs import Job, LocalData, Trained, Trainer, TrainingOptions, passes
 from simfl.learn.trainers.local_training import Local, Opened, asking, moments
 from simfl.strategy.base import Context, LocalRule
+from simfl.strategy.special_rules import MomentumRule
 from simfl.streams import Streams
 
 
@@ -116,17 +117,18 @@ class OneByOne(Trainer):
     @torch.no_grad()
     def _move(self, lr: float, context: Context, velocity: Tensor | None) -> None:
         """One step along `grad`."""
-        options, y, g = self.local.options, self._model.trained, self._model.grad
+        options, rule = self.local.options, self.local.rule
+        y, g = self._model.trained, self._model.grad
         if options.clip_norm is not None:
             g.mul_((options.clip_norm / (torch.linalg.vector_norm(g) + 1e-6)).clamp(max=1.0))
         if options.weight_decay:
             g.add_(y, alpha=options.weight_decay)
         if self.local.corrects:
-            with asking(self.local.rule, "correct"):
-                g = self.local.rule.correct(g, y, context)
+            with asking(rule, "correct"):
+                g = rule.correct(g, y, context)
         if velocity is not None:
             g = velocity.mul_(options.momentum).add_(g)
-        if self.local.drifts:
-            with asking(self.local.rule, "drift"):
-                g = g + self.local.rule.drift(y, context)
+        if isinstance(rule, MomentumRule):
+            with asking(rule, "momentum_correction"):
+                g = g + rule.momentum_correction(y, context)
         y.add_(g, alpha=-lr)

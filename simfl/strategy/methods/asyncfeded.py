@@ -29,7 +29,7 @@ made K epochs from the model x_{t-τ}, meets the model x_t:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import floor, inf, trunc
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -37,8 +37,7 @@ from simfl.errors import ScenarioError
 from simfl.messages import Nothing, Update
 from simfl.strategy.aggregation import scaled, weighted
 from simfl.strategy.base import Change, Context, LocalRule, Report, Server, Work
-from simfl.strategy.common import State
-from simfl.strategy.methods.asynchronous import Asynchronous
+from simfl.strategy.methods.asynchronous import Asynchronous, AsyncState
 from simfl.strategy.tensors import of_trained, trained
 from simfl.units import Count, NonNegative, Positive
 
@@ -63,6 +62,13 @@ class ReturnsBase(LocalRule):
 
     def report(self, end: Tensor, base: Tensor, context: Context, work: Work) -> Report:
         return Report(end - base, {"base": context["base"]})
+
+
+@dataclass(slots=True, kw_only=True)
+class AsyncFedEdState(AsyncState):
+    """k: by device, K of its next task; `k_0` for a device without updates so far."""
+
+    k: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,21 +107,20 @@ class AsyncFedEd(Asynchronous):
         (amount,) = self.work.values()
         return float(amount)
 
-    def init(self, params: Any) -> State:
-        # k: device -> K of its next task; k_0 for those not heard of yet.
-        return {**super().init(params), "k": {}}
+    def init(self, params: Any) -> AsyncFedEdState:
+        return AsyncFedEdState(**self.parts(params))
 
-    def ready(self, state: State, server: Server) -> list[Update]:
-        lame = [update for update in state["pending"] if not _points(update)]
+    def ready(self, state: AsyncFedEdState, server: Server) -> list[Update]:
+        lame = [update for update in state.pending if not _points(update)]
         server.discard(lame, "no direction")
-        kept = [update for update in state["pending"] if update not in lame]
-        state["pending"] = sorted(kept, key=lambda update: update.device)
+        kept = [update for update in state.pending if update not in lame]
+        state.pending = sorted(kept, key=lambda update: update.device)
         return super().ready(state, server)
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def fold(self, state: AsyncFedEdState, server: Server, updates: list[Update]) -> Change:
         (update,) = updates
         gamma = self.gamma(update, server.params)
-        state["k"][update.device] = self.next_k(state["k"].get(update.device, self.k_0), gamma)
+        state.k[update.device] = self.next_k(state.k.get(update.device, self.k_0), gamma)
         eta_g = self.lam / (gamma + self.eps)
         return scaled(weighted([update], [min(1.0, eta_g)]), max(1.0, eta_g))
 
@@ -133,12 +138,12 @@ class AsyncFedEd(Asynchronous):
         change = ROUNDINGS[self.rounding]((self.gamma_bar - gamma) * self.kappa)
         return float(min(max(k + change, self.k_min), self.k_max))
 
-    def ask(self, state: State, server: Server, devices: list[int]) -> list[int]:
-        (unit,) = self.work
-        amounts = [state["k"].get(device, self.k_0) for device in devices]
-        if unit == "steps":
-            amounts = [int(amount) for amount in amounts]
-        return server.dispatch(devices, **{unit: amounts}, extras=self.extras(state))
+    def ask(self, state: AsyncFedEdState, server: Server, devices: list[int]) -> list[int]:
+        k = [state.k.get(device, self.k_0) for device in devices]
+        if self.steps is None:
+            return server.dispatch(devices, epochs=k, extras=self.extras(state))
+        whole = [int(amount) for amount in k]
+        return server.dispatch(devices, steps=whole, extras=self.extras(state))
 
 
 def _points(update: Update) -> bool:

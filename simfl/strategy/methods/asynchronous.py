@@ -19,7 +19,7 @@ max_staleness: beyond it an update is discarded. With on_stale = "wait" the buff
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from simfl.messages import Update
@@ -28,6 +28,14 @@ from simfl.strategy.common import Choosing, State, ended
 from simfl.units import Count, Index
 
 NEXT_ARRIVAL, NEXT_END = Wait(arrivals=1), Wait(arrivals=1, losses=1)
+
+
+@dataclass(slots=True, kw_only=True)
+class AsyncState(State):
+    """pending: updates not folded yet. flying: (device, version) by serial, oldest first."""
+
+    pending: list[Update] = field(default_factory=list)
+    flying: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,19 +55,18 @@ class Asynchronous(Choosing):
 
     @property
     def tracks(self) -> bool:
-        """Whether `state["flying"]` is kept: the age of what is in flight matters."""
+        """Whether `state.flying` is kept: the age of the tasks in flight matters."""
         return False
 
-    def init(self, params: Any) -> State:
-        # flying: serial -> (device, version) of the tasks not heard of yet, oldest first.
-        return {**super().init(params), "pending": [], "flying": {}}
+    def init(self, params: Any) -> AsyncState:
+        return AsyncState(**self.parts(params))
 
-    def step(self, state: State, server: Server, updates: list[Update]) -> Wait:
+    def step(self, state: AsyncState, server: Server, updates: list[Update]) -> Wait:
         self.observe(state, server, updates)
         if self.tracks:
             for serial in ended(server, updates):
-                state["flying"].pop(serial, None)
-        state["pending"] += updates
+                state.flying.pop(serial, None)
+        state.pending += updates
         if self.dispatch == "before":
             self.fill(state, server, updates)
         self.flush(state, server)
@@ -67,31 +74,31 @@ class Asynchronous(Choosing):
             self.fill(state, server, updates)
         return self.wait(state, server)
 
-    def wait(self, state: State, server: Server) -> Wait:
+    def wait(self, state: AsyncState, server: Server) -> Wait:
         """When to be asked again."""
         return NEXT_END if self.on_loss == "replace" else NEXT_ARRIVAL
 
-    def flush(self, state: State, server: Server) -> None:
+    def flush(self, state: AsyncState, server: Server) -> None:
         """Folds full buffers for as long as there are any."""
-        while state["pending"] and (ready := self.ready(state, server)):
-            state["pending"] = state["pending"][len(ready) :]
+        while state.pending and (ready := self.ready(state, server)):
+            state.pending = state.pending[len(ready) :]
             server.apply(self.stepped(state, ready, self.fold(state, server, ready)))
 
-    def ready(self, state: State, server: Server) -> list[Update]:
+    def ready(self, state: AsyncState, server: Server) -> list[Update]:
         """The updates that are to be folded now, first come first; none: not yet."""
         if self.max_staleness is not None:
             self.drop(state, server, self.max_staleness)
-        pending, goal = state["pending"], self.goal
+        pending, goal = state.pending, self.goal
         return pending[:goal] if len(pending) >= goal else []
 
-    def drop(self, state: State, server: Server, limit: int) -> None:
+    def drop(self, state: AsyncState, server: Server, limit: int) -> None:
         """Discards pending updates that are staler than the limit."""
-        stale = [update for update in state["pending"] if update.staleness > limit]
+        stale = [update for update in state.pending if update.staleness > limit]
         if stale:
             server.discard(stale, "stale")
-            state["pending"] = [u for u in state["pending"] if u.staleness <= limit]
+            state.pending = [u for u in state.pending if u.staleness <= limit]
 
-    def fill(self, state: State, server: Server, updates: Sequence[Update]) -> None:
+    def fill(self, state: AsyncState, server: Server, updates: Sequence[Update]) -> None:
         """Brings the tasks in flight back up to `concurrency`."""
         if self.refill == "same" and updates:
             done = [update.device for update in updates]
@@ -100,12 +107,12 @@ class Asynchronous(Choosing):
         wanted = self.concurrency - server.in_flight
         self._send(state, server, self.choose(state, server, wanted))
 
-    def _send(self, state: State, server: Server, devices: list[int]) -> None:
+    def _send(self, state: AsyncState, server: Server, devices: list[int]) -> None:
         if devices:
             serials = self.ask(state, server, devices)
             if self.tracks:
                 whom = [(device, server.version) for device in devices]
-                state["flying"].update(zip(serials, whom, strict=True))
+                state.flying.update(zip(serials, whom, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,13 +130,13 @@ class Buffered(Asynchronous):
     def tracks(self) -> bool:
         return self.max_staleness is not None and self.on_stale != "drop"
 
-    def ready(self, state: State, server: Server) -> list[Update]:
+    def ready(self, state: AsyncState, server: Server) -> list[Update]:
         if self.max_staleness is None or self.on_stale == "drop":
             return super().ready(state, server)
-        if len(state["pending"]) < self.goal:
+        if len(state.pending) < self.goal:
             return []
         oldest = server.version + 1 - self.max_staleness
-        late = [device for device, version in state["flying"].values() if version < oldest]
+        late = [device for device, version in state.flying.values() if version < oldest]
         if late and self.on_stale == "request":
             server.request(late)
-        return [] if late else list(state["pending"])
+        return [] if late else list(state.pending)

@@ -13,14 +13,21 @@ server holds up to N models; there is no staleness weight.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from simfl.messages import Update
 from simfl.strategy.aggregation import discounted, weighted, whole
 from simfl.strategy.base import Change, Server
-from simfl.strategy.common import State
-from simfl.strategy.methods.asynchronous import Buffered
+from simfl.strategy.methods.asynchronous import AsyncState, Buffered
+
+
+@dataclass(slots=True, kw_only=True)
+class Ca2flState(AsyncState):
+    """cache: hᵢ by device. mean: h, over the whole fleet."""
+
+    mean: Any
+    cache: dict[int, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +36,15 @@ class Ca2fl(Buffered):
 
     reference: ClassVar[str] = "Wang et al., ICLR 2024"
 
-    def init(self, params: Any) -> State:
-        return {**super().init(params), "cache": {}, "mean": params * 0.0}
+    def init(self, params: Any) -> Ca2flState:
+        return Ca2flState(**self.parts(params), mean=params * 0.0)
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
-        news = [self._news(state["cache"], update) for update in updates]
+    def fold(self, state: Ca2flState, server: Server, updates: list[Update]) -> Change:
+        news = [self._news(state.cache, update) for update in updates]
         change = discounted(news, lambda u: 1.0)
-        v = state["mean"] + change.delta
+        v = state.mean + change.delta
         shift = weighted(news, [1.0 / server.devices] * len(news))
-        state["mean"] = state["mean"] + shift.delta
+        state.mean = state.mean + shift.delta
         return change.with_delta(v)
 
     def _news(self, cache: dict[int, Any], update: Update) -> Update:

@@ -21,13 +21,19 @@ from typing import Any, ClassVar
 from simfl.messages import Nothing, Update
 from simfl.strategy.aggregation import weighted, whole
 from simfl.strategy.base import Change, Server
-from simfl.strategy.common import State
 from simfl.strategy.local_rules import path_length
-from simfl.strategy.methods.asynchronous import Asynchronous
+from simfl.strategy.methods.asynchronous import Asynchronous, AsyncState
 from simfl.strategy.tensors import filled, of_trained
 from simfl.units import Fraction, NonNegative, Positive
 
 _TINY = 1e-7
+
+
+@dataclass(slots=True, kw_only=True)
+class DcAsgdState(AsyncState):
+    """square: s, the moving average of g⊙g."""
+
+    square: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +50,10 @@ class DcAsgd(Asynchronous):
     decay: Fraction = 0.95
     clip: Positive = 1.0
 
-    def init(self, params: Any) -> State:
-        return {**super().init(params), "square": filled(params, 0.0)}
+    def init(self, params: Any) -> DcAsgdState:
+        return DcAsgdState(**self.parts(params), square=filled(params, 0.0))
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def fold(self, state: DcAsgdState, server: Server, updates: list[Update]) -> Change:
         (update,) = updates
         delta = whole(update.delta, update.base)
         path = update.lr * path_length(update.steps, update.lr, _momentum(server))
@@ -65,16 +71,16 @@ class DcAsgd(Asynchronous):
         add = of_trained(lambda d, pull: d + factor * pull, delta, pull)
         return change.with_delta(add)
 
-    def _strength(self, state: State, g: Any) -> Any:
+    def _strength(self, state: DcAsgdState, g: Any) -> Any:
         """λ for each element."""
         if not self.adaptive:
             return filled(g, self.lam)
         m = self.decay
-        state["square"] = of_trained(lambda g, s: m * s + (1.0 - m) * g * g, g, state["square"])
-        return of_trained(lambda s: self.lam / (s + _TINY).sqrt(), state["square"])
+        state.square = of_trained(lambda g, s: m * s + (1.0 - m) * g * g, g, state.square)
+        return of_trained(lambda s: self.lam / (s + _TINY).sqrt(), state.square)
 
 
 def _momentum(server: Server) -> float:
     """Of local training; 0 where the server does not know it."""
-    lesson = server.lesson
-    return 0.0 if lesson is None or lesson.training is None else float(lesson.training.momentum)
+    info = server.learning
+    return 0.0 if info is None or info.training is None else float(info.training.momentum)

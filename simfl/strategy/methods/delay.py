@@ -28,8 +28,7 @@ from typing import ClassVar, Literal
 from simfl.messages import Update
 from simfl.strategy.aggregation import discounted, weighted
 from simfl.strategy.base import Change, Server
-from simfl.strategy.common import State
-from simfl.strategy.methods.asynchronous import Asynchronous, Buffered
+from simfl.strategy.methods.asynchronous import Asynchronous, AsyncState, Buffered
 from simfl.strategy.optimiser import Amsgrad, ServerOptimiser
 from simfl.units import NonNegative, Positive
 
@@ -46,7 +45,7 @@ class DelayAdaptive(Asynchronous):
 
     tau_c: NonNegative | None = None
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def fold(self, state: AsyncState, server: Server, updates: list[Update]) -> Change:
         (update,) = updates
         tau_c = self.concurrency if self.tau_c is None else self.tau_c
         late = update.staleness > tau_c
@@ -64,7 +63,7 @@ class Fadas(Buffered):
     tau_c: NonNegative = 1.0
     beyond: Literal["min", "multiply"] = "min"
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def fold(self, state: AsyncState, server: Server, updates: list[Update]) -> Change:
         return discounted(updates, lambda u: 1.0)
 
     def rate(self, updates: Sequence[Update]) -> float:

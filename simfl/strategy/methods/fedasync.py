@@ -18,8 +18,7 @@ from typing import ClassVar, Literal
 from simfl.messages import Update
 from simfl.strategy.aggregation import mixed, weighted
 from simfl.strategy.base import Change, Server
-from simfl.strategy.common import State
-from simfl.strategy.methods.asynchronous import Asynchronous
+from simfl.strategy.methods.asynchronous import Asynchronous, AsyncState
 from simfl.strategy.weighting import Polynomial, Weighting
 from simfl.units import Fraction
 
@@ -34,7 +33,7 @@ class FedAsync(Asynchronous):
     weighting: Weighting = Polynomial(a=0.5)
     mode: Literal["mix", "delta"] = "mix"
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def fold(self, state: AsyncState, server: Server, updates: list[Update]) -> Change:
         (update,) = updates
         alpha = self.alpha * self.weighting(update.staleness)
         if self.mode == "mix":

@@ -16,7 +16,7 @@ own; here the server draws among those present.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Any, ClassVar, Literal
 
@@ -47,6 +47,15 @@ class FedAvg(Choosing):
         return mean(updates, self.weights)
 
 
+@dataclass(slots=True, kw_only=True)
+class OverSelectState(State):
+    """asked: device by serial, of this round's open tasks. end_s: the round's deadline."""
+
+    asked: dict[int, int] = field(default_factory=dict)
+    reported: list[Update] = field(default_factory=list)
+    end_s: float = 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class OverSelect(FedAvg):
     """Ask more than needed, fold the first reports, cut the rest.
@@ -64,33 +73,32 @@ class OverSelect(FedAvg):
     min_fraction: Fraction = 0.8
     on_surplus: Literal["cancel", "ignore"] = "cancel"
 
-    def init(self, params: Any) -> State:
-        # asked: serial -> device of this round's tasks not heard of yet; end_s: its deadline.
-        return {**super().init(params), "asked": {}, "reported": [], "end_s": 0.0}
+    def init(self, params: Any) -> OverSelectState:
+        return OverSelectState(**self.parts(params))
 
-    def step(self, state: State, server: Server, updates: list[Update]) -> Wait:
+    def step(self, state: OverSelectState, server: Server, updates: list[Update]) -> Wait:
         self.observe(state, server, updates)
-        asked, reported = state["asked"], state["reported"]
+        asked, reported = state.asked, state.reported
         for task in server.lost:
             asked.pop(task.serial, None)
         self._sort_in(state, server, updates)
-        late = server.now_s >= state["end_s"]
+        late = server.now_s >= state.end_s
         if len(reported) == self.cohort or late or not asked:
             self._close(state, server, cause="late" if late else "surplus")
             self._open(state, server)
         return self._wait(state, server)
 
-    def _sort_in(self, state: State, server: Server, updates: list[Update]) -> None:
+    def _sort_in(self, state: OverSelectState, server: Server, updates: list[Update]) -> None:
         """Keeps this round's first reports; what is over the goal or too late is thrown away."""
         for update in updates:
-            current = state["asked"].pop(update.task, None) is not None
-            if current and len(state["reported"]) < self.cohort:
-                state["reported"].append(update)
+            current = state.asked.pop(update.task, None) is not None
+            if current and len(state.reported) < self.cohort:
+                state.reported.append(update)
             else:
                 server.discard([update], "surplus" if current else "late")
 
-    def _close(self, state: State, server: Server, cause: str) -> None:
-        reported, asked = state["reported"], state["asked"]
+    def _close(self, state: OverSelectState, server: Server, cause: str) -> None:
+        reported, asked = state.reported, state.asked
         if asked and self.on_surplus == "cancel":
             server.cancel(cause=cause)
         if reported and len(reported) >= ceil(self.min_fraction * self.cohort):
@@ -98,15 +106,15 @@ class OverSelect(FedAvg):
             server.apply(self.stepped(state, reported, change))
         else:
             server.discard(reported, "abandoned round")
-        state["reported"], state["asked"] = [], {}
+        state.reported, state.asked = [], {}
 
-    def _open(self, state: State, server: Server) -> None:
+    def _open(self, state: OverSelectState, server: Server) -> None:
         devices = self.choose(state, server, ceil(self.over_select * self.cohort))
         serials = self.ask(state, server, devices)
-        state["asked"] = dict(zip(serials, devices, strict=True))
-        state["end_s"] = inf if self.deadline_s is None else server.now_s + self.deadline_s
+        state.asked = dict(zip(serials, devices, strict=True))
+        state.end_s = inf if self.deadline_s is None else server.now_s + self.deadline_s
 
-    def _wait(self, state: State, server: Server) -> Wait:
-        end_s = state["end_s"]
+    def _wait(self, state: OverSelectState, server: Server) -> Wait:
+        end_s = state.end_s
         within = None if end_s == inf else end_s - server.now_s
-        return Wait(self.cohort - len(state["reported"]), within, losses=1)
+        return Wait(self.cohort - len(state.reported), within, losses=1)

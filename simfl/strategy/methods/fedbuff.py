@@ -20,8 +20,7 @@ from typing import ClassVar
 from simfl.messages import Update
 from simfl.strategy.aggregation import Normalise, discounted
 from simfl.strategy.base import Change, Server
-from simfl.strategy.common import State
-from simfl.strategy.methods.asynchronous import Buffered
+from simfl.strategy.methods.asynchronous import AsyncState, Buffered
 from simfl.strategy.weighting import Polynomial, Weighting
 
 
@@ -34,5 +33,5 @@ class FedBuff(Buffered):
     weighting: Weighting = Polynomial(a=0.5)
     normalise: Normalise = "count"
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def fold(self, state: AsyncState, server: Server, updates: list[Update]) -> Change:
         return discounted(updates, lambda u: self.weighting(u.staleness), self.normalise)

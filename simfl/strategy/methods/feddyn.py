@@ -27,16 +27,17 @@ sent, so that H_k stays a gradient at θ_k however stale the update is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from simfl.errors import ScenarioError
 from simfl.messages import Update
 from simfl.strategy.aggregation import Weights, mean
-from simfl.strategy.base import Affine, Change, Context, LocalRule, Report, Server, Work
+from simfl.strategy.base import Change, Context, LocalRule, Report, Server, Work
 from simfl.strategy.common import Choosing, State
-from simfl.strategy.methods.asynchronous import Buffered
+from simfl.strategy.methods.asynchronous import AsyncState, Buffered
 from simfl.strategy.methods.fedavg import FedAvg
+from simfl.strategy.special_rules import Affine, AffineRule
 from simfl.strategy.tensors import of_trained
 from simfl.units import Positive
 
@@ -48,7 +49,7 @@ Evaluated = Literal["sel", "all", "cloud"]
 
 
 @dataclass(frozen=True)
-class Dynamic(LocalRule):
+class Dynamic(AffineRule):
     """Minimise the local loss plus a linear and a quadratic term that change with time (FedDyn)."""
 
     alpha: Positive = 0.01
@@ -82,6 +83,34 @@ class Dynamic(LocalRule):
         return Report(delta, memory={"h": context["h"] + delta[: work.trainable]})
 
 
+@dataclass(slots=True, kw_only=True)
+class Dynamics:
+    """S, the models that are evaluated, and what they are made from."""
+
+    s: Any
+    sel: Any
+    all: Any
+    start: Any  #: the initial model
+    own: dict[int, Any] = field(default_factory=dict)  #: by device, its latest model
+
+
+@dataclass(slots=True, kw_only=True)
+class FedDynState(State):
+    """The state in rounds."""
+
+    dynamics: Dynamics
+
+
+@dataclass(slots=True, kw_only=True)
+class AsyncFedDynState(AsyncState):
+    """The state of buffered asynchrony."""
+
+    dynamics: Dynamics
+
+
+Running = FedDynState | AsyncFedDynState
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Dynamics(Choosing):
     """The server's side of dynamic regularisation, over any way to wait for updates.
@@ -108,42 +137,35 @@ class _Dynamics(Choosing):
         """Whether the latest models are kept."""
         return self.remember
 
-    def init(self, params: Any) -> State:
-        # own: device -> its latest model; all: the mean of these over the fleet.
-        return {
-            **super().init(params),
-            "s": params * 0.0,
-            "sel": params,
-            "start": params,
-            "own": {},
-            "all": params,
-        }
+    def parts(self, params: Any) -> dict[str, Any]:
+        dynamics = Dynamics(s=params * 0.0, sel=params, all=params, start=params)
+        return {**super().parts(params), "dynamics": dynamics}
 
-    def observe(self, state: State, server: Server, updates: Sequence[Update]) -> None:
+    def observe(self, state: Running, server: Server, updates: Sequence[Update]) -> None:
         super().observe(state, server, updates)
-        share = 1.0 / server.devices
+        dynamics, share = state.dynamics, 1.0 / server.devices
         for update in sorted(updates, key=lambda u: (u.device, u.task)):
-            state["s"] = of_trained(lambda s, d: s + share * d, state["s"], update.delta)
+            dynamics.s = of_trained(lambda s, d: s + share * d, dynamics.s, update.delta)
             if self.remembers:
                 own = update.base + update.delta
-                news = own - state["own"].get(update.device, state["start"])
-                state["own"][update.device] = own
-                state["all"] = state["all"] + news * share
+                news = own - dynamics.own.get(update.device, dynamics.start)
+                dynamics.own[update.device] = own
+                dynamics.all = dynamics.all + news * share
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def fold(self, state: Any, server: Server, updates: list[Update]) -> Change:
         change = self.average(state, server, updates)
-        state["sel"] = server.params + change.delta
-        return change.with_delta(change.delta + state["s"])
+        state.dynamics.sel = server.params + change.delta
+        return change.with_delta(change.delta + state.dynamics.s)
 
-    def average(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def average(self, state: Running, server: Server, updates: list[Update]) -> Change:
         """A, less the server's model."""
         raise NotImplementedError
 
-    def metrics(self, state: State, server: Server, score: Score) -> dict[str, float]:
+    def metrics(self, state: Running, server: Server, score: Score) -> dict[str, float]:
         """Metrics of the three models, and how long θ and S have become."""
-        models = {"sel": state["sel"], "cloud": server.params}
+        models = {"sel": state.dynamics.sel, "cloud": server.params}
         if self.remembers:
-            models["all"] = state["all"]
+            models["all"] = state.dynamics.all
         each = {name: score(model) for name, model in models.items()}
         if not each["sel"]:
             return {}
@@ -153,7 +175,7 @@ class _Dynamics(Choosing):
             for metric, value in metrics.items()
             if isinstance(value, float)
         }
-        norms = {"norm_cloud": server.params.norm(), "norm_s": state["s"].norm()}
+        norms = {"norm_cloud": server.params.norm(), "norm_s": state.dynamics.s.norm()}
         return each[self.evaluate] | columns | norms
 
 
@@ -163,7 +185,10 @@ class FedDyn(_Dynamics, FedAvg):
 
     weights: Weights = "uniform"
 
-    def average(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def init(self, params: Any) -> FedDynState:
+        return FedDynState(**self.parts(params))
+
+    def average(self, state: FedDynState, server: Server, updates: list[Update]) -> Change:
         return mean(updates, self.weights)
 
 
@@ -181,9 +206,12 @@ class AsyncFedDyn(_Dynamics, Buffered):
     def remembers(self) -> bool:
         return self.remember or self.average_of == "fleet"
 
-    def average(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def init(self, params: Any) -> AsyncFedDynState:
+        return AsyncFedDynState(**self.parts(params))
+
+    def average(self, state: AsyncFedDynState, server: Server, updates: list[Update]) -> Change:
         own = [replace(u, delta=u.delta + (u.base - server.params)) for u in updates]
         if self.average_of == "buffer":
             return mean(own, "uniform")
         shares = {update.task: 1.0 / server.devices for update in updates}
-        return Change(state["all"] - server.params, shares)
+        return Change(state.dynamics.all - server.params, shares)

@@ -12,7 +12,7 @@ The analysed variant draws devices by their data and averages plainly:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from simfl.messages import Update
@@ -21,6 +21,13 @@ from simfl.strategy.common import State
 from simfl.strategy.local_rules import Proximal
 from simfl.strategy.methods.fedavg import FedAvg
 from simfl.units import Fraction
+
+
+@dataclass(slots=True, kw_only=True)
+class FedProxState(State):
+    """stragglers: serials of this round's tasks with less than the whole work."""
+
+    stragglers: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +44,17 @@ class FedProx(FedAvg):
     on_straggler: Literal["keep", "drop"] = "keep"
     local: LocalRule = Proximal(mu=0.01)
 
-    def init(self, params: Any) -> State:
-        return {**super().init(params), "stragglers": []}
+    def init(self, params: Any) -> FedProxState:
+        return FedProxState(**self.parts(params))
 
-    def step(self, state: State, server: Server, updates: list[Update]) -> Wait:
+    def step(self, state: FedProxState, server: Server, updates: list[Update]) -> Wait:
         if self.on_straggler == "drop":
-            late = [update for update in updates if update.task in state["stragglers"]]
+            late = [update for update in updates if update.task in state.stragglers]
             server.discard(late, "straggler")
             updates = [update for update in updates if update not in late]
         return super().step(state, server, updates)
 
-    def ask(self, state: State, server: Server, devices: list[int]) -> list[int]:
+    def ask(self, state: FedProxState, server: Server, devices: list[int]) -> list[int]:
         slow = round(self.stragglers * len(devices))
         if not slow:
             return super().ask(state, server, devices)
@@ -58,5 +65,5 @@ class FedProx(FedAvg):
         for k in late:
             amounts[k] = int(rng.integers(1, int(most), endpoint=True)) if most > 1 else most
         serials = server.dispatch(devices, **{unit: amounts}, extras=self.extras(state))
-        state["stragglers"] = [serials[k] for k in late]
+        state.stragglers = [serials[k] for k in late]
         return serials

@@ -13,7 +13,7 @@ than b. A device without history counts with the longest latency met so far.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,9 +21,8 @@ import numpy as np
 from simfl.messages import Update
 from simfl.strategy.aggregation import weighted
 from simfl.strategy.base import Change, Server, Wait
-from simfl.strategy.common import State
-from simfl.strategy.methods.asynchronous import Asynchronous
-from simfl.strategy.methods.oort import Guided, Memory, utility
+from simfl.strategy.methods.asynchronous import Asynchronous, AsyncState
+from simfl.strategy.methods.oort import Guided, GuidedMemory, utility
 from simfl.strategy.selection import Selection
 from simfl.strategy.weighting import Weighting
 from simfl.units import Fraction, NonNegative, Positive
@@ -38,21 +37,29 @@ class PiscesSelection(Guided):
     floor: Fraction = 0.3
     beta: NonNegative = 0.5
 
-    def observe(self, memory: Memory, server: Server, updates: Sequence[Update]) -> None:
-        # known: device -> (utility, its last staleness values)
+    def observe(self, memory: GuidedMemory, server: Server, updates: Sequence[Update]) -> None:
+        # known: by device, its utility and its last staleness values
         for update in updates:
-            _, recent = memory["known"].get(update.device, (0.0, []))
+            _, recent = memory.known.get(update.device, (0.0, []))
             recent = [*recent[-4:], update.staleness]
-            memory["known"][update.device] = (utility(update), recent)
+            memory.known[update.device] = (utility(update), recent)
 
     def exploit(
-        self, memory: Memory, devices: list[int], n: int, rng: np.random.Generator
+        self, memory: GuidedMemory, devices: list[int], n: int, rng: np.random.Generator
     ) -> list[int]:
         def score(device: int) -> float:
-            gain, recent = memory["known"][device]
+            gain, recent = memory.known[device]
             return float(gain * (sum(recent) / len(recent) + 1.0) ** -self.beta)
 
         return sorted(devices, key=score, reverse=True)[:n]
+
+
+@dataclass(slots=True, kw_only=True)
+class PiscesState(AsyncState):
+    """folded_s: time of the last fold. seconds: by device, how long its last task took."""
+
+    folded_s: float = 0.0
+    seconds: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,37 +79,37 @@ class Pisces(Asynchronous):
     def tracks(self) -> bool:
         return True
 
-    def init(self, params: Any) -> State:
-        return {**super().init(params), "folded_s": 0.0, "seconds": {}}
+    def init(self, params: Any) -> PiscesState:
+        return PiscesState(**self.parts(params))
 
-    def step(self, state: State, server: Server, updates: list[Update]) -> Wait:
+    def step(self, state: PiscesState, server: Server, updates: list[Update]) -> Wait:
         for update in updates:
-            state["seconds"][update.device] = update.arrived_s - update.dispatched_s
+            state.seconds[update.device] = update.arrived_s - update.dispatched_s
         return super().step(state, server, updates)
 
-    def ready(self, state: State, server: Server) -> list[Update]:
+    def ready(self, state: PiscesState, server: Server) -> list[Update]:
         if self.max_staleness is not None:
             self.drop(state, server, self.max_staleness)
-        pending = list(state["pending"])
+        pending = list(state.pending)
         if not pending or server.now_s < self._due_s(state):
             return []
-        state["folded_s"] = server.now_s
+        state.folded_s = server.now_s
         return pending
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def fold(self, state: PiscesState, server: Server, updates: list[Update]) -> Change:
         total = sum(update.examples for update in updates)
         return weighted(
             updates, [self.weighting(u.staleness) * u.examples / total for u in updates]
         )
 
-    def wait(self, state: State, server: Server) -> Wait:
-        within = self._due_s(state) - server.now_s if state["pending"] else None
+    def wait(self, state: PiscesState, server: Server) -> Wait:
+        within = self._due_s(state) - server.now_s if state.pending else None
         return Wait(arrivals=1, within=within)
 
-    def _due_s(self, state: State) -> float:
+    def _due_s(self, state: PiscesState) -> float:
         """When the next fold may happen."""
-        seconds = state["seconds"]
+        seconds = state.seconds
         longest = max(seconds.values(), default=0.0)
-        latencies = [seconds.get(device, longest) for device, _ in state["flying"].values()]
+        latencies = [seconds.get(device, longest) for device, _ in state.flying.values()]
         bound = self.concurrency if self.bound is None else self.bound
-        return float(state["folded_s"] + max(latencies, default=0.0) / bound)
+        return state.folded_s + max(latencies, default=0.0) / bound

@@ -18,8 +18,7 @@ from typing import ClassVar, Literal
 from simfl.messages import Update
 from simfl.strategy.aggregation import mean, whole
 from simfl.strategy.base import Change, Server
-from simfl.strategy.common import State
-from simfl.strategy.methods.asynchronous import Buffered
+from simfl.strategy.methods.asynchronous import AsyncState, Buffered
 from simfl.strategy.tensors import cosine
 from simfl.units import Count, Index, NonNegative
 
@@ -40,7 +39,7 @@ class Port(Buffered):
     similarity: NonNegative = 1.0  #: w_s
     freshness: NonNegative = 3.0  #: w_τ
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def fold(self, state: AsyncState, server: Server, updates: list[Update]) -> Change:
         return mean(updates, lambda u: u.examples * self._merit(server, u))
 
     def _merit(self, server: Server, update: Update) -> float:

@@ -16,7 +16,7 @@ task is lost begins with the server's model again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from simfl.messages import Update
@@ -48,6 +48,16 @@ class OwnModel(LocalRule):
         return Report(end - base, memory={"y": end})
 
 
+@dataclass(slots=True, kw_only=True)
+class QuaflState(State):
+    """flying: device by serial. held: by device, an update that waits for its contact."""
+
+    flying: dict[int, int] = field(default_factory=dict)
+    held: dict[int, Update] = field(default_factory=dict)
+    contacted: list[int] = field(default_factory=list)  #: devices, until all have answered
+    tick_s: float = 0.0  #: time of the next contact
+
+
 @dataclass(frozen=True, kw_only=True)
 class Quafl(Options):
     """The server contacts a few devices at each tick; they answer at once, done or not.
@@ -61,51 +71,53 @@ class Quafl(Options):
     every_s: Duration = 60.0
     local: LocalRule = OwnModel()
 
-    def init(self, params: Any) -> State:
-        # flying: serial -> device. held: device -> update that waits for its contact.
-        state: State = {"flying": {}, "held": {}, "contacted": [], "tick_s": 0.0}
-        return {**super().init(params), **state}
+    def init(self, params: Any) -> QuaflState:
+        return QuaflState(**self.parts(params))
 
-    def step(self, state: State, server: Server, updates: list[Update]) -> Wait:
+    def step(self, state: QuaflState, server: Server, updates: list[Update]) -> Wait:
         for serial in ended(server, updates):
-            state["flying"].pop(serial, None)
-        state["held"].update((update.device, update) for update in updates)
+            state.flying.pop(serial, None)
+        state.held.update((update.device, update) for update in updates)
         self._answer(state, server)
-        if not state["contacted"] and server.now_s >= state["tick_s"]:
+        if not state.contacted and server.now_s >= state.tick_s:
             self._contact(state, server)
             self._answer(state, server)
-        if state["contacted"]:
+        if state.contacted:
             return Wait(arrivals=1, losses=1)
-        return Wait(within=state["tick_s"] - server.now_s)
+        return Wait(within=state.tick_s - server.now_s)
 
-    def _contact(self, state: State, server: Server) -> None:
+    def _contact(self, state: QuaflState, server: Server) -> None:
         """Chooses who is contacted at this tick, and sends work to whoever has none."""
-        state["tick_s"] = server.now_s + self.every_s
-        flying, held = state["flying"], state["held"]
+        state.tick_s = server.now_s + self.every_s
+        flying, held = state.flying, state.held
         working = sorted([*flying.values(), *held])
         n = min(self.cohort, len(working))
         rng = server.generator("contact")
-        state["contacted"] = rng.choice(working, size=n, replace=False).tolist() if n else []
-        server.request([device for device in state["contacted"] if device not in held])
+        state.contacted = rng.choice(working, size=n, replace=False).tolist() if n else []
+        server.request([device for device in state.contacted if device not in held])
         self._send(state, server, [d for d in server.candidates().tolist() if d not in held], None)
 
-    def _answer(self, state: State, server: Server) -> None:
+    def _answer(self, state: QuaflState, server: Server) -> None:
         """Folds, once all who were contacted have answered or are lost."""
-        flying, held = set(state["flying"].values()), state["held"]
-        if not state["contacted"] or any(device in flying for device in state["contacted"]):
+        flying, held = set(state.flying.values()), state.held
+        if not state.contacted or any(device in flying for device in state.contacted):
             return
-        answers = [held.pop(device) for device in sorted(state["contacted"]) if device in held]
-        state["contacted"] = []
+        answers = [held.pop(device) for device in sorted(state.contacted) if device in held]
+        state.contacted = []
         if answers:
             there = server.sample(len(answers), among=[update.device for update in answers])
             self._send(state, server, sorted(there), {"contacted": len(answers)})  # the old X
             server.apply(self.stepped(state, answers, _average(answers, server)))
 
     def _send(
-        self, state: State, server: Server, devices: list[int], extras: Mapping[str, Any] | None
+        self,
+        state: QuaflState,
+        server: Server,
+        devices: list[int],
+        extras: Mapping[str, Any] | None,
     ) -> None:
         serials = server.dispatch(devices, **self.work, extras=extras)
-        state["flying"].update(zip(serials, devices, strict=True))
+        state.flying.update(zip(serials, devices, strict=True))
 
 
 def _average(answers: list[Update], server: Server) -> Change:

@@ -17,7 +17,7 @@ here it starts anew. The server holds up to N models.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Any, ClassVar
 
@@ -26,6 +26,21 @@ from simfl.strategy.aggregation import whole
 from simfl.strategy.base import Change, Server, Wait
 from simfl.strategy.common import Options, State, ended
 from simfl.units import Duration, Index, Share
+
+
+@dataclass(slots=True, kw_only=True)
+class SafaState(State):
+    """The cache, and where this round stands."""
+
+    initial: Any  #: the cache entry of a device that has none of its own
+    total: Any  #: Σ (n_k/n) cache_k
+    cache: dict[int, Any] = field(default_factory=dict)  #: models by device
+    flying: dict[int, tuple[int, int]] = field(default_factory=dict)  #: (device, version)
+    picked: list[Update] = field(default_factory=list)
+    undrafted: list[Update] = field(default_factory=list)
+    bypassed: list[Update] = field(default_factory=list)  #: in the cache, not in the model yet
+    last: list[int] = field(default_factory=list)  #: devices picked in the last round
+    end_s: float = 0.0  #: the round's deadline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,37 +56,33 @@ class Safa(Options):
     lag: Index = 5
     deadline_s: Duration | None = None
 
-    def init(self, params: Any) -> State:
-        # flying: serial -> (device, version). total: Σ (n_k/n) cache_k. bypassed: updates that
-        # are in the cache but not in the model yet. last: devices picked in the last round.
-        lists: State = {"picked": [], "undrafted": [], "bypassed": [], "last": []}
-        maps: State = {"flying": {}, "cache": {}, "initial": params, "total": params, "end_s": 0.0}
-        return {**super().init(params), **lists, **maps}
+    def init(self, params: Any) -> SafaState:
+        return SafaState(**self.parts(params), initial=params, total=params)
 
-    def step(self, state: State, server: Server, updates: list[Update]) -> Wait:
+    def step(self, state: SafaState, server: Server, updates: list[Update]) -> Wait:
         quota = ceil(self.quota * server.devices)
         for serial in ended(server, updates):
-            state["flying"].pop(serial, None)
+            state.flying.pop(serial, None)
         for update in updates:
-            first = update.device not in state["last"] and len(state["picked"]) < quota
-            state["picked" if first else "undrafted"].append(update)
-        late = server.now_s >= state["end_s"]
-        if late or len(state["picked"]) == quota or not state["flying"]:
+            first = update.device not in state.last and len(state.picked) < quota
+            (state.picked if first else state.undrafted).append(update)
+        late = server.now_s >= state.end_s
+        if late or len(state.picked) == quota or not state.flying:
             self._close(state, server, quota)
             self._open(state, server)
-        within = None if state["end_s"] == inf else state["end_s"] - server.now_s
+        within = None if state.end_s == inf else state.end_s - server.now_s
         return Wait(arrivals=1, losses=1, within=within)
 
-    def _open(self, state: State, server: Server) -> None:
+    def _open(self, state: SafaState, server: Server) -> None:
         devices = server.candidates().tolist()
         for serial, device in zip(self.ask(state, server, devices), devices, strict=True):
-            state["flying"][serial] = (device, server.version)
-        state["end_s"] = inf if self.deadline_s is None else server.now_s + self.deadline_s
+            state.flying[serial] = (device, server.version)
+        state.end_s = inf if self.deadline_s is None else server.now_s + self.deadline_s
 
-    def _close(self, state: State, server: Server, quota: int) -> None:
-        missing = quota - len(state["picked"])
-        picked = state["picked"] + state["undrafted"][:missing]
-        spare = state["undrafted"][missing:]
+    def _close(self, state: SafaState, server: Server, quota: int) -> None:
+        missing = quota - len(state.picked)
+        picked = state.picked + state.undrafted[:missing]
+        spare = state.undrafted[missing:]
         if picked:
             self._reset(state, server)
             for update in picked:
@@ -79,24 +90,24 @@ class Safa(Options):
             server.apply(self.stepped(state, picked, self._change(state, server, picked)))
             for update in spare:
                 _place(state, server, update.device, _model(update))
-            state["bypassed"], state["last"] = spare, [update.device for update in picked]
-        state["picked"], state["undrafted"] = [], []
+            state.bypassed, state.last = spare, [update.device for update in picked]
+        state.picked, state.undrafted = [], []
 
-    def _reset(self, state: State, server: Server) -> None:
+    def _reset(self, state: SafaState, server: Server) -> None:
         """Stops the deprecated devices and forgets what they had sent."""
         oldest = server.version + 1 - self.lag
-        late = [device for device, version in state["flying"].values() if version < oldest]
+        late = [device for device, version in state.flying.values() if version < oldest]
         server.cancel(late, "deprecated")
-        state["flying"] = {s: entry for s, entry in state["flying"].items() if entry[1] >= oldest}
+        state.flying = {s: entry for s, entry in state.flying.items() if entry[1] >= oldest}
         for device in late:
             _place(state, server, device, server.params)
         _forget(state, server, late)
 
-    def _change(self, state: State, server: Server, picked: list[Update]) -> Change:
+    def _change(self, state: SafaState, server: Server, picked: list[Update]) -> Change:
         _forget(state, server, [update.device for update in picked])
-        used = [*state["bypassed"], *picked]
+        used = [*state.bypassed, *picked]
         weights = {update.task: _share(server, update.device) for update in used}
-        return Change(state["total"] - server.params, weights)
+        return Change(state.total - server.params, weights)
 
 
 def _model(update: Update) -> Any:
@@ -107,15 +118,15 @@ def _share(server: Server, device: int) -> float:
     return float(server.examples[device] / server.examples.sum())
 
 
-def _place(state: State, server: Server, device: int, model: Any) -> None:
+def _place(state: SafaState, server: Server, device: int, model: Any) -> None:
     """The device's cache entry, and the total, become those of this model."""
-    old = state["cache"].get(device, state["initial"])
-    state["total"] = state["total"] + (model - old) * _share(server, device)
-    state["cache"][device] = model
+    old = state.cache.get(device, state.initial)
+    state.total = state.total + (model - old) * _share(server, device)
+    state.cache[device] = model
 
 
-def _forget(state: State, server: Server, devices: list[int]) -> None:
+def _forget(state: SafaState, server: Server, devices: list[int]) -> None:
     """Bypassed updates whose cache entry was replaced before they counted are waste."""
-    gone = [update for update in state["bypassed"] if update.device in devices]
+    gone = [update for update in state.bypassed if update.device in devices]
     server.discard(gone, "superseded")
-    state["bypassed"] = [update for update in state["bypassed"] if update not in gone]
+    state.bypassed = [update for update in state.bypassed if update not in gone]

@@ -34,11 +34,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from simfl.errors import ScenarioError
 from simfl.messages import Update
 from simfl.strategy.aggregation import discounted, mean
-from simfl.strategy.base import Affine, Change, Context, LocalRule, Report, Server, Work
+from simfl.strategy.base import Change, Context, LocalRule, Report, Server, Work
 from simfl.strategy.common import Options, State
 from simfl.strategy.local_rules import path_length
+from simfl.strategy.methods.asynchronous import AsyncState
 from simfl.strategy.methods.fedavg import FedAvg
 from simfl.strategy.methods.fedbuff import FedBuff
+from simfl.strategy.special_rules import Affine, AffineRule
 from simfl.strategy.tensors import trained
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ControlVariate(LocalRule):
+class ControlVariate(AffineRule):
     """Correct each gradient by c - cᵢ (SCAFFOLD). option: how cᵢ is renewed."""
 
     option: Literal["I", "II"] = "II"
@@ -81,6 +83,23 @@ class ControlVariate(LocalRule):
         return Report(delta, {"c": renewed - context["c_i"]}, {"c_i": renewed})
 
 
+@dataclass(slots=True, kw_only=True)
+class ScaffoldState(State):
+    """c: (T,) the server's variate."""
+
+    c: Any
+
+
+@dataclass(slots=True, kw_only=True)
+class AsyncScaffoldState(AsyncState):
+    """c: (T,) the server's variate."""
+
+    c: Any
+
+
+Running = ScaffoldState | AsyncScaffoldState
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Variates(Options):
     """The server's side of control variates, over any way to fold.
@@ -98,17 +117,17 @@ class _Variates(Options):
         if not isinstance(self.local, ControlVariate):
             raise ScenarioError('SCAFFOLD needs local = { kind = "controlvariate" }')
 
-    def init(self, params: Any) -> State:
-        return {**super().init(params), "c": trained(params) * 0.0}
+    def parts(self, params: Any) -> dict[str, Any]:
+        return {**super().parts(params), "c": trained(params) * 0.0}
 
-    def extras(self, state: State) -> Mapping[str, Any]:
-        return {"c": state["c"]}
+    def extras(self, state: Running) -> Mapping[str, Any]:
+        return {"c": state.c}
 
-    def absorb(self, state: State, server: Server, updates: Sequence[Update]) -> None:
+    def absorb(self, state: Running, server: Server, updates: Sequence[Update]) -> None:
         """The server's variate hears what these updates' devices have kept."""
         for update in sorted(updates, key=lambda u: (u.device, u.task)):
             if update.extras:  # nothing is sent without learning
-                state["c"] = state["c"] + update.extras["c"] * self.share(server, update)
+                state.c = state.c + update.extras["c"] * self.share(server, update)
 
     def share(self, server: Server, update: Update) -> float:
         """pᵢ: what the device counts in the objective; over the fleet these add up to one."""
@@ -116,7 +135,7 @@ class _Variates(Options):
             return 1.0 / server.devices
         return float(update.examples / server.examples.sum())
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def fold(self, state: Any, server: Server, updates: list[Update]) -> Change:
         self.absorb(state, server, updates)
         return self.average(server, updates)
 
@@ -129,10 +148,16 @@ class _Variates(Options):
 class Scaffold(_Variates, FedAvg):
     """Synchronous rounds with control variates against client drift."""
 
+    def init(self, params: Any) -> ScaffoldState:
+        return ScaffoldState(**self.parts(params))
+
 
 @dataclass(frozen=True, kw_only=True)
 class AsyncScaffold(_Variates, FedBuff):
     """Buffered asynchrony with control variates: an extension of the paper."""
+
+    def init(self, params: Any) -> AsyncScaffoldState:
+        return AsyncScaffoldState(**self.parts(params))
 
     def average(self, server: Server, updates: list[Update]) -> Change:
         def weight(update: Update) -> float:
@@ -140,6 +165,6 @@ class AsyncScaffold(_Variates, FedBuff):
 
         return discounted(updates, weight, self.normalise)
 
-    def drop(self, state: State, server: Server, limit: int) -> None:
-        self.absorb(state, server, [u for u in state["pending"] if u.staleness > limit])
+    def drop(self, state: AsyncScaffoldState, server: Server, limit: int) -> None:
+        self.absorb(state, server, [u for u in state.pending if u.staleness > limit])
         super().drop(state, server, limit)

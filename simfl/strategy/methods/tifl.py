@@ -14,9 +14,9 @@ extra message; the paper evaluates on each tier.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,13 +25,23 @@ from simfl.strategy.base import Server
 from simfl.strategy.selection import Selection
 from simfl.units import Count
 
-Memory = dict[str, Any]
-
 
 def tiers_of(seconds: dict[int, float], tiers: int) -> list[list[int]]:
     """Devices in tiers of (almost) equal size, the quickest first; empty tiers are left out."""
     order = sorted(seconds, key=lambda device: (seconds[device], device))
     return [part.tolist() for part in np.array_split(order, tiers) if len(part)]
+
+
+@dataclass(slots=True)
+class TiflMemory:
+    """What devices reported, and the standing of the tiers."""
+
+    asked: dict[int, bool] = field(default_factory=dict)  #: devices profiled or being so
+    seconds: dict[int, float] = field(default_factory=dict)  #: of a device's first task
+    loss: dict[int, float] = field(default_factory=dict)  #: of a device's last task
+    draws: int = 0
+    left: list[int] = field(default_factory=list)  #: credits by tier
+    odds: list[float] = field(default_factory=list)  #: weights by tier
 
 
 @dataclass(frozen=True)
@@ -44,42 +54,41 @@ class Tifl(Selection):
     interval: Count = 20
     credits: Count = 50
 
-    def init(self) -> Memory:
-        # asked: devices profiled or being so; seconds, loss: what they reported.
-        return {"asked": {}, "seconds": {}, "loss": {}, "draws": 0, "left": [], "odds": []}
+    def init(self) -> TiflMemory:
+        return TiflMemory()
 
-    def observe(self, memory: Memory, server: Server, updates: Sequence[Update]) -> None:
+    def observe(self, memory: TiflMemory, server: Server, updates: Sequence[Update]) -> None:
         for update in updates:
-            memory["seconds"].setdefault(update.device, update.arrived_s - update.dispatched_s)
-            memory["loss"][update.device] = update.loss
+            memory.seconds.setdefault(update.device, update.arrived_s - update.dispatched_s)
+            memory.loss[update.device] = update.loss
 
-    def choose(self, memory: Memory, server: Server, n: int) -> list[int]:
+    def choose(self, memory: TiflMemory, server: Server, n: int) -> list[int]:
         if self.tiers == 1:
             return server.sample(n)
-        new = [d for d in server.candidates().tolist() if d not in memory["asked"]]
+        new = [d for d in server.candidates().tolist() if d not in memory.asked]
         if new:
             chosen = server.sample(n, among=new)
-            memory["asked"].update(dict.fromkeys(chosen, True))
+            memory.asked.update(dict.fromkeys(chosen, True))
             return chosen
         return self._from_a_tier(memory, server, n)
 
-    def _from_a_tier(self, memory: Memory, server: Server, n: int) -> list[int]:
-        tiers = tiers_of(memory["seconds"], self.tiers)
-        if len(memory["left"]) != len(tiers) or not any(memory["left"]):
-            memory["left"], memory["odds"] = [self.credits] * len(tiers), []
-        if not memory["odds"] or memory["draws"] % self.interval == 0:
-            memory["odds"] = self._odds(memory, tiers)
-        memory["draws"] += 1
-        odds = np.array(memory["odds"]) * (np.array(memory["left"]) > 0)
+    def _from_a_tier(self, memory: TiflMemory, server: Server, n: int) -> list[int]:
+        tiers = tiers_of(memory.seconds, self.tiers)
+        if len(memory.left) != len(tiers) or not any(memory.left):
+            memory.left, memory.odds = [self.credits] * len(tiers), []
+        if not memory.odds or memory.draws % self.interval == 0:
+            memory.odds = self._odds(memory, tiers)
+        memory.draws += 1
+        odds = np.array(memory.odds) * (np.array(memory.left) > 0)
         for k in _in_random_order(odds, server.generator("selection")):
             if chosen := server.sample(n, among=tiers[k]):
-                memory["left"][k] -= 1
+                memory.left[k] -= 1
                 return chosen
         return server.sample(n)  # nobody in any tier that has credits is there
 
-    def _odds(self, memory: Memory, tiers: list[list[int]]) -> list[float]:
+    def _odds(self, memory: TiflMemory, tiers: list[list[int]]) -> list[float]:
         """Weights by rank of the mean loss, 1 for the best tier."""
-        losses = [np.mean([memory["loss"][device] for device in tier]) for tier in tiers]
+        losses = [float(np.mean([memory.loss[device] for device in tier])) for tier in tiers]
         rank = np.argsort(np.argsort([x if isfinite(x) else 0.0 for x in losses], kind="stable"))
         return (rank + 1.0).tolist()
 

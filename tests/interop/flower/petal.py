@@ -85,6 +85,9 @@ class Petal:
     def metrics(self, note: Note) -> dict[str, float]:
         return note.metrics
 
+    def date(self, reply: Note, note: Note) -> None:
+        """Notes have no dates."""
+
     def is_error(self, note: Note) -> bool:
         return bool(note.failure)
 

@@ -12,7 +12,7 @@ from simfl.learn.datasets.base import Dataset
 from simfl.learn.models.base import CharLstm, Lenet, Mlp
 from simfl.learn.models.convnets import ConvNet, TwoLayerCnn, Vgg11
 from simfl.learn.models.resnet import Resnet, Resnet20, Resnet32
-from simfl.learn.models.structure import anatomy_of
+from simfl.learn.models.structure import structure_of
 from simfl.structure import Shortcut
 
 
@@ -28,7 +28,7 @@ def trained(layout, names) -> int:
 
 def of(factory, channels: int = 3, side: int = 32):
     data = images(channels, side)
-    return anatomy_of(factory(data), data.x[:1])
+    return structure_of(factory(data), data.x[:1])
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_encoder_and_head_have_the_published_sizes(factory, image, encoder, head
 def test_a_sequence_of_tokens_has_a_head_too():
     text = torch.zeros(2, 6, dtype=torch.int64)
     data = Dataset("text", text, text, text, text, 65, sequence=True)
-    found = anatomy_of(CharLstm(hidden=4)(data), data.x[:1])
+    found = structure_of(CharLstm(hidden=4)(data), data.x[:1])
     assert found.head == ("out.weight", "out.bias")
 
 
@@ -73,7 +73,7 @@ def test_a_norm_of_other_channels_belongs_to_nobody():
         nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Unflatten(1, (2, 8)), nn.BatchNorm1d(2), nn.Flatten(),
         nn.Linear(16, 2),
     )  # fmt: skip
-    assert anatomy_of(model, torch.zeros(1, 1, 4, 4)).convs[0].beside == ("0.bias",)
+    assert structure_of(model, torch.zeros(1, 1, 4, 4)).convs[0].beside == ("0.bias",)
 
 
 def test_blocks_have_shortcuts_and_their_second_convolution_reads_the_first():

@@ -16,6 +16,7 @@ from simfl.learn.trainers.jobs import Job, LocalData, Trained, TrainingOptions
 from simfl.learn.trainers.local_training import Local
 from simfl.params import Params
 from simfl.strategy.base import Context, LocalRule
+from simfl.strategy.special_rules import MomentumRule
 from simfl.streams import Streams
 
 STREAMS = Streams(5)
@@ -88,7 +89,7 @@ class Pull(LocalRule):
         return 0.01 * context["mu"].squeeze(-1) * (y - context["far"]).square().sum(-1)
 
 
-class Drift(LocalRule):
+class Drift(MomentumRule):
     """Starts elsewhere, clips each element, and walks on past the momentum."""
 
     def prepare(self, base: Any, extras: Any, memory: Any, work: Any) -> tuple[Tensor, Context]:
@@ -97,5 +98,5 @@ class Drift(LocalRule):
     def correct(self, grad: Tensor, y: Tensor, context: Context) -> Tensor:
         return grad.clamp(-0.05, 0.05)
 
-    def drift(self, y: Tensor, context: Context) -> Tensor:
+    def momentum_correction(self, y: Tensor, context: Context) -> Tensor:
         return 0.1 * (y - context["base"])

@@ -101,10 +101,10 @@ def test_an_update_without_direction_changes_neither_model_nor_local_work(length
     given, server = met([length])
     server.open[given.task] = given
     state = strategy.init(server.params)
-    state["k"] = {0: 7.0}
+    state.k = {0: 7.0}
     strategy.step(state, server, [given])
     assert server.discarded == [(0, "no direction")]
-    assert (server.version, state["k"]) == (1, {0: 7.0})
+    assert (server.version, state.k) == (1, {0: 7.0})
     assert server.asked == [(0.0, 0, 7.0, None)]
 
 

@@ -111,7 +111,7 @@ def test_losses_are_replaced():
     lab = Lab(CENTRES, uneven, lost_tasks=lambda serial: serial % 3 == 0)
     lab.play(FedBuff(concurrency=4, buffer=2, max_staleness=50, on_stale="wait"), versions=15)
     assert lab.in_flight == 4
-    assert set(lab.state["flying"]) == set(lab.flying)
+    assert set(lab.state.flying) == set(lab.flying)
 
 
 def very_uneven(device, index):
@@ -130,9 +130,10 @@ def test_an_update_exactly_at_the_bound_is_kept():
     at_it, past_it = (update(i, server.params, server=server, version=1 - i) for i in (0, 1))
     server.open = {u.task: u for u in (at_it, past_it)}
     strategy = FedBuff(buffer=5, max_staleness=7)
-    state = {**strategy.init(server.params), "pending": [at_it, past_it]}
+    state = strategy.init(server.params)
+    state.pending = [at_it, past_it]
     assert strategy.ready(state, server) == []
-    assert state["pending"] == [at_it]
+    assert state.pending == [at_it]
     assert server.discarded == [(past_it.task, "stale")]
 
 
@@ -140,7 +141,7 @@ def test_what_is_beyond_a_full_buffer_waits_for_the_next():
     """Five arrive at one instant: two buffers of two, and one update stays."""
     lab = Lab([[1.0]] * 5).play(FedBuff(concurrency=5, buffer=2), versions=2)
     assert [staleness for _, staleness, _ in lab.applied] == [0, 0, 1, 1]
-    assert len(lab.state["pending"]) == len(lab.open) == 1
+    assert len(lab.state.pending) == len(lab.open) == 1
 
 
 def test_waiting_holds_the_buffer_back_for_the_laggard():

@@ -19,9 +19,9 @@ def uneven(device, index):
 
 def test_the_cached_mean_is_the_mean_of_the_caches():
     lab = Lab(CENTRES, uneven).play(Ca2fl(concurrency=4, buffer=2), versions=17)
-    cache = lab.state["cache"]
+    cache = lab.state.cache
     mean = sum(delta.flat for delta in cache.values()) / lab.devices
-    assert torch.allclose(lab.state["mean"].flat, mean, atol=1e-6)
+    assert torch.allclose(lab.state.mean.flat, mean, atol=1e-6)
 
 
 def test_a_buffer_of_the_whole_fleet_is_fedavg_with_uniform_weights():
@@ -50,4 +50,4 @@ def test_a_device_twice_in_a_buffer_is_calibrated_by_itself():
     state = strategy.init(params(0.0))
     twice = [update(0, params(1.0), task=0), update(0, params(3.0), task=1)]
     assert strategy.fold(state, server, twice).delta.flat.item() == 1.5  # (1 + (3 - 1)) / 2
-    assert state["cache"][0].flat.item() == 3.0
+    assert state.cache[0].flat.item() == 3.0

@@ -27,7 +27,7 @@ from simfl.learn.partition.base import Iid
 from simfl.learn.trainers.jobs import Job, LocalData, TrainingOptions, batches
 from simfl.learn.trainers.one_by_one import OneByOne
 from simfl.messages import Update
-from simfl.strategy.base import Lesson, LocalRule
+from simfl.strategy.base import LearningInfo, LocalRule
 from simfl.strategy.local_rules import Proximal
 from simfl.strategy.methods.gradientinversion.estimate import (
     estimate,
@@ -36,9 +36,10 @@ from simfl.strategy.methods.gradientinversion.estimate import (
     search,
     search_flops,
 )
-from simfl.strategy.methods.gradientinversion.fallback import compare, gamma, look, remember
+from simfl.strategy.methods.gradientinversion.fallback import Switch, compare, gamma, look, remember
 from simfl.strategy.methods.gradientinversion.recover import (
     BOX,
+    Draft,
     Effort,
     largest,
     random_draft,
@@ -65,17 +66,17 @@ def digits() -> LocalData:
     return LocalData(dataset, Iid()(dataset, DEVICES, np.random.default_rng(1)))
 
 
-def lesson(**training: Any) -> Lesson:
+def info(**training: Any) -> LearningInfo:
     """A small network on digits. training: options of local SGD."""
     dataset, options = digits().dataset, TrainingOptions(**{"lr": 0.1, **training})
     model = build(Mlp((8,)), dataset, 1)
     bounds = float(dataset.x.min()), float(dataset.x.max())
     shape = tuple(dataset.x.shape[1:])
     flops = flops_per_example(model, dataset.x[:1])
-    return Lesson(flops, options.batch_size, model.eval(), shape, 10, bounds, options)
+    return LearningInfo(flops, options.batch_size, model.eval(), shape, 10, bounds, options)
 
 
-def sent(known: Lesson, device: int = 0, base: Any = None, server: Any = None) -> Update:
+def sent(known: LearningInfo, device: int = 0, base: Any = None, server: Any = None) -> Update:
     """What the reference trainer makes of three epochs on a device's data."""
     base = params_of(known.model) if base is None else base
     trainer = OneByOne(known.model, digits(), known.training, LocalRule(), Streams(SEED))
@@ -92,7 +93,7 @@ def truth(device: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return x, F.one_hot(y, 10).float()
 
 
-def moved(known: Lesson) -> Any:
+def moved(known: LearningInfo) -> Any:
     """Another model of the same layout."""
     base = params_of(known.model)
     noise = np.random.default_rng(5).standard_normal(len(base), dtype=np.float32)
@@ -105,7 +106,7 @@ HARD = {"momentum": 0.5, "weight_decay": 1e-2, "clip_norm": 0.5}
 @pytest.mark.parametrize("training", [{}, {"momentum": 0.9}, HARD], ids=str)
 def test_with_the_true_data_and_labels_the_estimate_is_the_true_fresh_update(training):
     """Full batches, from a model that the data was never trained on."""
-    known = lesson(batch_size=1000, **training)
+    known = info(batch_size=1000, **training)
     true = sent(known, base=moved(known))
     pace = even_pace(true.examples, known.training.lr, true.steps, 1)
     made = local_training(known, true.base.layout, true.base.flat, truth(), pace)
@@ -113,7 +114,7 @@ def test_with_the_true_data_and_labels_the_estimate_is_the_true_fresh_update(tra
 
 
 def test_in_the_device_s_own_order_mini_batches_give_its_update_too():
-    known = lesson(batch_size=7, **HARD)
+    known = info(batch_size=7, **HARD)
     true = sent(known)
     order = batches(Streams(SEED), 0, 0, true.examples, 7, true.steps)
     pace = Pace(known.training.lr, [torch.from_numpy(rows) for rows in order])
@@ -122,7 +123,7 @@ def test_in_the_device_s_own_order_mini_batches_give_its_update_too():
 
 
 def test_training_that_is_looked_into_ends_where_training_does():
-    known = lesson(batch_size=10, **HARD)
+    known = info(batch_size=10, **HARD)
     base, (x, targets), pace = params_of(known.model), truth(), even_pace(36, 0.1, 8, 4)
     plain = local_training(known, base.layout, base.flat, (x, targets), pace)
     seen = local_training(known, base.layout, base.flat, (x.requires_grad_(), targets), pace)
@@ -131,15 +132,14 @@ def test_training_that_is_looked_into_ends_where_training_does():
 
 
 def test_a_draft_of_the_true_data_explains_the_update_at_once():
-    known = lesson(batch_size=1000)
+    known = info(batch_size=1000)
     update = sent(known)
     x, targets = truth()
     low, high = known.bounds
-    draft = {"z": (x - (low + high) / 2) * 2 * BOX / (high - low), "logits": 40.0 * targets}
-    draft["loss"] = inf
+    draft = Draft((x - (low + high) / 2) * 2 * BOX / (high - low), 40.0 * targets)
     pace = even_pace(update.examples, known.training.lr, update.steps, 1)
     found = recover(known, update.base, update.delta.trained, pace, draft, Effort(1, lr=1e-9))
-    assert found["loss"] < 1e-4
+    assert found.loss < 1e-4
     fresh = sent(known, base=moved(known))
     made = retrained(known, fresh.base, found, pace)
     torch.testing.assert_close(made, fresh.delta.trained, atol=1e-5, rtol=1e-3)
@@ -147,32 +147,32 @@ def test_a_draft_of_the_true_data_explains_the_update_at_once():
 
 def test_a_search_gets_closer_to_the_fresh_update_than_the_late_one_is():
     """And a second one goes on from the first."""
-    known = lesson(batch_size=1000, lr=0.3)
+    known = info(batch_size=1000, lr=0.3)
     update, params = sent(known), moved(known)
     rng, rows = np.random.default_rng(0), rows_of(known, sent(known), 0.5)
     first = search(known, update, rows, Effort(80), None, rng)
     second = search(known, update, rows, Effort(10, lr=0.03), first, rng)
-    assert second["loss"] <= first["loss"] < 0.6
+    assert second.loss <= first.loss < 0.6
     true = sent(known, base=params).delta.trained
     made = estimate(known, update, second, params, version=9)
     assert distance(made, true) < distance(update.delta.trained, true)
 
 
 def test_a_search_repeats_bit_for_bit():
-    known = lesson(batch_size=10)
+    known = info(batch_size=10)
     update = sent(known)
     found = [search(known, update, 18, Effort(5), None, np.random.default_rng(2)) for _ in range(2)]
-    assert found[0]["loss"] == found[1]["loss"]
-    assert found[0]["z"].equal(found[1]["z"])
+    assert found[0].loss == found[1].loss
+    assert found[0].z.equal(found[1].z)
 
 
 @pytest.mark.parametrize("value", [0.0, nan, inf])
 def test_an_update_that_says_nothing_is_not_explained(value):
-    known = lesson()
+    known = info()
     base = params_of(known.model)
     draft = random_draft(known, 8, np.random.default_rng(0))
     silent = torch.full((len(base),), value)
-    assert recover(known, base, silent, even_pace(8, 0.1, 2, 1), draft, Effort(2))["loss"] == inf
+    assert recover(known, base, silent, even_pace(8, 0.1, 2, 1), draft, Effort(2)).loss == inf
 
 
 @given(st.lists(st.sampled_from([-2.0, -1.0, 0.0, 1.0, 2.0]), min_size=1), st.floats(0.01, 1.0))
@@ -191,12 +191,12 @@ def test_recovered_rows_are_cut_into_the_device_s_batches():
 
 
 def test_an_iteration_costs_three_times_the_training_that_it_looks_into():
-    known = Lesson(flops=100.0, batch_size=10)
+    known = LearningInfo(flops=100.0, batch_size=10)
     assert search_flops(known, rows=20, epochs=5.0, effort=Effort(40)) == 40 * 3 * 20 * 5 * 100.0
 
 
 def test_an_estimate_that_is_too_long_or_not_finite_is_not_sound():
-    update = sent(lesson())
+    update = sent(info())
     u = update.delta.trained
     assert is_sound(2.9 * u, update, growth=3.0)
     assert not is_sound(3.1 * u, update, growth=3.0)
@@ -251,17 +251,17 @@ def test_late_updates_come_back_within_a_tenth_of_the_rounds_so_far():
 
 
 def test_the_switch_waits_for_estimates_to_be_worse_twice_in_a_row():
-    switch = {"at": None, "worse": 0}
+    switch = Switch()
     worse, better = [(0.4, 0.2), (0.1, 0.2)], [(0.1, 0.2)]
     seen = []
     for version, errors in enumerate([worse, better, worse, [], worse, better]):
         look(switch, errors, version, patience=2)
-        seen.append(switch["at"])
+        seen.append(switch.at)
     assert seen == [None, None, None, None, 4, 4]
 
 
 def test_a_guess_is_held_against_the_update_of_its_version_and_forgotten():
-    known = lesson()
+    known = info()
     late = sent(known)
     u = late.delta.trained
     guesses: dict = {}
@@ -368,18 +368,18 @@ def test_overlapped_searches_leave_the_rounds_alone_and_enter_when_they_are_done
 
 
 def test_after_the_switch_both_enter_in_the_window_s_shares_and_then_the_late_alone(monkeypatch):
-    known, strategy = lesson(batch_size=1000), GradientInversion()
-    server = SimpleNamespace(version=105, lesson=known, params=moved(known))
+    known, strategy = info(batch_size=1000), GradientInversion()
+    server = SimpleNamespace(version=105, learning=known, params=moved(known))
     server.charge, server.generator = lambda flops: None, lambda purpose: None
     late = sent(known, server=server)
     guess = torch.full_like(late.delta.trained, 1e-3)
     home = GradientInversion.__module__
-    monkeypatch.setattr(f"{home}.search", lambda *a: {"z": guess, "loss": 0.1})
+    monkeypatch.setattr(f"{home}.search", lambda *a: Draft(guess, guess, 0.1))
     monkeypatch.setattr(f"{home}.estimate", lambda *a: guess)
     used = {}
     for at in (None, 100, 95):
         state = strategy.init(server.params)
-        state["switch"]["at"] = at
+        state.switch.at = at
         (used[at],) = strategy.freshen(state, server, [late])
     assert used[None].delta.trained.equal(guess)
     torch.testing.assert_close(used[100].delta.trained, 0.5 * guess + 0.5 * late.delta.trained)
@@ -397,7 +397,7 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_tokens_cannot_be_recovered():
-    server = SimpleNamespace(lesson=Lesson(1.0, 10, model=object(), bounds=None))
+    server = SimpleNamespace(learning=LearningInfo(1.0, 10, model=object(), bounds=None))
     strategy = GradientInversion()
     with pytest.raises(ScenarioError, match="tokens"):
         strategy.step(strategy.init(0.0), server, [])

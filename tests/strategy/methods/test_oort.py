@@ -17,7 +17,7 @@ CENTRES = [[float(i), 1.0 - i] for i in range(12)]
 def told(oort, reports, draws=10):
     """The memory after (utility, seconds) of each device, all met in the last draw."""
     memory = oort.init()
-    memory["draws"] = draws
+    memory.draws = draws
     updates = [
         update(device, examples=1, loss_rms=gain, arrived_s=seconds)
         for device, (gain, seconds) in enumerate(reports)
@@ -77,8 +77,8 @@ def test_utilities_above_the_clip_count_no_more():
 def test_long_unseen_devices_gain_score():
     oort = Oort()
     memory = told(oort, [(1.0, 1.0)] * 2)
-    gain, seconds, _ = memory["known"][0]
-    memory["known"][0] = (gain, seconds, 1)
+    gain, seconds, _ = memory.known[0]
+    memory.known[0] = (gain, seconds, 1)
     first, second = oort.scores(memory, [0, 1])
     assert first > second
 
@@ -86,12 +86,12 @@ def test_long_unseen_devices_gain_score():
 def test_the_pacer_grows_patient_when_less_is_gained():
     oort, memory = Oort(window=2, percentile=0.1, pacer_step=0.05), Oort().init()
     for gained in (5.0, 5.0, 4.0, 4.0):
-        memory["gained"] = gained
+        memory.gained = gained
         oort._pace(memory)
-    assert memory["percentile"] == pytest.approx(0.15)
+    assert memory.percentile == pytest.approx(0.15)
 
 
 def test_exploration_decays_to_its_floor():
     oort = Oort(explore=0.9, decay=0.5, floor=0.2)
     lab = Lab(CENTRES).play(OverSelect(cohort=3, selection=oort), versions=8)
-    assert lab.state["selection"]["epsilon"] == 0.2
+    assert lab.state.selection.epsilon == 0.2

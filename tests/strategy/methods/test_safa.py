@@ -34,8 +34,8 @@ def test_the_model_is_the_weighted_mean_of_the_cache():
     lab = Lab(CENTRES, by_device, sizes=[1, 2, 3, 4, 5, 6]).play(Safa(quota=0.5), versions=9)
     state = lab.state
     share = torch.tensor(lab.examples / lab.examples.sum(), dtype=torch.float32)
-    cache = torch.stack([state["cache"].get(i, state["initial"]).flat for i in range(6)])
-    assert torch.allclose(state["total"].flat, share @ cache, atol=1e-5)
+    cache = torch.stack([state.cache.get(i, state.initial).flat for i in range(6)])
+    assert torch.allclose(state.total.flat, share @ cache, atol=1e-5)
 
 
 def test_a_round_ends_with_its_quota():
@@ -59,7 +59,7 @@ def test_deprecated_devices_are_stopped_and_start_anew():
 def test_what_a_deprecated_device_had_sent_is_forgotten():
     late = lambda device, index: 100.0 if device == 5 and index else 1.0 + 0.1 * device  # noqa: E731
     lab = Lab(CENTRES, late).play(Safa(quota=0.5, lag=0, deadline_s=3.0), versions=6)
-    assert torch.equal(lab.state["cache"][5].flat, lab.models[-2].flat)
+    assert torch.equal(lab.state.cache[5].flat, lab.models[-2].flat)
 
 
 def then_slow(device, index):
@@ -83,5 +83,7 @@ def test_a_newer_update_supersedes_one_that_did_not_count_yet():
 def test_every_update_is_applied_or_discarded_or_waits(options):
     lab = Lab(CENTRES, by_device, lost_tasks=lambda serial: serial % 7 == 3)
     lab.play(Safa(**options), versions=15)
-    waiting = {u.task for key in ("picked", "undrafted", "bypassed") for u in lab.state[key]}
+    waiting = {
+        u.task for key in ("picked", "undrafted", "bypassed") for u in getattr(lab.state, key)
+    }
     assert set(lab.open) == waiting

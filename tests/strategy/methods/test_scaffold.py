@@ -38,7 +38,7 @@ def test_the_server_variate_is_the_mean_over_the_whole_fleet(family, option):
     lab = Lab(CENTRES, uneven, lost_tasks=lambda serial: serial % 5 == 1)
     lab.play(strategy, versions=9)
     pending = [u.extras["c"] for u in lab.open.values()]  # delivered, not folded yet
-    known = lab.state["c"] + sum(pending) / lab.devices if pending else lab.state["c"]
+    known = lab.state.c + sum(pending) / lab.devices if pending else lab.state.c
     assert torch.allclose(known, variates(lab).mean(0), atol=1e-5)
 
 
@@ -77,12 +77,12 @@ def test_drift_is_gone_once_everybody_has_taken_part():
 
 def test_identical_devices_need_no_correction():
     lab = Lab([[1.0, 2.0]] * 4).play(Scaffold(cohort=4), versions=3)
-    assert torch.allclose(lab.state["c"] - variates(lab), torch.zeros(4, 2), atol=1e-5)
+    assert torch.allclose(lab.state.c - variates(lab), torch.zeros(4, 2), atol=1e-5)
 
 
 def test_running_statistics_have_no_variate():
     lab = Lab([[1.0, 0.0], [2.0, 0.0]], buffers=1).play(Scaffold(cohort=2), versions=2)
-    assert lab.state["c"].shape == (1,)
+    assert lab.state.c.shape == (1,)
     assert lab.params.flat[1] == 10.0  # five steps a round, averaged plainly
 
 
@@ -151,4 +151,4 @@ def test_the_server_variate_weighs_devices_as_the_objective_does(weights):
     lab = Lab(CENTRES, uneven, sizes=SIZES).play(Scaffold(cohort=3, weights=weights), versions=9)
     sizes = torch.tensor(SIZES, dtype=torch.float32)
     shares = sizes / sizes.sum() if weights == "examples" else torch.full((5,), 0.2)
-    assert torch.allclose(lab.state["c"], shares @ variates(lab), atol=1e-5)
+    assert torch.allclose(lab.state.c, shares @ variates(lab), atol=1e-5)

@@ -64,7 +64,8 @@ def test_the_predicted_way_is_the_last_step_as_often_as_the_update_is_late():
     lab = Lab([[0.0]])
     lab.version, lab.params = 7, params(50.0)
     strategy = FirstOrder(lam=1.0, predict=True)
-    state = {**strategy.init(params(0.0)), "pace": {3: params(0.1)}}
+    state = strategy.init(params(0.0))
+    state.pace = {3: params(0.1)}
     late = update(0, params(2.0), server=lab, version=3, base=params(9.0))
     (made,) = strategy.freshen(state, lab, [late])
     assert made.delta.flat.tolist() == pytest.approx([2.0 - 4.0 * 4 * 0.1])
@@ -79,7 +80,7 @@ def test_a_first_order_term_of_nothing_changes_nothing():
 
 def test_paces_are_kept_for_versions_that_somebody_may_still_answer():
     lab = played(FirstOrder(cohort=4, deadline_s=1.5, predict=True), versions=30)
-    assert len(lab.state["pace"]) <= 4
+    assert len(lab.state.pace) <= 4
 
 
 def test_the_cycle_takes_everybody_in_turn_and_passes_over_who_is_away():

@@ -8,39 +8,40 @@ from torch import Tensor
 
 from simfl.errors import ScenarioError
 from simfl.params import Layout
-from simfl.strategy.base import Bench, LocalRule, Work
+from simfl.strategy.base import LocalRule, Work
 from simfl.strategy.methods.spatl.salient import Salient
 from simfl.strategy.methods.spatl.strategy import Spatl
-from simfl.structure import Anatomy
+from simfl.strategy.special_rules import PersonalContext
+from simfl.structure import ModelStructure
 
 LR = 0.1
 #: Two shared elements and a private one.
-ANATOMY = Anatomy(Layout((("w", (2,)), ("head", (1,))), 3), (), ("head",))
+STRUCTURE = ModelStructure(Layout((("w", (2,)), ("head", (1,))), 3), (), ("head",))
 ALL = {"agent": "all"}
 C, C_I = torch.tensor([0.5, -1.0]), torch.tensor([0.2, 0.3])
 BASE = torch.tensor([1.0, 2.0])
 
 
 def work(steps: int, momentum: float = 0.0, **memory) -> Work:
-    bench = Bench(
-        anatomy=ANATOMY,
+    personal = PersonalContext(
+        structure=STRUCTURE,
         initial=torch.tensor([9.0, 9.0, 4.0]),
         accuracy=lambda point: 0.0,
         seed=1,
         extras={"c": C},
         memory={"c_i": C_I, "rounds": 1, **memory},
     )
-    return Work(10, 10.0, 1.0, steps, 5, LR, momentum, bench=bench)
+    return Work(10, 10.0, 1.0, steps, 5, LR, momentum, personal=personal)
 
 
 def walked(rule: LocalRule, todo: Work):
     """The report after gradient descent on a quadratic, and the raw gradients met on the way."""
-    start, context = rule.prepare(BASE, todo.bench.extras, todo.bench.memory, todo)
+    start, context = rule.prepare(BASE, todo.personal.extras, todo.personal.memory, todo)
     y, v, met = start.clone(), torch.zeros(3), []
     for _ in range(todo.steps):
         met.append(torch.tensor([1.0, 2.0, 3.0]) * y)
         v = todo.momentum * v + rule.correct(met[-1], y, context)
-        y = y - LR * (v + rule.drift(y, context))
+        y = y - LR * (v + rule.momentum_correction(y, context))
     return rule.report(y, BASE, context, todo), torch.stack(met), y
 
 
@@ -126,7 +127,7 @@ def test_a_task_that_sends_everything_tries_nothing():
 
 def test_filters_are_chosen_where_there_are_some():
     with pytest.raises(ScenarioError, match="no convolutions"):
-        Salient().split(ANATOMY)
+        Salient().split(STRUCTURE)
 
 
 def test_spatl_needs_its_local_rule():

@@ -28,7 +28,7 @@ from simfl.strategy.methods.spatl.filters import (
     shares,
 )
 from simfl.strategy.methods.spatl.fold import absorbed, by_index
-from simfl.structure import Anatomy, Conv
+from simfl.structure import Conv, ModelStructure
 
 #: Two convolutions of 2 and 3 filters with biases, and a head of two.
 LAYOUT = Layout(
@@ -38,7 +38,7 @@ CONVS = (
     Conv("w0", ("b0",), 2, 1, 1, positions=4),
     Conv("w1", ("b1",), 3, 2, 1, positions=4, reads=0),
 )
-TINY = Anatomy(LAYOUT, CONVS, ("head",))
+TINY = ModelStructure(LAYOUT, CONVS, ("head",))
 RATIOS = st.lists(st.floats(FLOOR, 1.0), min_size=2, max_size=2).map(np.array)
 
 
@@ -78,8 +78,8 @@ def test_a_masked_model_lacks_whole_channel_groups():
 
 def test_statistics_behind_the_trained_elements_belong_to_their_filter():
     layout = Layout((("w", (2, 1)), ("mean", (2,))), 2)
-    anatomy = Anatomy(layout, (Conv("w", ("mean",), 2, 1, 1, 1),), ())
-    part = Part.of(torch.arange(4.0), groups_of(anatomy, layout), torch.tensor([False, True]))
+    structure = ModelStructure(layout, (Conv("w", ("mean",), 2, 1, 1, 1),), ())
+    part = Part.of(torch.arange(4.0), groups_of(structure, layout), torch.tensor([False, True]))
     assert part.flat.tolist() == [1.0, 3.0]
     assert part.layout.trainable == 1
 

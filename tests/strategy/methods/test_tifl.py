@@ -72,14 +72,14 @@ def test_fast_tiers_do_not_wait_for_slow_ones():
 
 def test_the_model_is_the_cross_weighted_mean_of_the_tiers():
     lab = Lab(CENTRES, by_device).play(FedAt(tiers=2, cohort=4), versions=9)
-    fast, slow = lab.state["tiers"]
-    total = fast["rounds"] + slow["rounds"]
-    assert fast["rounds"] > slow["rounds"] > 0
-    mean = fast["model"] * (slow["rounds"] / total) + slow["model"] * (fast["rounds"] / total)
+    fast, slow = lab.state.tiers
+    total = fast.rounds + slow.rounds
+    assert fast.rounds > slow.rounds > 0
+    mean = fast.model * (slow.rounds / total) + slow.model * (fast.rounds / total)
     assert torch.allclose(lab.params.flat, mean.flat, atol=1e-6)
 
 
 def test_devices_that_did_not_answer_the_profiling_are_in_the_slowest_tier():
     lab = Lab(CENTRES, by_device, lost_tasks=lambda serial: serial == 0)
     lab.play(FedAt(tiers=2, cohort=4), versions=3)
-    assert [tier["devices"] for tier in lab.state["tiers"]] == [[1, 2, 3, 4], [5, 6, 7, 0]]
+    assert [tier.devices for tier in lab.state.tiers] == [[1, 2, 3, 4], [5, 6, 7, 0]]

@@ -22,6 +22,7 @@ from simfl.learn.trainers.dense.machine_code import compiled_steps
 from simfl.learn.trainers.jobs import Job, Trained, Trainer, passes
 from simfl.learn.trainers.local_training import Local, Opened, asking, overrides
 from simfl.strategy.base import Report
+from simfl.strategy.special_rules import AffineRule
 
 _NOTHING = np.empty(0, np.float32)
 
@@ -97,13 +98,12 @@ class CompiledDense(Trainer):
 
     def _added(self, opened: Opened) -> tuple[float, np.ndarray, np.ndarray]:
         """a, base and b of what the rule adds to each gradient: a (y - base) + b."""
-        if not self.local.hooked:
+        rule = self.local.rule
+        if not (self.local.hooked and isinstance(rule, AffineRule)):
             return 0.0, _NOTHING, _NOTHING
         base = opened.context["base"]
-        with asking(self.local.rule, "affine"):
-            added = self.local.rule.affine(opened.context)
-            if added is None:
-                raise TypeError("expected an Affine, as for other contexts")
+        with asking(rule, "affine"):
+            added = rule.affine(opened.context)
             a = float(added.a)
             b = _NOTHING if added.b is None else _floats(added.b.expand(base.shape))
             return a, _floats(base) if a else _NOTHING, b

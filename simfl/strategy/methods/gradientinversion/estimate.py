@@ -10,7 +10,7 @@ import numpy as np
 from simfl.lazy import torch
 from simfl.messages import Update
 from simfl.params import Params
-from simfl.strategy.base import Lesson
+from simfl.strategy.base import LearningInfo
 from simfl.strategy.methods.gradientinversion.recover import (
     Draft,
     Effort,
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def rows_of(lesson: Lesson, update: Update, share: float) -> int:
+def rows_of(info: LearningInfo, update: Update, share: float) -> int:
     """How many examples to recover: a share of the device's, at least 8 and one for each batch."""
-    return max(8, round(share * update.examples), -(-update.examples // lesson.batch_size))
+    return max(8, round(share * update.examples), -(-update.examples // info.batch_size))
 
 
 def search(
-    lesson: Lesson,
+    info: LearningInfo,
     update: Update,
     rows: int,
     effort: Effort,
@@ -38,26 +38,28 @@ def search(
     rng: np.random.Generator,
 ) -> Draft:
     """Data that explains the update, from this draft on; from a random one if it does not fit."""
-    if begin is None or len(begin["z"]) != rows:
-        begin = random_draft(lesson, rows, rng)
-    pace = pace_of(lesson, rows, update.examples, update.steps, update.lr)
-    return recover(lesson, update.base, update.delta.trained, pace, begin, effort)
+    if begin is None or len(begin) != rows:
+        begin = random_draft(info, rows, rng)
+    pace = pace_of(info, rows, update.examples, update.steps, update.lr)
+    return recover(info, update.base, update.delta.trained, pace, begin, effort)
 
 
-def estimate(lesson: Lesson, update: Update, draft: Draft, params: Params, version: int) -> Tensor:
+def estimate(
+    info: LearningInfo, update: Update, draft: Draft, params: Params, version: int
+) -> Tensor:
     """(T,) the update that the device would have made from the model of this version."""
-    lr = lesson.training.rate(version)
-    pace = pace_of(lesson, len(draft["z"]), update.examples, update.steps, lr)
-    return retrained(lesson, params, draft, pace)
+    lr = info.training.rate(version)
+    pace = pace_of(info, len(draft), update.examples, update.steps, lr)
+    return retrained(info, params, draft, pace)
 
 
-def search_flops(lesson: Lesson, rows: int, epochs: float, effort: Effort) -> float:
+def search_flops(info: LearningInfo, rows: int, epochs: float, effort: Effort) -> float:
     """FLOP of a search over so many rows.
 
     Backwards through a training step costs twice the step itself, so that an iteration costs
     three times the training that it looks into.
     """
-    return 3.0 * effort.iterations * rows * epochs * lesson.flops
+    return 3.0 * effort.iterations * rows * epochs * info.flops
 
 
 def is_sound(made: Tensor, update: Update, growth: float) -> bool:

@@ -7,7 +7,8 @@ is lost in recovering data stays lost. The true update of a version shows which 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from simfl.messages import Update
 from simfl.strategy.methods.gradientinversion.sketch import distance, sketched
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
 #: device -> [(version, sketch of û, sketch of u)], oldest first
 Guesses = dict[int, "list[tuple[int, Tensor, Tensor]]"]
+
+
+@dataclass(slots=True)
+class Switch:
+    """at: version of the switch back to late updates. worse: comparisons in a row with E1 > E2."""
+
+    at: int | None = None
+    worse: int = 0
 
 
 def remember(guesses: Guesses, update: Update, version: int, made: Tensor, cells: int) -> None:
@@ -42,19 +51,17 @@ def compare(guesses: Guesses, updates: Iterable[Update], cells: int) -> list[tup
     return errors
 
 
-def look(
-    switch: dict[str, Any], errors: list[tuple[float, float]], version: int, patience: int
-) -> None:
-    """Sets `switch["at"]` to this version once E1 > E2 on average for `patience` times in a row.
+def look(switch: Switch, errors: list[tuple[float, float]], version: int, patience: int) -> None:
+    """Sets `switch.at` to this version once E1 > E2 on average for `patience` times in a row.
 
     Rounds in which nothing could be compared do not count.
     """
-    if switch["at"] is not None or not errors:
+    if switch.at is not None or not errors:
         return
     worse = sum(e1 for e1, _ in errors) > sum(e2 for _, e2 in errors)
-    switch["worse"] = switch["worse"] + 1 if worse else 0
-    if switch["worse"] >= patience:
-        switch["at"] = version
+    switch.worse = switch.worse + 1 if worse else 0
+    if switch.worse >= patience:
+        switch.at = version
 
 
 def gamma(at: int | None, version: int, window: float) -> float:

@@ -25,15 +25,13 @@ Once E1 > E2 on average the rest of the run goes back to u: γû + (1 - γ)u, wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from math import nan
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simfl.errors import ScenarioError
-from simfl.lazy import torch
 from simfl.messages import Update
 from simfl.strategy.base import Change, LocalRule, Server, Wait
-from simfl.strategy.common import State
 from simfl.strategy.methods.gradientinversion.estimate import (
     estimate,
     is_sound,
@@ -43,14 +41,56 @@ from simfl.strategy.methods.gradientinversion.estimate import (
     search_flops,
     with_trained,
 )
-from simfl.strategy.methods.gradientinversion.fallback import compare, gamma, look, remember
+from simfl.strategy.methods.gradientinversion.fallback import (
+    Guesses,
+    Switch,
+    compare,
+    gamma,
+    look,
+    remember,
+)
 from simfl.strategy.methods.gradientinversion.recover import Draft, Effort
 from simfl.strategy.methods.gradientinversion.sketch import is_unique, sketched, usual
-from simfl.strategy.methods.semisync import SemiSync
+from simfl.strategy.methods.semisync import SemiSync, SemiSyncState
 from simfl.units import Count, Fraction, Positive, Share
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 #: What becomes of late updates: counted, and shown by evaluations.
 FATES = ("inverted", "rejected", "usual", "reused")
+
+
+@dataclass(slots=True)
+class Seen:
+    """Errors of the last search and of the last comparison; shown by evaluations."""
+
+    inversion_loss: float = nan
+    e1: float = nan
+    e2: float = nan
+
+
+@dataclass(slots=True, kw_only=True)
+class InversionState(SemiSyncState):
+    """What was recovered, what it is compared with, and the queue of searches."""
+
+    drafts: dict[int, Draft | None] = field(default_factory=dict)  #: by device; None: no data
+    means: dict[int, Tensor] = field(default_factory=dict)  #: of fresh ones, by version
+    guesses: Guesses = field(default_factory=dict)  #: estimates not compared yet, by device
+    found: dict[int, tuple[Draft | None, float]] = field(default_factory=dict)  #: and when, by task
+    busy_s: float = 0.0  #: when the server's last search ends
+    fates: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FATES, 0))
+    seen: Seen = field(default_factory=Seen)
+    switch: Switch = field(default_factory=Switch)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything that is kept for inversions."""
+        drafts = sum(draft.nbytes for draft in self.drafts.values() if draft is not None)
+        guesses = (guess for mine in self.guesses.values() for guess in mine)
+        pairs = sum(made.nbytes + stale.nbytes for _, made, stale in guesses)
+        return drafts + pairs + sum(mean.nbytes for mean in self.means.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,82 +127,76 @@ class GradientInversion(SemiSync):
                 'knows plain SGD only; expected "plain"'
             )
 
-    def init(self, params: Any) -> State:
-        # drafts: recovered data by device; means: version -> mean direction of its fresh updates;
-        # guesses: device -> what was made of its updates; found: task -> draft and when it is
-        # done; busy_s: when the server has done its last search.
-        more = {"drafts": {}, "means": {}, "guesses": {}, "found": {}, "busy_s": 0.0}
-        seen = {"inversion_loss": nan, "e1": nan, "e2": nan}
-        told = {"fates": dict.fromkeys(FATES, 0), "seen": seen, "switch": {"at": None, "worse": 0}}
-        return {**super().init(params), **more, **told}
+    def init(self, params: Any) -> InversionState:
+        return InversionState(**self.parts(params))
 
-    def step(self, state: State, server: Server, updates: list[Update]) -> Wait:
-        lesson = server.lesson
-        if lesson is not None and lesson.model is not None and lesson.bounds is None:
+    def step(self, state: InversionState, server: Server, updates: list[Update]) -> Wait:
+        info = server.learning
+        if info is not None and info.model is not None and info.bounds is None:
             raise ScenarioError(
                 "gradient inversion recovers inputs that are numbers, but this data set has "
                 'tokens; use the strategy "semisync"'
             )
         wait = super().step(state, server, updates)
         oldest = self.oldest(state, server)
-        state["means"] = {v: mean for v, mean in state["means"].items() if v >= oldest}
+        state.means = {v: mean for v, mean in state.means.items() if v >= oldest}
         return wait
 
-    def metrics(self, state: State, server: Server, score: Any) -> dict[str, float]:
+    def metrics(self, state: InversionState, server: Server, score: Any) -> dict[str, float]:
         """What becomes of late updates, their errors, and what the server keeps for this."""
         metrics: dict[str, float] = score(server.params)
         if not metrics:
             return {}
-        switched = float(state["switch"]["at"] is not None)
-        kept = {"switched": switched, "kept_bytes": float(_nbytes(_kept(state)))}
-        return {**metrics, **state["fates"], **state["seen"], **kept}
+        switched = float(state.switch.at is not None)
+        kept = {"switched": switched, "kept_bytes": float(state.nbytes)}
+        return {**metrics, **state.fates, **asdict(state.seen), **kept}
 
     # Which updates enter, and what is learnt from them.
 
-    def due(self, state: State, server: Server) -> list[Update]:
+    def due(self, state: InversionState, server: Server) -> list[Update]:
         due = super().due(state, server)
         if not self.overlap:
             return due
         for update in due:
-            if update.staleness and update.task not in state["found"]:
+            if update.staleness and update.task not in state.found:
                 self._enlist(state, server, update)
-        return [u for u in due if not u.staleness or state["found"][u.task][1] <= server.now_s]
+        return [u for u in due if not u.staleness or state.found[u.task][1] <= server.now_s]
 
-    def _enlist(self, state: State, server: Server, update: Update) -> None:
+    def _enlist(self, state: InversionState, server: Server, update: Update) -> None:
         """The search begins when those before it are done, beside the rounds."""
         draft, flops = self._find(state, server, update)
         done_s = server.now_s
         if flops:
-            done_s = max(state["busy_s"], done_s) + flops / server.flops_per_s
-            state["busy_s"] = done_s
-        state["found"][update.task] = (draft, done_s)
+            done_s = max(state.busy_s, done_s) + flops / server.flops_per_s
+            state.busy_s = done_s
+        state.found[update.task] = (draft, done_s)
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def fold(self, state: InversionState, server: Server, updates: list[Update]) -> Change:
         self._observe(state, server, [update for update in updates if is_whole(update)])
         return super().fold(state, server, updates)
 
-    def _observe(self, state: State, server: Server, updates: list[Update]) -> None:
+    def _observe(self, state: InversionState, server: Server, updates: list[Update]) -> None:
         """What fresh updates look like, and how good the guesses of these ones were."""
         fresh = [u for u in updates if not u.staleness]
         mean = usual(sketched(u.delta.trained, self.cells) for u in fresh)
         if mean is not None:
-            state["means"][server.version] = mean
-        errors = compare(state["guesses"], updates, self.cells)
+            state.means[server.version] = mean
+        errors = compare(state.guesses, updates, self.cells)
         if errors:
             e1, e2 = (sum(column) / len(errors) for column in zip(*errors, strict=True))
-            state["seen"] |= {"e1": e1, "e2": e2}
+            state.seen.e1, state.seen.e2 = e1, e2
         if self.switch:
-            look(state["switch"], errors, server.version, self.patience)
+            look(state.switch, errors, server.version, self.patience)
 
     # Late updates.
 
-    def freshen(self, state: State, server: Server, stale: list[Update]) -> list[Update]:
+    def freshen(self, state: InversionState, server: Server, stale: list[Update]) -> list[Update]:
         return [self._fresh(state, server, update) for update in stale]
 
-    def _fresh(self, state: State, server: Server, update: Update) -> Update:
+    def _fresh(self, state: InversionState, server: Server, update: Update) -> Update:
         """The update as it would be from the present model, if that can be told."""
         if self.overlap:
-            draft, _ = state["found"].pop(update.task)
+            draft, _ = state.found.pop(update.task)
         else:
             draft, flops = self._find(state, server, update)
             server.charge(flops=flops)
@@ -170,70 +204,60 @@ class GradientInversion(SemiSync):
         if draft is None or not part:
             return update
         made = self._made(server, update, draft)
-        state["fates"]["rejected" if made is None else "inverted"] += 1
+        state.fates["rejected" if made is None else "inverted"] += 1
         if made is None:
             return update
-        remember(state["guesses"], update, server.version, made, self.cells)
+        remember(state.guesses, update, server.version, made, self.cells)
         return with_trained(update, part * made + (1.0 - part) * update.delta.trained)
 
-    def _find(self, state: State, server: Server, update: Update) -> tuple[Draft | None, float]:
+    def _find(
+        self, state: InversionState, server: Server, update: Update
+    ) -> tuple[Draft | None, float]:
         """Data that explains the update, and the FLOP that it took; None if none is wanted."""
-        lesson, reason = server.lesson, self._why_not(state, server, update)
-        if lesson is None or reason:
-            state["fates"][reason] += 1
+        info, reason = server.learning, self._why_not(state, server, update)
+        if info is None or reason:
+            state.fates[reason] += 1
             return None, 0.0
-        rows, begin = rows_of(lesson, update, self.share), state["drafts"].get(update.device)
-        effort = self._effort(cold=begin is None)
-        flops = search_flops(lesson, rows, update.epochs, effort)
+        rows, begin = rows_of(info, update, self.share), state.drafts.get(update.device)
+        effort = self._effort(cold=update.device not in state.drafts)
+        flops = search_flops(info, rows, update.epochs, effort)
         if not is_whole(update):  # nothing is learnt: only the time passes
-            state["drafts"][update.device] = {}
+            state.drafts[update.device] = None
             return None, flops
         rng = server.generator(f"gi {update.device}")
-        draft = search(lesson, update, rows, effort, begin, rng)
-        state["seen"]["inversion_loss"] = draft["loss"]
-        state["drafts"].pop(update.device, None)
-        if draft["loss"] <= self.max_loss:
-            state["drafts"][update.device] = draft
+        draft = search(info, update, rows, effort, begin, rng)
+        state.seen.inversion_loss = draft.loss
+        state.drafts.pop(update.device, None)
+        if draft.loss <= self.max_loss:
+            state.drafts[update.device] = draft
         return draft, flops
 
-    def _why_not(self, state: State, server: Server, update: Update) -> str:
+    def _why_not(self, state: InversionState, server: Server, update: Update) -> str:
         """Why the update enters as it is; empty if it is to be made anew."""
-        if server.lesson is None or not self._gamma(state, server):
+        if server.learning is None or not self._gamma(state, server):
             return "reused"
-        if server.lesson.model is None:
+        if server.learning.model is None:
             return ""
         if not is_whole(update):
             return "reused"
         if not self.unique:
             return ""
         sketch = sketched(update.delta.trained, self.cells)
-        return "" if is_unique(sketch, state["means"].get(update.version)) else "usual"
+        return "" if is_unique(sketch, state.means.get(update.version)) else "usual"
 
     def _effort(self, cold: bool) -> Effort:
         if cold:
             return Effort(self.iterations, self.lr, self.keep)
         return Effort(self.warm_iterations, self.warm_lr, self.keep)
 
-    def _made(self, server: Server, update: Update, draft: Draft) -> torch.Tensor | None:
+    def _made(self, server: Server, update: Update, draft: Draft) -> Tensor | None:
         """The update of the present model; None if it is not to be trusted."""
-        lesson = server.lesson
-        if lesson is None or not draft["loss"] <= self.max_loss:
+        info = server.learning
+        if info is None or not draft.loss <= self.max_loss:
             return None
-        made = estimate(lesson, update, draft, server.params, server.version)
-        server.charge(flops=len(draft["z"]) * update.epochs * lesson.flops)
+        made = estimate(info, update, draft, server.params, server.version)
+        server.charge(flops=len(draft) * update.epochs * info.flops)
         return made if is_sound(made, update, self.max_growth) else None
 
-    def _gamma(self, state: State, server: Server) -> float:
-        return gamma(state["switch"]["at"], server.version, self.window)
-
-
-def _kept(state: State) -> list[Any]:
-    """Everything that is kept for inversions."""
-    return [state["drafts"], state["means"], state["guesses"]]
-
-
-def _nbytes(kept: Any) -> int:
-    if isinstance(kept, torch.Tensor):
-        return kept.nbytes
-    inner = kept.values() if isinstance(kept, dict) else kept
-    return sum(_nbytes(one) for one in inner) if isinstance(kept, dict | list | tuple) else 0
+    def _gamma(self, state: InversionState, server: Server) -> float:
+        return gamma(state.switch.at, server.version, self.window)

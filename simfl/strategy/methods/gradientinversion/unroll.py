@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from simfl.lazy import functional as F
 from simfl.lazy import torch
 from simfl.params import Layout
-from simfl.strategy.base import Lesson
+from simfl.strategy.base import LearningInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,7 @@ def even_pace(rows: int, lr: float, steps: int, per_epoch: int) -> Pace:
 
 
 def local_training(
-    lesson: Lesson, layout: Layout, start: Tensor, data: tuple[Tensor, Tensor], pace: Pace
+    info: LearningInfo, layout: Layout, start: Tensor, data: tuple[Tensor, Tensor], pace: Pace
 ) -> Tensor:
     """The (T,) trained elements after training from the (P,) point `start`.
 
@@ -48,9 +48,9 @@ def local_training(
     x, targets = data
     keep = x.requires_grad or targets.requires_grad
     y = start[: layout.trainable].detach().requires_grad_()
-    rest, velocity, options = start[layout.trainable :].detach(), None, lesson.training
+    rest, velocity, options = start[layout.trainable :].detach(), None, info.training
     for rows in pace.batches:
-        loss = soft_loss(lesson, layout, torch.cat([y, rest]), x[rows], targets[rows])
+        loss = soft_loss(info, layout, torch.cat([y, rest]), x[rows], targets[rows])
         (grad,) = torch.autograd.grad(loss, y, create_graph=keep)
         grad = _bounded(grad, options.clip_norm)
         if options.weight_decay:
@@ -62,12 +62,14 @@ def local_training(
     return y if keep else y.detach()
 
 
-def soft_loss(lesson: Lesson, layout: Layout, flat: Tensor, x: Tensor, targets: Tensor) -> Tensor:
+def soft_loss(
+    info: LearningInfo, layout: Layout, flat: Tensor, x: Tensor, targets: Tensor
+) -> Tensor:
     """Mean cross-entropy of a (P,) point with labels that are probabilities."""
     sizes = [where.stop - where.start for where in layout.slices.values()]
     parts = zip(layout.shapes, flat.split(sizes), strict=True)
     named = {name: part.view(shape) for (name, shape), part in parts}
-    logits = torch.func.functional_call(lesson.model, named, x)
+    logits = torch.func.functional_call(info.model, named, x)
     return -(targets * F.log_softmax(logits, -1)).sum(-1).mean()
 
 

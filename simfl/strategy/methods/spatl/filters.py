@@ -16,7 +16,7 @@ import numpy as np
 from simfl.errors import ScenarioError
 from simfl.lazy import torch
 from simfl.params import Groups, Layout
-from simfl.structure import Anatomy, Conv
+from simfl.structure import Conv, ModelStructure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,16 +25,16 @@ FLOOR = 0.1  #: no layer keeps a smaller share
 
 
 @cache
-def groups_of(anatomy: Anatomy, part: Layout, columns: bool = False) -> Groups:
+def groups_of(structure: ModelStructure, part: Layout, columns: bool = False) -> Groups:
     """The channel groups of the convolutions, over a part of the model's tensors.
 
     columns: an element also belongs to the filter whose output it reads. Raises ScenarioError
     where a convolution reads more than one other.
     """
-    starts = _starts(anatomy)
+    starts = _starts(structure)
     count = starts[-1]
     keys = torch.full((2 if columns else 1, part.size), count)
-    for at, conv in enumerate(anatomy.convs):
+    for at, conv in enumerate(structure.convs):
         for name in conv.names:
             if name in part.slices:
                 where = part.slices[name]
@@ -42,12 +42,12 @@ def groups_of(anatomy: Anatomy, part: Layout, columns: bool = False) -> Groups:
                 rows = torch.arange(conv.outputs).repeat_interleave(each)
                 keys[0, where] = starts[at] + rows
         if columns and at and conv.weight in part.slices:
-            keys[1, part.slices[conv.weight]] = _read(anatomy, at, starts)
+            keys[1, part.slices[conv.weight]] = _read(structure, at, starts)
     return Groups(part, keys, count)
 
 
-def _read(anatomy: Anatomy, at: int, starts: Sequence[int]) -> Tensor:
-    conv = anatomy.convs[at]
+def _read(structure: ModelStructure, at: int, starts: Sequence[int]) -> Tensor:
+    conv = structure.convs[at]
     if conv.reads is None or conv.groups > 1:
         raise ScenarioError(
             'upload = "rows+cols" needs a model whose convolutions each read the one before '
@@ -57,9 +57,9 @@ def _read(anatomy: Anatomy, at: int, starts: Sequence[int]) -> Tensor:
     return inputs.repeat_interleave(conv.area).repeat(conv.outputs)
 
 
-def _starts(anatomy: Anatomy) -> list[int]:
+def _starts(structure: ModelStructure) -> list[int]:
     """Number of the first group of each convolution, and how many there are altogether."""
-    return [0, *np.cumsum([conv.outputs for conv in anatomy.convs]).tolist()]
+    return [0, *np.cumsum([conv.outputs for conv in structure.convs]).tolist()]
 
 
 def kept(ratio: float, filters: int) -> int:
@@ -76,24 +76,24 @@ def salient(weight: Tensor, ratio: float) -> Tensor:
     return mask
 
 
-def choose(point: Tensor, anatomy: Anatomy, ratios: np.ndarray) -> Tensor:
+def choose(point: Tensor, structure: ModelStructure, ratios: np.ndarray) -> Tensor:
     """(groups,) bool: the channel groups of a (P,) model that these ratios keep."""
-    shapes, slices = dict(anatomy.layout.shapes), anatomy.layout.slices
+    shapes, slices = dict(structure.layout.shapes), structure.layout.slices
     return torch.cat([
         salient(point[slices[conv.weight]].view(shapes[conv.weight]), float(ratio))
-        for conv, ratio in zip(anatomy.convs, ratios, strict=True)
+        for conv, ratio in zip(structure.convs, ratios, strict=True)
     ])  # fmt: skip
 
 
-def masked(point: Tensor, anatomy: Anatomy, chosen: Tensor) -> Tensor:
+def masked(point: Tensor, structure: ModelStructure, chosen: Tensor) -> Tensor:
     """A (P,) model without the channel groups that were not chosen."""
-    held = groups_of(anatomy, anatomy.layout).held(chosen)
+    held = groups_of(structure, structure.layout).held(chosen)
     return point * held.to(point.device)
 
 
-def shares(anatomy: Anatomy, chosen: Tensor) -> np.ndarray:
+def shares(structure: ModelStructure, chosen: Tensor) -> np.ndarray:
     """(L,) share of each convolution's filters that was chosen."""
-    parts = chosen.split([conv.outputs for conv in anatomy.convs])
+    parts = chosen.split([conv.outputs for conv in structure.convs])
     return np.array([float(part.double().mean()) for part in parts])
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simfl.lazy import torch
-from simfl.structure import Anatomy
+from simfl.structure import ModelStructure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,12 +74,12 @@ class _Level:
 class Blueprint:
     """Makes the graph of a network from the keep ratios of its layers."""
 
-    def __init__(self, anatomy: Anatomy) -> None:
-        self.count = len(anatomy.convs)
-        self._inputs = np.array([conv.inputs for conv in anatomy.convs])
-        self._outputs = np.array([conv.outputs for conv in anatomy.convs])
-        self._layers = _first_level(anatomy)
-        self._net = _second_level(anatomy)
+    def __init__(self, structure: ModelStructure) -> None:
+        self.count = len(structure.convs)
+        self._inputs = np.array([conv.inputs for conv in structure.convs])
+        self._outputs = np.array([conv.outputs for conv in structure.convs])
+        self._layers = _first_level(structure)
+        self._net = _second_level(structure)
 
     def state(self, ratios: np.ndarray) -> State:
         """The network when every layer keeps this share of its filters, rounded down."""
@@ -92,9 +92,9 @@ class Blueprint:
 
 
 @cache
-def blueprint(anatomy: Anatomy) -> Blueprint:
+def blueprint(structure: ModelStructure) -> Blueprint:
     """The blueprint of a network, made once."""
-    return Blueprint(anatomy)
+    return Blueprint(structure)
 
 
 def side_by_side(graphs: Sequence[Graph], layers: int) -> Graph:
@@ -127,10 +127,10 @@ def _level(
     return _Level(_features(len(nodes), seed), links[:2], links[2], member, layer, rank)
 
 
-def _first_level(anatomy: Anatomy) -> _Level:
+def _first_level(structure: ModelStructure) -> _Level:
     nodes: list[tuple[int, int, int]] = []
     edges: list[tuple[int, int, int]] = []
-    for at, conv in enumerate(anatomy.convs):
+    for at, conv in enumerate(structure.convs):
         source, sink, first = len(nodes), len(nodes) + 1, len(nodes) + 2
         nodes += [(at, at, -1), (at, at, -1)]
         for j in range(conv.inputs):
@@ -140,10 +140,10 @@ def _first_level(anatomy: Anatomy) -> _Level:
     return _level(nodes, edges, 1)
 
 
-def _second_level(anatomy: Anatomy) -> _Level:
-    count = len(anatomy.convs)
+def _second_level(structure: ModelStructure) -> _Level:
+    count = len(structure.convs)
     nodes, edges, passed = [(0, 0, -1)], [], [0]  # passed[l]: the node before layer l
-    for at, conv in enumerate(anatomy.convs):
+    for at, conv in enumerate(structure.convs):
         here, first = passed[-1], len(nodes)
         join, after = first + conv.outputs, first + conv.outputs + 1
         nodes += [(0, at, f) for f in range(conv.outputs)] + [(0, at, -1)] * 2
@@ -151,10 +151,10 @@ def _second_level(anatomy: Anatomy) -> _Level:
             edges += [(here, filter_, at), (filter_, join, count + CONCAT)]
         edges.append((join, after, count + (NORM if conv.normed else RELU)))
         passed.append(after)
-    for way in anatomy.shortcuts:
+    for way in structure.shortcuts:
         kind = count + (RESIZED if way.resized else IDENTITY)
         edges.append((passed[way.first], passed[way.last + 1], kind))
-    if anatomy.shortcuts:
+    if structure.shortcuts:
         nodes.append((0, 0, -1))
         edges.append((passed[-1], len(nodes) - 1, count + LINEAR))
     return _level(nodes, edges, 2)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from simfl.errors import ScenarioError
 from simfl.lazy import torch
 from simfl.params import Layout
-from simfl.strategy.base import Bench, Context, LocalRule, Report, Split, Work
-from simfl.structure import Anatomy
+from simfl.strategy.base import Context, LocalRule, Report, Work
+from simfl.strategy.special_rules import PersonalContext, PersonalRule, Split
+from simfl.structure import ModelStructure
 from simfl.units import NonNegative
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def places(whole: Layout, names: tuple[str, ...]) -> Places:
 
 
 @dataclass(frozen=True)
-class PrivateHead(LocalRule):
+class PrivateHead(PersonalRule):
     """Keep the predictor to oneself; only the encoder travels.
 
     private_head: False shares the whole model. private_stem: the first convolution stays, too.
@@ -55,11 +56,11 @@ class PrivateHead(LocalRule):
     private_stem: bool = False
     transfer_epochs: NonNegative = 5.0
 
-    def names(self, anatomy: Anatomy) -> tuple[str, ...]:
+    def names(self, structure: ModelStructure) -> tuple[str, ...]:
         """The tensors that travel. Raises ScenarioError if there would be none."""
-        names = anatomy.encoder if self.private_head else anatomy.layout.names
-        if self.private_stem and anatomy.convs:
-            names = tuple(name for name in names if name not in anatomy.convs[0].names)
+        names = structure.encoder if self.private_head else structure.layout.names
+        if self.private_stem and structure.convs:
+            names = tuple(name for name in names if name not in structure.convs[0].names)
         if not names:
             raise ScenarioError(
                 "this model is one linear layer, all of it predictor: nothing would be shared; "
@@ -67,18 +68,18 @@ class PrivateHead(LocalRule):
             )
         return names
 
-    def split(self, anatomy: Anatomy) -> Split:
-        return Split(self.names(anatomy))
+    def split(self, structure: ModelStructure) -> Split:
+        return Split(self.names(structure))
 
-    def places(self, bench: Bench) -> Places:
+    def places(self, personal: PersonalContext) -> Places:
         """Where the two parts of the model lie."""
-        return places(bench.anatomy.layout, self.names(bench.anatomy))
+        return places(personal.structure.layout, self.names(personal.structure))
 
-    def whole(self, shared: Tensor, bench: Bench) -> Tensor:
-        where, point = self.places(bench), bench.initial.clone()
+    def whole(self, shared: Tensor, personal: PersonalContext) -> Tensor:
+        where, point = self.places(personal), personal.initial.clone()
         point[where.shared] = shared
-        if "head" in bench.memory:
-            point[where.private] = bench.memory["head"].to(point.device)
+        if "head" in personal.memory:
+            point[where.private] = personal.memory["head"].to(point.device)
         return point
 
     def transfer(self) -> tuple[LocalRule, float] | None:
@@ -89,13 +90,13 @@ class PrivateHead(LocalRule):
     def prepare(
         self, base: Tensor, extras: Mapping[str, Any], memory: Mapping[str, Any], work: Work
     ) -> tuple[Tensor, Context]:
-        return self.whole(base, bench_of(work)), {}
+        return self.whole(base, personal_of(work)), {}
 
     def sends(self, params: Any) -> Mapping[str, Any] | None:
         return {}
 
     def report(self, end: Tensor, base: Tensor, context: Context, work: Work) -> Report:
-        where = self.places(bench_of(work))
+        where = self.places(personal_of(work))
         return Report(end[where.shared] - base, memory={"head": end[where.private]})
 
 
@@ -106,16 +107,16 @@ class FitHead(PrivateHead):
     def prepare(
         self, base: Tensor, extras: Mapping[str, Any], memory: Mapping[str, Any], work: Work
     ) -> tuple[Tensor, Context]:
-        where = self.places(bench_of(work))
-        moves = torch.ones(bench_of(work).anatomy.layout.trainable, device=base.device)
+        where = self.places(personal_of(work))
+        moves = torch.ones(personal_of(work).structure.layout.trainable, device=base.device)
         moves[where.shared[: where.trained]] = 0.0
-        return self.whole(base, bench_of(work)), {"moves": moves}
+        return self.whole(base, personal_of(work)), {"moves": moves}
 
     def correct(self, grad: Tensor, y: Tensor, context: Context) -> Tensor:
         return grad * context["moves"]
 
 
-def bench_of(work: Work) -> Bench:
-    """What the trainer laid out, which it does for every rule that splits."""
-    assert work.bench is not None
-    return work.bench
+def personal_of(work: Work) -> PersonalContext:
+    """The device's context, which a trainer gives to every `PersonalRule`."""
+    assert work.personal is not None
+    return work.personal

@@ -17,7 +17,7 @@ from simfl.params import Params
 from simfl.strategy.methods.spatl.filters import choose, masked
 from simfl.strategy.methods.spatl.network import Encoders, Heads, drawn, flat
 from simfl.strategy.methods.spatl.search import Player, Pruning, Teacher
-from simfl.structure import Anatomy, Conv
+from simfl.structure import Conv, ModelStructure
 
 _WIDTHS, _SIDE, _CLASSES, _IMAGES, _SEED = (12, 16, 16), 8, 6, 480, 56
 _UPDATE_STEPS = 100  # actions between two updates
@@ -40,20 +40,20 @@ def pretrained(games: int) -> Tensor:
 def _game() -> Pruning:
     """Half of the FLOP of the proxy are to go; half of its images are for the reward."""
     generator = torch.Generator().manual_seed(_SEED)
-    params, anatomy = _network(generator)
+    params, structure = _network(generator)
     x, y = _images(generator)
     half = _IMAGES // 2
     point = _trained(params, x[:half], y[:half])
 
     @torch.no_grad()
     def score(ratios: np.ndarray) -> float:
-        thin = params.like(masked(point, anatomy, choose(point, anatomy, ratios)))
+        thin = params.like(masked(point, structure, choose(point, structure, ratios)))
         return float((_logits(thin, x[half:]).argmax(1) == y[half:]).float().mean())
 
-    return Pruning(anatomy, 0.5, 5, False, _SEED, score)
+    return Pruning(structure, 0.5, 5, False, _SEED, score)
 
 
-def _network(generator: torch.Generator) -> tuple[Params, Anatomy]:
+def _network(generator: torch.Generator) -> tuple[Params, ModelStructure]:
     named: dict[str, Tensor] = {}
     convs, inputs = [], 1
     for at, outputs in enumerate(_WIDTHS):
@@ -66,7 +66,7 @@ def _network(generator: torch.Generator) -> tuple[Params, Anatomy]:
     features = inputs * (_SIDE // 4) ** 2
     named["head"] = _uniform((_CLASSES, features), features, generator)
     params = Params.from_named(named)
-    return params, Anatomy(params.layout, tuple(convs), ("head",))
+    return params, ModelStructure(params.layout, tuple(convs), ("head",))
 
 
 def _uniform(shape: tuple[int, ...], inputs: int, generator: torch.Generator) -> Tensor:

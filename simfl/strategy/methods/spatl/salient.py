@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from simfl.errors import ScenarioError
 from simfl.lazy import torch
 from simfl.params import Groups, Part
-from simfl.strategy.base import Bench, Context, Report, Split, Work
+from simfl.strategy.base import Context, Report, Work
 from simfl.strategy.local_rules import path_length
 from simfl.strategy.methods.spatl import filters
-from simfl.strategy.methods.spatl.private import Places, PrivateHead, bench_of
+from simfl.strategy.methods.spatl.private import Places, PrivateHead, personal_of
+from simfl.strategy.special_rules import MomentumRule, PersonalContext, Split
 from simfl.strategy.tensors import trained
-from simfl.structure import Anatomy
+from simfl.structure import ModelStructure
 from simfl.units import Count, Fraction, Index, Positive
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Salient(PrivateHead):
+class Salient(PrivateHead, MomentumRule):
     """Correct the drift of the encoder; send its salient filters (SPATL).
 
     control: "in_grad" adds c - cᵢ to each gradient of the encoder, before the momentum;
@@ -64,17 +65,17 @@ class Salient(PrivateHead):
         """Whether every upload holds all that travels."""
         return self.agent == "all" or self.upload == "dense"
 
-    def split(self, anatomy: Anatomy) -> Split:
-        names = self.names(anatomy)
-        if self.agent != "all" and not anatomy.convs:
+    def split(self, structure: ModelStructure) -> Split:
+        names = self.names(structure)
+        if self.agent != "all" and not structure.convs:
             raise ScenarioError(
                 f"agent = {self.agent!r} chooses filters, and this model has no convolutions; "
                 'use agent = "all", or a model like convnet'
             )
         if self.whole_uploads:
             return Split(names)
-        part = anatomy.layout.select(names)
-        return Split(names, filters.groups_of(anatomy, part, self.upload == "rows+cols"))
+        part = structure.layout.select(names)
+        return Split(names, filters.groups_of(structure, part, self.upload == "rows+cols"))
 
     def trials(self, memory: Mapping[str, Any]) -> int:
         rounds = memory.get("rounds", 0)
@@ -86,11 +87,11 @@ class Salient(PrivateHead):
         """Whether the task after so many sends everything."""
         return self.full_every > 0 and (rounds + 1) % self.full_every == 0
 
-    def metrics(self, memory: Mapping[str, Any], anatomy: Anatomy) -> Mapping[str, float]:
+    def metrics(self, memory: Mapping[str, Any], structure: ModelStructure) -> Mapping[str, float]:
         """Of the last selection: share of filters that was kept, and of FLOP that was cut."""
         if "chosen" not in memory:
             return {}
-        cut = filters.removed(anatomy.convs, filters.shares(anatomy, memory["chosen"]))
+        cut = filters.removed(structure.convs, filters.shares(structure, memory["chosen"]))
         return {"kept": float(memory["chosen"].double().mean()), "flops_cut": cut}
 
     # Gradient control.
@@ -98,20 +99,20 @@ class Salient(PrivateHead):
     def prepare(
         self, base: Tensor, extras: Mapping[str, Any], memory: Mapping[str, Any], work: Work
     ) -> tuple[Tensor, Context]:
-        bench = bench_of(work)
-        where = self.places(bench)
-        shift = torch.zeros(bench.anatomy.layout.trainable, device=base.device)
+        personal = personal_of(work)
+        where = self.places(personal)
+        shift = torch.zeros(personal.structure.layout.trainable, device=base.device)
         if self.control != "none":
             gap = extras["c"].to(base.device) - _variate(extras["c"], memory)
             if self.clip_shift is not None:
                 gap *= (self.clip_shift / (gap.norm() + 1e-12)).clamp(max=1.0)
             shift[where.shared[: where.trained]] = gap
-        return self.whole(base, bench), {"shift": shift}
+        return self.whole(base, personal), {"shift": shift}
 
     def correct(self, grad: Tensor, y: Tensor, context: Context) -> Tensor:
         return grad + context["shift"] if self.control == "in_grad" else grad
 
-    def drift(self, y: Tensor, context: Context) -> Tensor:
+    def momentum_correction(self, y: Tensor, context: Context) -> Tensor:
         return self.kappa * context["shift"] if self.control == "post_step" else y.new_zeros(())
 
     def path(self, work: Work) -> float:
@@ -129,18 +130,18 @@ class Salient(PrivateHead):
         return {"c": trained(params)} if self.cv_uplink == "explicit" else {"path": 0.0}
 
     def report(self, end: Tensor, base: Tensor, context: Context, work: Work) -> Report:
-        bench = bench_of(work)
-        where, groups = self.places(bench), self.split(bench.anatomy).groups
+        personal = personal_of(work)
+        where, groups = self.places(personal), self.split(personal.structure).groups
         delta = (end[where.shared] - base).cpu()
-        chosen, learnt = self._choose(end, bench)
-        memory = {**bench.memory, **learnt, "head": end[where.private]}
-        memory["rounds"] = bench.memory.get("rounds", 0) + 1
+        chosen, learnt = self._choose(end, personal)
+        memory = {**personal.memory, **learnt, "head": end[where.private]}
+        memory["rounds"] = personal.memory.get("rounds", 0) + 1
         if self.agent != "all":
             memory["chosen"] = chosen  # what the device may run: see `filters.masked`
         sent, held = (delta, slice(None)) if groups is None else _part(delta, groups, chosen, where)
         if self.control == "none":
             return Report(sent, {}, memory)
-        path, c_i = self.path(work), _variate(bench.extras["c"], bench.memory)
+        path, c_i = self.path(work), _variate(personal.extras["c"], personal.memory)
         shift = context["shift"][where.shared[: where.trained]].cpu()
         gained = -shift - delta[: where.trained] / path - c_i
         memory["c_i"] = c_i.clone()
@@ -148,24 +149,26 @@ class Salient(PrivateHead):
         extras = {"c": gained[held]} if self.cv_uplink == "explicit" else {"path": path}
         return Report(sent, extras, memory)
 
-    def _choose(self, end: Tensor, bench: Bench) -> tuple[Tensor, Mapping[str, Any]]:
+    def _choose(self, end: Tensor, personal: PersonalContext) -> tuple[Tensor, Mapping[str, Any]]:
         """The channel groups to keep, and what the agent has learnt."""
         from simfl.strategy.methods.spatl import search
 
-        anatomy, rounds = bench.anatomy, bench.memory.get("rounds", 0)
+        structure, rounds = personal.structure, personal.memory.get("rounds", 0)
         if self.agent == "all" or self._full(rounds):
-            return torch.ones(sum(conv.outputs for conv in anatomy.convs), dtype=torch.bool), {}
+            return torch.ones(sum(conv.outputs for conv in structure.convs), dtype=torch.bool), {}
 
         def score(ratios: Any) -> float:
-            kept = filters.choose(end, anatomy, ratios)
-            return bench.accuracy(filters.masked(end, anatomy, kept))
+            kept = filters.choose(end, structure, ratios)
+            return personal.accuracy(filters.masked(end, structure, kept))
 
-        budget = self.trials(bench.memory)
+        budget = self.trials(personal.memory)
         task = search.Pruning(
-            anatomy, self.flops_cut, self.max_steps, self.equal_flops, bench.seed, score
+            structure, self.flops_cut, self.max_steps, self.equal_flops, personal.seed, score
         )
-        ratios, learnt = search.plan(self.agent, task, budget, rounds < self.finetune_rounds, bench)
-        return filters.choose(end, anatomy, ratios), learnt
+        ratios, learnt = search.plan(
+            self.agent, task, budget, rounds < self.finetune_rounds, personal
+        )
+        return filters.choose(end, structure, ratios), learnt
 
 
 def _part(delta: Tensor, groups: Groups, chosen: Tensor, where: Places) -> tuple[Part, Tensor]:

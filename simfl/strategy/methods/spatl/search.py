@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from simfl.strategy.base import Bench
 from simfl.strategy.methods.spatl.filters import FLOOR, removed, scaled
 from simfl.strategy.methods.spatl.graph import State, blueprint
 from simfl.strategy.methods.spatl.network import Encoders, Heads, drawn, flat, loaded
-from simfl.structure import Anatomy
+from simfl.strategy.special_rules import PersonalContext
+from simfl.structure import ModelStructure
 
 SIGMA = 0.5
 GAMMA, CLIP, PASSES, RATE = 0.99, 0.2, 10, 3e-4
@@ -35,7 +35,7 @@ UPDATE_STEPS = 10  #: actions between two updates
 class Pruning:
     """The game on one network. score: accuracy in [0, 1] of the model masked by some ratios."""
 
-    anatomy: Anatomy
+    structure: ModelStructure
     cut: float
     max_steps: int
     exact: bool  #: ratios are scaled to remove `cut` and no more
@@ -47,7 +47,7 @@ class Pruning:
 
     def start(self) -> np.ndarray:
         """Everything is kept."""
-        return np.ones(len(self.anatomy.convs))
+        return np.ones(len(self.structure.convs))
 
     def act(self, ratios: np.ndarray, action: np.ndarray) -> np.ndarray:
         """The ratios after an action."""
@@ -55,12 +55,12 @@ class Pruning:
 
     def over(self, ratios: np.ndarray) -> bool:
         """Whether enough is gone."""
-        return removed(self.anatomy.convs, ratios) >= self.cut
+        return removed(self.structure.convs, ratios) >= self.cut
 
     def plan(self, ratios: np.ndarray) -> np.ndarray:
         """The ratios as they would be used: enough is gone, and if `exact` no more."""
         if self.exact or not self.over(ratios):
-            return scaled(self.anatomy.convs, ratios, self.cut)
+            return scaled(self.structure.convs, ratios, self.cut)
         return ratios
 
 
@@ -107,7 +107,7 @@ class Player:
         """μ, with the state that it was drawn from remembered."""
         if self.heads is None or self.encoders is None:
             return 0.0
-        state = blueprint(self.game.anatomy).state(ratios)
+        state = blueprint(self.game.structure).state(ratios)
         self.memory.states.append(state)
         return self.heads.mean(self.encoders.actor([state]))[0].numpy()
 
@@ -124,12 +124,12 @@ def plan(
     game: Pruning,
     games: int,
     learning: bool,
-    bench: Bench,
+    personal: PersonalContext,
 ) -> tuple[np.ndarray, Mapping[str, Any]]:
     """The best keep ratios found in so many games, and what the device should remember."""
     if kind == "uniform":
-        return scaled(game.anatomy.convs, game.start(), game.cut), {}
-    encoders, heads, kept = _agent(game, bench) if kind == "ppo" else (None, None, {})
+        return scaled(game.structure.convs, game.start(), game.cut), {}
+    encoders, heads, kept = _agent(game, personal) if kind == "ppo" else (None, None, {})
     player = Player(game, encoders, heads)
     teacher = Teacher(heads) if heads is not None and learning else None
     for _ in range(games):
@@ -142,11 +142,12 @@ def plan(
     return player.best[1], kept
 
 
-def _agent(game: Pruning, bench: Bench) -> tuple[Encoders, Heads, dict[str, Any]]:
+def _agent(game: Pruning, personal: PersonalContext) -> tuple[Encoders, Heads, dict[str, Any]]:
     """The agent of this device: its frozen encoders as they came down, its own heads."""
-    gnn = bench.memory.get("gnn", bench.extras.get("gnn"))
-    heads = Heads(len(game.anatomy.convs))
-    heads = loaded(heads, bench.memory["heads"]) if "heads" in bench.memory else drawn(heads, 7)
+    gnn = personal.memory.get("gnn", personal.extras.get("gnn"))
+    heads = Heads(len(game.structure.convs))
+    kept = personal.memory.get("heads")
+    heads = drawn(heads, 7) if kept is None else loaded(heads, kept)
     return loaded(Encoders(), gnn), heads, {"gnn": gnn}
 
 

@@ -12,20 +12,47 @@ the mean of all cᵢ.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from simfl.errors import ScenarioError
 from simfl.messages import Nothing, Update
 from simfl.strategy.base import Change, LocalRule, Server
 from simfl.strategy.common import Choosing, State
-from simfl.strategy.methods.asynchronous import Buffered
+from simfl.strategy.methods.asynchronous import AsyncState, Buffered
 from simfl.strategy.methods.fedavg import FedAvg
 from simfl.strategy.methods.spatl.fold import Divisor, absorbed, by_index
 from simfl.strategy.methods.spatl.salient import Salient
 from simfl.strategy.tensors import trained
 from simfl.strategy.weighting import Polynomial, Weighting
 from simfl.units import Index
+
+
+@dataclass(slots=True, kw_only=True)
+class Shared:
+    """The server's variate, the agent's graph network, and the devices that have it."""
+
+    c: Any  #: (T,) variate
+    gnn: Any = None  #: weights of the graph network, where an agent decides
+    down: dict[int, Any] = field(default_factory=dict)  #: by serial, the variate that was sent
+    met: dict[int, bool] = field(default_factory=dict)  #: devices that have the agent
+
+
+@dataclass(slots=True, kw_only=True)
+class SpatlState(State):
+    """The state in rounds."""
+
+    shared: Shared
+
+
+@dataclass(slots=True, kw_only=True)
+class AsyncSpatlState(AsyncState):
+    """The state of buffered asynchrony."""
+
+    shared: Shared
+
+
+Running = SpatlState | AsyncSpatlState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,51 +75,54 @@ class _Salience(Choosing):
         assert isinstance(self.local, Salient)
         return self.local
 
-    def init(self, params: Any) -> State:
-        # down: serial -> variate that the task was sent; met: devices that have the agent.
-        state = {**super().init(params), "c": trained(params) * 0.0, "down": {}, "met": {}}
+    def parts(self, params: Any) -> dict[str, Any]:
+        shared = Shared(c=trained(params) * 0.0)
         if self.rule.agent == "ppo" and not isinstance(params, Nothing):
             from simfl.strategy.methods.spatl.proxy import pretrained
 
-            state["gnn"] = pretrained(self.pretrain_games)
-        return state
+            shared.gnn = pretrained(self.pretrain_games)
+        return {**super().parts(params), "shared": shared}
 
-    def observe(self, state: State, server: Server, updates: Sequence[Update]) -> None:
+    def observe(self, state: Running, server: Server, updates: Sequence[Update]) -> None:
         super().observe(state, server, updates)
         for task in server.lost:
-            state["down"].pop(task.serial, None)
-        state["met"] |= dict.fromkeys((update.device for update in updates), True)
+            state.shared.down.pop(task.serial, None)
+        state.shared.met |= dict.fromkeys((update.device for update in updates), True)
 
-    def ask(self, state: State, server: Server, devices: list[int]) -> list[int]:
+    def ask(self, state: Running, server: Server, devices: list[int]) -> list[int]:
         """As always; devices that are met for the first time are sent the agent, too."""
-        extras = self.extras(state)
+        extras, gnn, met = self.extras(state), state.shared.gnn, state.shared.met
         serials: dict[int, int] = {}
-        first = [d for d in devices if "gnn" in state and d not in state["met"]]
-        again = [d for d in devices if "gnn" not in state or d in state["met"]]
-        for part, sent in ((first, {**extras, "gnn": state.get("gnn")}), (again, extras)):
+        first = [d for d in devices if gnn is not None and d not in met]
+        again = [d for d in devices if gnn is None or d in met]
+        for part, sent in ((first, {**extras, "gnn": gnn}), (again, extras)):
             if part:
                 made = server.dispatch(part, **self.work, extras=sent)
                 serials |= zip(part, made, strict=True)
         if self.rule.cv_uplink == "derived":
-            state["down"] |= dict.fromkeys(serials.values(), state["c"])
+            state.shared.down |= dict.fromkeys(serials.values(), state.shared.c)
         return [serials[device] for device in devices]
 
-    def extras(self, state: State) -> Mapping[str, Any]:
-        return {} if self.rule.control == "none" else {"c": state["c"]}
+    def extras(self, state: Running) -> Mapping[str, Any]:
+        return {} if self.rule.control == "none" else {"c": state.shared.c}
 
-    def absorb(self, state: State, server: Server, updates: Sequence[Update]) -> None:
+    def absorb(self, state: Running, server: Server, updates: Sequence[Update]) -> None:
         """The server's variate hears what these updates' devices have kept."""
-        if self.rule.control != "none" and not isinstance(state["c"], Nothing):
-            state["c"] = absorbed(state["c"], updates, state["down"], server.devices)
+        shared = state.shared
+        if self.rule.control != "none" and not isinstance(shared.c, Nothing):
+            shared.c = absorbed(shared.c, updates, shared.down, server.devices)
         for update in updates:
-            state["down"].pop(update.task, None)
+            shared.down.pop(update.task, None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spatl(_Salience, FedAvg):
     """Synchronous rounds of a shared encoder, private predictors and salient uploads."""
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def init(self, params: Any) -> SpatlState:
+        return SpatlState(**self.parts(params))
+
+    def fold(self, state: SpatlState, server: Server, updates: list[Update]) -> Change:
         self.absorb(state, server, updates)
         even = self.weights == "uniform"
         masses = [1.0 if even else float(update.examples) for update in updates]
@@ -106,13 +136,16 @@ class AsyncSpatl(_Salience, Buffered):
 
     weighting: Weighting = Polynomial(a=0.5)
 
-    def fold(self, state: State, server: Server, updates: list[Update]) -> Change:
+    def init(self, params: Any) -> AsyncSpatlState:
+        return AsyncSpatlState(**self.parts(params))
+
+    def fold(self, state: AsyncSpatlState, server: Server, updates: list[Update]) -> Change:
         self.absorb(state, server, updates)
         total = sum(update.examples for update in updates)
         weights = [update.examples / total for update in updates]
         discounts = [self.weighting(update.staleness) for update in updates]
         return by_index(updates, weights, self.aggregate, discounts)
 
-    def drop(self, state: State, server: Server, limit: int) -> None:
-        self.absorb(state, server, [u for u in state["pending"] if u.staleness > limit])
+    def drop(self, state: AsyncSpatlState, server: Server, limit: int) -> None:
+        self.absorb(state, server, [u for u in state.pending if u.staleness > limit])
         super().drop(state, server, limit)
