@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from simfl.strategy.special_rules import PersonalRule
     from simfl.studies.study import study
     from simfl.units import Count, Duration, Fraction, Index, NonNegative, Positive, Seconds, Share
-    from simfl.wire.codec import Codec, Wire
+    from simfl.wire.codec import Codec, StatefulCodec, Wire
 
 __all__ = [
     "Buffered",
@@ -72,6 +72,7 @@ __all__ = [
     "Share",
     "SimflError",
     "State",
+    "StatefulCodec",
     "Strategy",
     "Study",
     "Task",
@@ -122,6 +123,7 @@ _HOMES = {
     "Report": "simfl.strategy.base:Report",
     "Codec": "simfl.wire.codec:Codec",
     "Wire": "simfl.wire.codec:Wire",
+    "StatefulCodec": "simfl.wire.codec:StatefulCodec",
     "SimflError": "simfl.errors:SimflError",
     "InputError": "simfl.errors:InputError",
     "Trace": "simfl.fleet.traces:Trace",

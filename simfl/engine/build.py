@@ -24,9 +24,8 @@ from simfl.strategy.base import LearningInfo, LocalRule
 from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
-from simfl.wire.codec import Codec, as_params
+from simfl.wire.codec import Codec, as_params, guarded
 from simfl.wire.extras import extras_nbytes
-from simfl.wire.guard import Guarded
 
 if TYPE_CHECKING:
     from simfl.params import Layout, Params
@@ -261,8 +260,8 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         flops=problem.flops,
         rate=training.rate,
         memory_bytes=_training_bytes(scenario, problem.initial.layout.size),
-        down=Guarded(chain(scenario.wire.down)),
-        up=Guarded(chain(scenario.wire.up)),
+        down=guarded(chain(scenario.wire.down)),
+        up=guarded(chain(scenario.wire.up)),
     )
 
 
