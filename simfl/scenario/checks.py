@@ -67,11 +67,12 @@ def _stop(scenario: Scenario) -> Iterator[Problem]:
     if stop.target is None:
         return
     where = ("stop", "target")
-    if len(stop.target.wanted) != 1:
+    unknown = list(_target(scenario, *stop.target.wanted)) if endless else []
+    yield from unknown
+    if len(stop.target.wanted) != 1 and not unknown:
         yield Problem(where, ": give one metric and its value, as in { accuracy = 0.9 }")
     if not endless:
         return  # such a strategy evaluates by itself
-    yield from _target(scenario, *stop.target.wanted)
     if isinstance(scenario.learning, TimingOptions):
         yield Problem(where, ': cannot be met, since dataset = "none" learns nothing')
     elif evaluate.every_s is None and evaluate.every_versions is None:

@@ -124,7 +124,7 @@ def test_a_typo_in_any_key_is_caught_and_corrected(night: Path) -> None:
         ("stop={}", "stop: the run would never end: give at least one of after_s"),
         ("stop.target={}", "stop.target: give one metric and its value"),
         ("stop.target={ accuracy = 0.9, loss = 1 }", "stop.target: give one metric and its value"),
-        ("stop.target.f1=0.5", "stop.target.f1 is not an option (options: accuracy, loss)),
+        ("stop.target.f1=0.5", "stop.target.f1 is not an option (options: accuracy, loss)"),
         ("evaluate={}", "stop.target: is never looked at; give evaluate.every_s"),
         ('wire.up=["quantize", "topk"]', "wire.up: "),
         ("learning.model=absent:Model", "learning.model: model 'absent:Model': cannot import"),

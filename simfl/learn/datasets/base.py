@@ -50,7 +50,7 @@ class Dataset:
     y: torch.Tensor
     x_test: torch.Tensor
     y_test: torch.Tensor
-    classes: int | None
+    classes: int
     users: np.ndarray | None = None
     sequence: bool = False
 
