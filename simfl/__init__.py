@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from simfl.fleet.columns import Fleet
     from simfl.fleet.traces import Trace, write_trace
     from simfl.interop import flower
+    from simfl.learn.datasets.as_dataset import as_dataset
     from simfl.learn.datasets.base import DataDir, Dataset
     from simfl.messages import Task, Update
     from simfl.params import Params
@@ -81,6 +82,7 @@ __all__ = [
     "Wait",
     "Wire",
     "Work",
+    "as_dataset",
     "callbacks",
     "compare",
     "discounted",
@@ -129,6 +131,7 @@ _HOMES = {
     "Trace": "simfl.fleet.traces:Trace",
     "write_trace": "simfl.fleet.traces:write_trace",
     "Dataset": "simfl.learn.datasets.base:Dataset",
+    "as_dataset": "simfl.learn.datasets.as_dataset:as_dataset",
     "DataDir": "simfl.learn.datasets.base:DataDir",
     "DataError": "simfl.errors:DataError",
     "mean": "simfl.strategy.aggregation:mean",

@@ -21,6 +21,7 @@ NOUNS = [
 # fmt: on
 # fmt: off
 VERBS = [
+    "as_dataset",
     "callbacks", "compare", "discounted", "fleet_of", "flower", "load", "mean", "open", "plot",
     "run", "staleness_of", "study", "weighted", "write_trace",
 ]

@@ -268,14 +268,14 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
 def _learning_info(problem: Problem, training: Any) -> LearningInfo:
     """The problem as the server knows it: everything but the data."""
     dataset = problem.data.dataset
-    tokens = dataset.sequence
+    bounded = not dataset.sequence and dataset.batchwise is None
     return LearningInfo(
         flops=problem.flops,
         batch_size=training.batch_size,
         model=copy.deepcopy(problem.model).eval(),
         shape=tuple(dataset.x.shape[1:]),
-        classes=dataset.classes,
-        bounds=None if tokens else (float(dataset.x.min()), float(dataset.x.max())),
+        classes=dataset.outputs,
+        bounds=(float(dataset.x.min()), float(dataset.x.max())) if bounded else None,
         training=training,
     )
 
@@ -310,12 +310,12 @@ def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
 
 def _check_metrics(scenario: Scenario, dataset: Any) -> None:
     """Raises ScenarioError where examples have no single class and metrics by class are wanted."""
+    what = "sequences, whose examples have many" if dataset.sequence else "values"
     for key in ("personal", "by_class"):
-        if getattr(scenario.evaluate, key) and (dataset.sequence or dataset.classes is None):
-            held = "sequences, whose examples have many" if dataset.sequence else "values for them"
+        if (dataset.sequence or dataset.classes is None) and getattr(scenario.evaluate, key):
             raise ScenarioError(
                 f"evaluate.{key} looks at the class of each example, but {dataset.name} holds "
-                f"{held}; leave evaluate.{key} out"
+                f"{what}; leave evaluate.{key} out"
             )
 
 

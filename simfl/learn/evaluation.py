@@ -123,12 +123,10 @@ def by_class(right: np.ndarray | None, dataset: Dataset) -> np.ndarray:
     """(classes,) accuracy on the test examples of each class, nan for one that has none.
 
     right: (n,) share of right answers of each test example, if any can be right. Sequences have
-    no class: all nan; so have values, of which there is one nan.
+    no class: all nan. Of values there are no classes, and the array is empty.
     """
-    if dataset.classes is None:
-        return np.full(1, np.nan)
-    if dataset.sequence or right is None:
-        return np.full(dataset.classes, np.nan)
+    if right is None or dataset.sequence or dataset.classes is None:
+        return np.full(dataset.classes or 0, np.nan)
     return means(right, dataset.y_test.numpy(), dataset.classes)
 
 

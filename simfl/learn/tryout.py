@@ -49,7 +49,7 @@ def check_outputs(model: nn.Module, dataset: Dataset) -> None:
         kind = "" if outputs.is_floating_point() else f" of {outputs.dtype}"
         raise PluginError(
             f"its outputs have the shape {found}{kind} for one example, expected a last dimension "
-            f"of {dataset.classes}, one number for each class of {dataset.name}"
+            f"of {dataset.outputs}, one number for each class of {dataset.name}"
         )
 
 
