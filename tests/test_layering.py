@@ -56,6 +56,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "numba": ("learn",),
     "optuna": ("studies",),
     "typer": ("cli",),
+    "torchmetrics": ("learn",),
     "pandas": ("results", "studies", "interop"),
     "torch": ("lazy", "params", "strategy", "wire", "learn", "engine", "interop"),
 }
