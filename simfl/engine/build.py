@@ -170,12 +170,14 @@ def problem_of(
 def dataset_of(scenario: Scenario, data_dir: Path | None) -> Any:
     """The scenario's learn.data.Dataset, not dealt out. Raises DataError, PluginError."""
     from simfl.learn.datasets.base import Dataset
+    from simfl.learn.datasets.transforms import transformed
 
     options = scenario.learning
     assert isinstance(options, LearningOptions)
     source, rng = _source(scenario, options, data_dir), Streams(scenario.seed).generator("dataset")
     with _part("data set", options.dataset, Dataset) as made:
-        return made(options.dataset(source, rng))
+        found = made(options.dataset(source, rng))
+    return transformed(found, options.transforms or ())
 
 
 def _source(scenario: Scenario, options: LearningOptions, data_dir: Path | None) -> Any:
