@@ -34,6 +34,8 @@ def parts_of(kernel: Kernel) -> dict[str, Any]:
     down, up = (None, None) if carrier is None else carrier.shared
     named = {
         "kernel": kernel,
+        "watchdog": kernel.watchdog,
+        "evaluations": kernel.evaluations,
         "server": server,
         "pool": server.pool,
         "versions": server.versions,
