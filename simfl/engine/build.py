@@ -14,7 +14,7 @@ import numpy as np
 
 from simfl.clock.kernel import Limits, Plan
 from simfl.clock.workload import TimingOnly, Workload
-from simfl.errors import PluginError, ScenarioError, blaming, did_you_mean
+from simfl.errors import PluginError, ScenarioError, did_you_mean, plugin_errors
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
@@ -199,7 +199,7 @@ def _part(noun: str, part: Any, wanted: type = object) -> Iterator[Callable[[Any
             raise PluginError(f"must make a {wanted.__name__}, not {value!r}")
         return value
 
-    with blaming(f"{noun} {name}"):
+    with plugin_errors(f"{noun} {name}"):
         yield made
 
 
