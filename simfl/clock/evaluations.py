@@ -11,7 +11,7 @@ from simfl.clock import watchdog
 from simfl.clock.events import Kind
 from simfl.clock.workload import BY_DEVICE
 from simfl.directions import lower_is_better
-from simfl.errors import Diverged, blaming
+from simfl.errors import Diverged, plugin_errors
 
 if TYPE_CHECKING:
     from simfl.clock.kernel import Kernel
@@ -110,7 +110,7 @@ class Evaluations:
         own = getattr(strategy, "metrics", None)
         if own is None:
             return evaluate(params)
-        with blaming(f"{type(strategy).__name__}.metrics"):
+        with plugin_errors(f"{type(strategy).__name__}.metrics"):
             shown: dict[str, Any] = own(self._kernel.state, self._kernel.server, evaluate)
         return shown
 

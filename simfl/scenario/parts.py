@@ -133,6 +133,7 @@ STRATEGY = Family("simfl.strategy:STRATEGIES", "step")
 CODEC = Family("simfl.wire:CODECS", "encode")
 DATASET = Family("simfl.learn.datasets.base:DATASETS")
 PARTITION = Family("simfl.learn.partition.base:PARTITIONS")
+TRANSFORM = Family("simfl.learn.datasets.transforms:TRANSFORMS")
 CALLBACK = Family("simfl.callbacks:CALLBACKS", "open")
 MODEL = Family("simfl.learn.models.base:MODELS")
 OBJECTIVE = Family("simfl.learn.objective.base:OBJECTIVES", "loss")
@@ -147,7 +148,7 @@ FAMILIES: dict[type, Family] = {
     Codec: CODEC,
     Objective: OBJECTIVE,
 }
-ALL = (STRATEGY, *FAMILIES.values(), DATASET, PARTITION, MODEL, METRIC, CALLBACK)
+ALL = (STRATEGY, *FAMILIES.values(), DATASET, TRANSFORM, PARTITION, MODEL, METRIC, CALLBACK)
 
 
 def build(part: type, kind: str, options: dict[str, Any], reading: Reading) -> Any:

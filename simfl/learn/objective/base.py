@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from simfl.errors import PluginError, blaming
+from simfl.errors import PluginError, plugin_errors
 from simfl.registry import Registry
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class OwnObjective(Objective):
         return tuple(getattr(self.own, "metrics", ()))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        with blaming(f"objective {type(self.own).__name__}.loss"):
+        with plugin_errors(f"objective {type(self.own).__name__}.loss"):
             losses = self.own.loss(outputs, targets)
             if getattr(losses, "shape", None) != (len(targets),):
                 shape = tuple(getattr(losses, "shape", ())) or type(losses).__name__

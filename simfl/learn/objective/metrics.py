@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from simfl.directions import BUILT_IN, Direction
-from simfl.errors import PluginError, ScenarioError, blaming
+from simfl.errors import PluginError, ScenarioError, plugin_errors
 from simfl.lazy import torch
 from simfl.registry import Registry
 
@@ -152,7 +152,7 @@ class _Start:
     name: str
 
     def __call__(self, dataset: Dataset) -> Tally:
-        with blaming(f"metric {self.name}"):
+        with plugin_errors(f"metric {self.name}"):
             if isinstance(self.function, type):
                 return _tally(self.function(**self.options), self.name)
             if hasattr(self.function, "update"):
@@ -183,7 +183,7 @@ def _name(function: Any) -> str:
 
 def number_of(tally: Tally, name: str) -> float:
     """What a tally has come to, as a number. Raises PluginError."""
-    with blaming(f"metric {name}"):
+    with plugin_errors(f"metric {name}"):
         value = tally.compute()
         try:
             return float(value)
