@@ -1,0 +1,68 @@
+"""A data set that was given as a Python object."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass
+from typing import Any
+
+import numpy as np
+
+from simfl.fingerprint import array_digest, digest
+from simfl.learn.datasets.base import DataDir, Dataset
+from simfl.learn.given import digest_of, kind_of, make, name_of
+from simfl.registry import OBJECT
+
+
+class GivenData:
+    """Makes the data set of a run from an object: a Dataset, or a function that gives one.
+
+    A function is called with the folder of data sets and a generator if it asks for them.
+    """
+
+    def __init__(self, thing: Any, **options: Any) -> None:
+        self.thing, self.options = thing, options
+        self._digest = data_digest(thing) if isinstance(thing, Dataset) else digest_of(thing)
+
+    @property
+    def kind(self) -> str:
+        """How messages call it."""
+        return self.thing.name if isinstance(self.thing, Dataset) else name_of(self.thing)
+
+    @property
+    def function(self) -> Any:
+        """What it is written in."""
+        return type(self.thing) if isinstance(self.thing, Dataset) else self.thing
+
+    def __call__(self, source: DataDir, rng: np.random.Generator) -> Any:
+        if isinstance(self.thing, Dataset):
+            return self.thing
+        return make("dataset", self.thing, self.options, {"source": source, "rng": rng})
+
+    def described(self) -> dict[str, Any]:
+        """What a scenario's file says of it."""
+        kind = kind_of(self.thing)
+        if not kind.startswith(OBJECT):
+            return {"kind": kind, **self.options}
+        if isinstance(self.thing, Dataset):
+            examples = {"train": len(self.thing), "test": len(self.thing.y_test)}
+            kind = f"{OBJECT}{self.thing.name}"
+            return {"kind": kind, **examples, "digest": self._digest}
+        return {"kind": kind, **self.options, "digest": self._digest}
+
+
+def as_part(thing: Any, **options: Any) -> Any:
+    """What makes the data set, from whatever was given for one."""
+    if isinstance(thing, Dataset):
+        return GivenData(thing)
+    if is_dataclass(thing) and not isinstance(thing, type):
+        return thing
+    if hasattr(thing, "__qualname__") and kind_of(thing).startswith(OBJECT):
+        return GivenData(thing, **options)
+    return thing
+
+
+def data_digest(dataset: Dataset) -> str:
+    """Digest of a Dataset: its tensors, natural owners and number of classes."""
+    tensors = [part.numpy() for part in (dataset.x, dataset.y, dataset.x_test, dataset.y_test)]
+    users = [] if dataset.users is None else [np.asarray(dataset.users)]
+    return digest(array_digest(*tensors, *users), str(dataset.classes), str(dataset.sequence))
