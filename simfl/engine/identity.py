@@ -125,7 +125,7 @@ def _difference(key: str, old: Identity, new: Identity) -> str:
         return f"{key} is {_shown(now)}, and was not there"
     if now is None:
         return f"{key} was {_shown(before)}, and is not there"
-    if before.startswith(_MARK) and now.startswith(_MARK):
+    if before.strip('"').startswith(_MARK) and now.strip('"').startswith(_MARK):
         return f"{key} has changed"
     return f"{key} was {_shown(before)} and is {_shown(now)}"
 
@@ -135,7 +135,7 @@ _UNKNOWN = "unknown"
 
 
 def _shown(value: str | None) -> str:
-    return "set" if value is None or value.startswith(_MARK) else value
+    return "set" if value is None or value.strip('"').startswith(_MARK) else value
 
 
 def _is_option(key: str) -> bool:

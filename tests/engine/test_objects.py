@@ -160,6 +160,7 @@ print(len({simfl.run("quickstart", workers=n, **given).digest for n in (1, 2)}))
 """
 
 
+@pytest.mark.study
 def test_a_script_without_a_guard_and_a_class_of_its_own_trains_on_workers(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SCRIPT, "utf-8")
     done = subprocess.run(
