@@ -36,6 +36,21 @@ from simfl.streams import Streams
 class Kernel:
     """One run. `run()` plays it to the first limit and returns why it ended."""
 
+    __snapshot__ = (
+        "started",
+        "state",
+        "accuracy",
+        "diverged",
+        "_wait",
+        "_arrived",
+        "_deadline",
+        "_step_due",
+        "_free_s",
+        "_lost_in_a_row",
+        "_fruitful",
+        "_evaluated_version",
+    )  #: kept by checkpoints
+
     #: So many events at one instant, with time standing still, are a fault of the scenario.
     STANDSTILL = 1_000_000
     #: So many tasks lost in a row, with no delivery between them and no end in sight, likewise.
@@ -70,6 +85,13 @@ class Kernel:
         self.server.journeys = Journeys(
             self.clock, fleet, workload, streams, self._ended, carrier, self.server.batteries
         )
+        self.clock.handlers |= {
+            "run.step": self.ask,
+            "run.stop": self._stop,
+            "run.evaluate": self._evaluate,
+            "run.evaluate_on_time": self._evaluate_on_time,
+            "run.save_on_time": self._save_on_time,
+        }
         self.state: Any = None
         self.started = False
         self.reason = ""  #: why the run ended; empty while it lives
@@ -110,7 +132,7 @@ class Kernel:
             self._start()
 
     def ask(self, _: object = None) -> None:
-        """The strategy is asked at this instant, whatever it waits for."""
+        """The strategy is asked at this instant, or when its last step's work is done."""
         self._step_soon()
 
     def play(self, met: Callable[[], bool]) -> bool:
@@ -141,7 +163,7 @@ class Kernel:
             self._evaluate()
         self._evaluate_next()
         self._save_next()
-        self.clock.at(self.plan.limits.after_s, Kind.STOP, 0, self._stop, "after_s")
+        self.clock.at(self.plan.limits.after_s, Kind.STOP, 0, "run.stop", "after_s")
         self._step_soon()
 
     # The loop.
@@ -218,10 +240,9 @@ class Kernel:
         if not server.tasks or (wanted is not None and len(self._arrived) >= wanted):
             self._step_soon()
 
-    def _step_soon(self, _: object = None) -> None:
-        """The strategy is asked at this instant, or when its last step's work is done."""
+    def _step_soon(self) -> None:
         if self._free_s > self.clock.now:
-            self.clock.at(self._free_s, Kind.TASK, 0, self._step_soon)
+            self.clock.at(self._free_s, Kind.TASK, 0, "run.step")
         else:
             self._step_due = True
 
@@ -243,7 +264,7 @@ class Kernel:
         self._wait = wait
         if wait.within is not None:
             due_s = self._free_s + wait.within
-            self._deadline = self.clock.at(due_s, Kind.DEADLINE, 0, self._step_soon)
+            self._deadline = self.clock.at(due_s, Kind.DEADLINE, 0, "run.step")
         if server.trouble:
             self._diverge(server.trouble)
         if server.version > version:
@@ -282,7 +303,7 @@ class Kernel:
         back_s = _next_presence(server.presence, server.devices, now_s)
         if back_s <= now_s:
             raise watchdog.nothing_sent(type(self.strategy).__name__, now_s)
-        self.clock.at(back_s, Kind.TASK, 0, self._step_soon)
+        self.clock.at(back_s, Kind.TASK, 0, "run.step")
 
     def _check_hope(self) -> None:
         if self._lost_in_a_row < max(self.HOPELESS, 10 * self.server.devices):
@@ -304,13 +325,13 @@ class Kernel:
     def _after_versions(self, before: int) -> None:
         every, now = self.plan.evaluate_every_versions, self.server.version
         if every and now // every > before // every:
-            self.clock.at(self._free_s, Kind.EVALUATE, 0, self._evaluate)
+            self.clock.at(self._free_s, Kind.EVALUATE, 0, "run.evaluate")
         if self.server.over:
-            self.clock.at(self._free_s, Kind.STOP, 0, self._stop, self.server.over)
+            self.clock.at(self._free_s, Kind.STOP, 0, "run.stop", self.server.over)
 
     def _evaluate_next(self) -> None:
         due_s = self._later(self.plan.evaluate_every_s, "evaluate.every_s")
-        self.clock.at(due_s, Kind.EVALUATE, 1, self._evaluate_on_time)
+        self.clock.at(due_s, Kind.EVALUATE, 1, "run.evaluate_on_time")
 
     def _evaluate_on_time(self, _: object) -> None:
         self._evaluate()
@@ -318,7 +339,7 @@ class Kernel:
 
     def _save_next(self) -> None:
         due_s = self._later(self.plan.save_every_s, "checkpoint.every_s")
-        self.clock.at(due_s, Kind.SAVE, 0, self._save_on_time)
+        self.clock.at(due_s, Kind.SAVE, 0, "run.save_on_time")
 
     def _later(self, seconds: float, key: str) -> float:
         due_s = self.clock.now + seconds
@@ -430,7 +451,8 @@ class Kernel:
         shared = self.plan.shared_links
         rates = [self.plan.down_rate, self.plan.up_rate] if shared else [inf, inf]
         cells = fleet.cells.rates.T.tolist() if shared else [[], []]
-        down, up = (SharedLink(self.clock, *one) for one in zip(rates, cells, strict=True))
+        names = ("down", "up")
+        down, up = (SharedLink(self.clock, *one) for one in zip(names, rates, cells, strict=True))
         return Carrier(self.clock, fleet, down, up, cells=shared)
 
 

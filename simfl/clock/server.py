@@ -38,6 +38,20 @@ class Limits:
 class Server:
     """Model, versions and tasks. Everything a strategy does goes through these methods."""
 
+    __snapshot__ = (
+        "version",
+        "params",
+        "lost",
+        "tasks",
+        "open",
+        "published",
+        "steps",
+        "over",
+        "_charged_s",
+        "_serial",
+        "_index",
+    )  #: kept by checkpoints
+
     def __init__(
         self,
         clock: Clock,
@@ -75,6 +89,7 @@ class Server:
         self.trouble = ""  #: what a step has found not to be finite
         self.over = ""  #: the limit that this run has met: nothing leaves, nothing enters
         self._clock = clock
+        clock.handlers |= {"server.leave": self._leave, "server.publish": self._make_public}
         self._workload = workload
         self._streams = streams
         self._ledger = ledger
@@ -120,7 +135,7 @@ class Server:
             if self._charged_s:
                 due_s = self._clock.now + self._charged_s
                 task.dispatched_s = due_s
-                self._clock.at(due_s, Kind.DISPATCH, task.serial, self._leave, task)
+                self._clock.at(due_s, Kind.DISPATCH, task.serial, "server.leave", task)
             else:
                 self.journeys.begin(task)
         return list(range(first, self._serial))
@@ -273,7 +288,7 @@ class Server:
 
     def _publish(self, due_s: float) -> None:
         ready = (self.params, self.version)
-        self._clock.at(due_s, Kind.STEP, 0, self._make_public, ready)
+        self._clock.at(due_s, Kind.STEP, 0, "server.publish", ready)
 
     def _make_public(self, ready: tuple[Any, int]) -> None:
         self.published = ready

@@ -24,9 +24,8 @@ from simfl.strategy.base import LearningInfo, LocalRule
 from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
-from simfl.wire.codec import Codec, as_params
+from simfl.wire.codec import Codec, as_params, guarded
 from simfl.wire.extras import extras_nbytes
-from simfl.wire.guard import Guarded
 
 if TYPE_CHECKING:
     from simfl.params import Layout, Params
@@ -250,22 +249,22 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         flops=problem.flops,
         rate=training.rate,
         memory_bytes=_training_bytes(scenario, problem.initial.layout.size),
-        down=Guarded(chain(scenario.wire.down)),
-        up=Guarded(chain(scenario.wire.up)),
+        down=guarded(chain(scenario.wire.down)),
+        up=guarded(chain(scenario.wire.up)),
     )
 
 
 def _learning_info(problem: Problem, training: Any) -> LearningInfo:
     """The problem as the server knows it: everything but the data."""
     dataset = problem.data.dataset
-    tokens = dataset.sequence
+    bounded = not dataset.sequence and dataset.batchwise is None
     return LearningInfo(
         flops=problem.flops,
         batch_size=training.batch_size,
         model=copy.deepcopy(problem.model).eval(),
         shape=tuple(dataset.x.shape[1:]),
-        classes=dataset.classes,
-        bounds=None if tokens else (float(dataset.x.min()), float(dataset.x.max())),
+        classes=dataset.outputs,
+        bounds=(float(dataset.x.min()), float(dataset.x.max())) if bounded else None,
         training=training,
     )
 
@@ -302,11 +301,12 @@ def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
 
 def _check_metrics(scenario: Scenario, dataset: Any) -> None:
     """Raises ScenarioError where examples have no single class and metrics by class are wanted."""
+    what = "sequences, whose examples have many" if dataset.sequence else "values"
     for key in ("personal", "by_class"):
-        if dataset.sequence and getattr(scenario.evaluate, key):
+        if (dataset.sequence or dataset.classes is None) and getattr(scenario.evaluate, key):
             raise ScenarioError(
                 f"evaluate.{key} looks at the class of each example, but {dataset.name} holds "
-                f"sequences, whose examples have many; leave evaluate.{key} out"
+                f"{what}; leave evaluate.{key} out"
             )
 
 

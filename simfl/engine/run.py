@@ -65,11 +65,12 @@ def run(
 
     scenario: its file, the name of a shipped one, a table, or what `load` gave. out: the run
     folder; without one the results live as long as the Result. model, dataset: in the place of
-    those of [learning]: an nn.Module, its class, or a function of the data set that makes one; a
-    Dataset, or a function that makes one; or what a scenario's file says. timing: the same clock
-    without learning. workers: processes that train; results do not depend on it. resume: go on
-    from the newest checkpoint in `out`, if there is one, to the digest of an unbroken run; a run
-    that has ended is not played again, and a folder of any other run is refused.
+    those of [learning]: an nn.Module, its class, or a function of the data set that makes one;
+    what `simfl.as_dataset` takes, or a function that gives it; or what a scenario's file says.
+    timing: the same clock without learning. workers: processes that train; results do not depend
+    on it. resume: go on from the newest checkpoint in `out`, if there is one, to the digest of an
+    unbroken run; a run that has ended is not played again, and a folder of any other run is
+    refused.
     progress: who watches; default: a bar in a notebook, nobody elsewhere; False: nobody.
     callbacks: where evaluations go beside the tables, after those of the scenario; see
     `simfl.callbacks`. tags: what callbacks are told of the run beside its seed.

@@ -41,6 +41,8 @@ class Learning:
     notes: how it is computed, in words. choices: trainer and device, where "auto" left them open.
     """
 
+    __snapshot__ = ("_untrained", "_trained")  #: kept by checkpoints
+
     def __init__(
         self,
         initial: Params,

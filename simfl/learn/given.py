@@ -31,6 +31,18 @@ def name_of(thing: Any) -> str:
     return str(getattr(thing, "__name__", type(thing).__name__))
 
 
+def called(thing: Any) -> str:
+    """How messages call it: as a file does, or by its own name."""
+    return kind_of(thing).removeprefix(OBJECT)
+
+
+def is_factory(thing: Any) -> bool:
+    """Whether this is a function, or a class that no file can name."""
+    if inspect.isroutine(thing) or isinstance(thing, partial):
+        return True
+    return isinstance(thing, type) and kind_of(thing).startswith(OBJECT)
+
+
 def digest_of(thing: Any) -> str:
     """Digest of a function, a class or another object: one like no other if it cannot be known."""
     if isinstance(thing, type):

@@ -80,7 +80,7 @@ class Family:
 
     def make(self, given: Any, reading: Reading) -> Any:
         """The part that a table describes. Raises PydanticCustomError with all its problems."""
-        if not (isinstance(given, str) or _has_kind(given)):
+        if not (isinstance(given, str) or _is_table(given)):
             given = self._taken_in(given)
         if not isinstance(given, str | dict):
             if hasattr(given, self.duty):
@@ -114,9 +114,10 @@ class Family:
         if kind.startswith(OBJECT):
             raise ScenarioError(_given_before(kind, self.registry.noun))
         part = self.registry.get(kind)
-        taken = self._taken_in(part, **options)
-        if taken is not part:
-            return taken
+        if not is_dataclass(part):
+            taken = self._taken_in(part, **options)
+            if taken is not part:
+                return taken
         if self.duty == "__call__" and callable(part) and not is_dataclass(part):
             return Foreign(kind, options, part)
         made = build(part, kind, options, reading) if isinstance(part, type) else None
@@ -152,7 +153,7 @@ CODEC = Family("simfl.wire:CODECS", "encode")
 DATASET = Family(
     "simfl.learn.datasets.base:DATASETS",
     way_in="simfl.learn.datasets.given:as_part",
-    objects="a simfl.Dataset, or a function that makes one",
+    objects="what simfl.as_dataset takes, such as (x, y, x_test, y_test)",
 )
 PARTITION = Family("simfl.learn.partition.base:PARTITIONS")
 CALLBACK = Family("simfl.callbacks:CALLBACKS", "open")
@@ -236,8 +237,14 @@ def _table_of(part: Any) -> dict[str, Any]:
     return {"kind": kind_of(type(part)), **options}
 
 
-def _has_kind(given: Any) -> bool:
-    return isinstance(given, dict) and isinstance(given.get("kind"), str)
+def _is_table(given: Any) -> bool:
+    """Whether this is what a file can hold, and no dictionary of arrays."""
+    if not isinstance(given, dict) or {"train", "test"} <= set(given):
+        return False
+    return "kind" in given or all(isinstance(value, _PLAIN) for value in given.values())
+
+
+_PLAIN = (str, int, float, list, dict, date, time)
 
 
 def _given_before(kind: str, noun: str) -> str:

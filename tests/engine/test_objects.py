@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -72,7 +73,7 @@ def test_a_model_may_be(model: Any) -> None:
 REFUSED = {
     "a class that needs what only its author knows": (
         Needy,
-        r"model Needy: needs hidden, classes, .* write model=Needy\(hidden=\.\.\., classes=",
+        r"model \S*Needy: needs hidden, classes, .* write model=Needy\(hidden=\.\.\., classes=",
     ),
     "a dictionary of tensors": (Net().state_dict(), "net.load_state_dict"),
     "a list of layers": ([nn.Linear(5, 2)], "an nn.Module, its class, or a function"),
@@ -80,6 +81,41 @@ REFUSED = {
     "a function that makes no model": (lambda: 3, "must make a torch Module, not 3"),
     "of another shape": (nn.Linear(4, 2), r"model Linear: failed .* batch of shape \(1, 5\)"),
 }
+
+
+TENSORS = (torch.randn(30, 5), torch.arange(30) % 2)
+PAIRS = torch.utils.data.TensorDataset(*TENSORS)
+FRAME = pd.DataFrame({"a": range(30), "b": [0, 1] * 15})
+
+DATA = {
+    "a Dataset": data(),
+    "a function": data,
+    "a tuple of arrays": (*TENSORS, *(part.numpy() for part in TENSORS)),
+    "a pair of torch data sets": (PAIRS, PAIRS),
+    "a list of one data set per device": [TENSORS * 2] * 4,
+    "a function that gives a tuple": lambda: (*TENSORS, *TENSORS),
+}
+
+
+@pytest.mark.parametrize("dataset", DATA.values(), ids=DATA)
+def test_a_data_set_may_be(dataset: Any) -> None:
+    assert play(dataset=dataset, model=lambda d: nn.Linear(5, 2)).summary["versions"] == 2
+
+
+NO_DATA = {
+    "one torch data set": (PAIRS, r"no test examples: write dataset=\(train, test\)"),
+    "two arrays": (TENSORS, r"write dataset=\(x, y, x_test, y_test\)"),
+    "a frame": (FRAME, r'write dataset=simfl.table\(frame, target="COLUMN"\)'),
+    "a path": (Path("some.csv"), r'write dataset=\{"kind": "table", "path": "some.csv"'),
+    "a number": (3, r"an? int is no data set: expected a simfl.Dataset"),
+}
+
+
+@pytest.mark.parametrize(("dataset", "said"), NO_DATA.values(), ids=NO_DATA)
+def test_a_data_set_may_not_be(dataset: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said) as told:
+        play(dataset=dataset, model=Net)
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize(("model", "said"), REFUSED.values(), ids=REFUSED)

@@ -254,7 +254,7 @@ class VirtualGrid:
         """Virtual time passes until `met()` or `until_s`. Raises RunOver at the run's end."""
         kernel, strategy = self._kernel, self._strategy
         strategy.until_s = until_s
-        alarm = kernel.clock.at(until_s, Kind.DEADLINE, 0, kernel.ask)
+        alarm = kernel.clock.at(until_s, Kind.DEADLINE, 0, "run.step")
         if at_once:
             kernel.ask()
         try:

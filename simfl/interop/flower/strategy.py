@@ -143,7 +143,9 @@ class AppStrategy:
         self._next(letter.device)
         if self._notice_s:
             due_s = self.kernel.clock.now + self._notice_s
-            self.kernel.clock.at(due_s, Kind.TASK, task.serial, self._noticed, (letter, task.cause))
+            self.kernel.clock.handlers["app.noticed"] = self._noticed
+            loss = (letter, task.cause)
+            self.kernel.clock.at(due_s, Kind.TASK, task.serial, "app.noticed", loss)
         else:
             self.fail(letter, GONE, task.cause)
 

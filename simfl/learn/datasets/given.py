@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
 
 from simfl.fingerprint import array_digest, digest
+from simfl.learn.datasets.as_dataset import as_dataset
 from simfl.learn.datasets.base import DataDir, Dataset
-from simfl.learn.given import digest_of, kind_of, make, name_of
+from simfl.learn.given import called, digest_of, is_factory, kind_of, make
 from simfl.registry import OBJECT
 
 
 class GivenData:
-    """Makes the data set of a run from an object: a Dataset, or a function that gives one.
+    """Makes the data set of a run from a Dataset, or a function that gives what `as_dataset` takes.
 
     A function is called with the folder of data sets and a generator if it asks for them.
     """
@@ -26,7 +26,7 @@ class GivenData:
     @property
     def kind(self) -> str:
         """How messages call it."""
-        return self.thing.name if isinstance(self.thing, Dataset) else name_of(self.thing)
+        return self.thing.name if isinstance(self.thing, Dataset) else called(self.thing)
 
     @property
     def function(self) -> Any:
@@ -36,7 +36,8 @@ class GivenData:
     def __call__(self, source: DataDir, rng: np.random.Generator) -> Any:
         if isinstance(self.thing, Dataset):
             return self.thing
-        return make("dataset", self.thing, self.options, {"source": source, "rng": rng})
+        offered = {"source": source, "rng": rng}
+        return as_dataset(make("dataset", self.thing, self.options, offered))
 
     def described(self) -> dict[str, Any]:
         """What a scenario's file says of it."""
@@ -54,15 +55,20 @@ def as_part(thing: Any, **options: Any) -> Any:
     """What makes the data set, from whatever was given for one."""
     if isinstance(thing, Dataset):
         return GivenData(thing)
-    if is_dataclass(thing) and not isinstance(thing, type):
-        return thing
-    if hasattr(thing, "__qualname__") and kind_of(thing).startswith(OBJECT):
+    if is_factory(thing):
         return GivenData(thing, **options)
-    return thing
+    return thing if callable(thing) else GivenData(as_dataset(thing))
 
 
 def data_digest(dataset: Dataset) -> str:
-    """Digest of a Dataset: its tensors, natural owners and number of classes."""
-    tensors = [part.numpy() for part in (dataset.x, dataset.y, dataset.x_test, dataset.y_test)]
+    """Digest of a Dataset: its tensors, natural owners and number of classes.
+
+    Of examples that are read as they are needed it knows the class of what holds them, their
+    number, and a few of them, evenly spread: a change elsewhere among them is not seen.
+    """
+    parts = (dataset.x, dataset.y, dataset.x_test, dataset.y_test)
+    later = [str(part) for part in parts if hasattr(part, "sample")]
+    arrays = [part.sample() if hasattr(part, "sample") else part.numpy() for part in parts]
     users = [] if dataset.users is None else [np.asarray(dataset.users)]
-    return digest(array_digest(*tensors, *users), str(dataset.classes), str(dataset.sequence))
+    told = (str(dataset.classes), str(dataset.sequence), *later)
+    return digest(array_digest(*arrays, *users), *told)

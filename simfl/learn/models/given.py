@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import is_dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from simfl.errors import PluginError, ScenarioError
 from simfl.fingerprint import array_digest, digest, source_digest
 from simfl.learn.datasets.base import Dataset
-from simfl.learn.given import digest_of, kind_of, make, name_of
+from simfl.learn.given import called, digest_of, is_factory, kind_of, make
 from simfl.registry import OBJECT
 
 
@@ -32,7 +31,7 @@ class GivenModel:
     @property
     def kind(self) -> str:
         """How messages call it."""
-        return name_of(self.thing)
+        return called(self.thing)
 
     @property
     def function(self) -> Any:
@@ -67,9 +66,7 @@ def as_part(thing: Any, **options: Any) -> Any:
         return GivenModel(thing, **options)
     if isinstance(thing, type) and issubclass(thing, nn.Module):
         return GivenModel(thing, **options)
-    if is_dataclass(thing) and not isinstance(thing, type):
-        return thing
-    if hasattr(thing, "__qualname__") and kind_of(thing).startswith(OBJECT):
+    if is_factory(thing):
         return GivenModel(thing, **options)
     if isinstance(thing, dict) and any(isinstance(value, Tensor) for value in thing.values()):
         raise ScenarioError(

@@ -55,7 +55,7 @@ def without_main() -> Iterator[None]:
         sys.modules["__main__"] = before
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(cloudpickle.Pickler):
     """Puts tensors aside and leaves their numbers."""
 
     def __init__(self, file: io.BytesIO) -> None:
