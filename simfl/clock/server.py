@@ -179,7 +179,7 @@ class Server:
             self.over = "updates"
 
     def _are_finite(self, updates: list[Update]) -> bool:
-        """Updates that are not finite mean that training diverged, which is nobody's fault."""
+        """Updates that are not finite mean that training diverged: no fault of the strategy."""
         return all(self._workload.finite(part) for u in updates for part in (u.delta, u.base))
 
     def discard(self, updates: Iterable[Update], cause: str) -> None:
@@ -232,6 +232,12 @@ class Server:
             task.version, task.base = version, params
 
     # For the kernel.
+
+    def moved_bytes(self) -> tuple[int, int]:
+        """Bytes down and up so far, of tasks that ended and of those in flight. A scan of these."""
+        flying = [self.journeys.moved_bytes(task) for task in self.tasks.values()]
+        down, up = zip(*flying, strict=True) if flying else ((), ())
+        return self._ledger.down_bytes + sum(down), self._ledger.up_bytes + sum(up)
 
     def end_step(self) -> float:
         """Closes the books of a step; returns the seconds that it charged."""

@@ -156,6 +156,7 @@ DATASET = Family(
     objects="what simfl.as_dataset takes, such as (x, y, x_test, y_test)",
 )
 PARTITION = Family("simfl.learn.partition.base:PARTITIONS")
+TRANSFORM = Family("simfl.learn.datasets.transforms:TRANSFORMS")
 CALLBACK = Family("simfl.callbacks:CALLBACKS", "open")
 MODEL = Family(
     "simfl.learn.models.base:MODELS",
@@ -171,7 +172,7 @@ FAMILIES: dict[type, Family] = {
     ServerOptimiser: Family("simfl.strategy:SERVER_OPTIMISERS", "step"),
     Codec: CODEC,
 }
-ALL = (STRATEGY, *FAMILIES.values(), DATASET, PARTITION, MODEL, CALLBACK)
+ALL = (STRATEGY, *FAMILIES.values(), DATASET, TRANSFORM, PARTITION, MODEL, CALLBACK)
 
 
 def build(part: type, kind: str, options: dict[str, Any], reading: Reading) -> Any:

@@ -208,7 +208,7 @@ class VirtualGrid:
     def observe(self, metrics: dict[str, float]) -> None:
         """The app has found this out about its model."""
         with self._virtual_time.away():
-            self._kernel.observe(metrics, self.version)
+            self._kernel.evaluations.observe(metrics, self.version)
 
     # Inside.
 

@@ -258,7 +258,7 @@ class AppStrategy:
         if self.kernel.plan.evaluate_at_start:
             metrics = self.kernel.workload.evaluate(model)
             if metrics:
-                self.kernel.observe(metrics, 0)
+                self.kernel.evaluations.observe(metrics, 0)
 
 
 _NONE: set[str] = set()
