@@ -240,9 +240,10 @@ def _table_of(part: Any) -> dict[str, Any]:
 
 def _is_table(given: Any) -> bool:
     """Whether this is what a file can hold, and no dictionary of arrays."""
-    if not isinstance(given, dict) or {"train", "test"} <= set(given):
-        return False
-    return "kind" in given or all(isinstance(value, _PLAIN) for value in given.values())
+    if not isinstance(given, dict) or "kind" in given:
+        return isinstance(given, dict)
+    halves = {"train", "test"} <= set(given)
+    return not halves and all(isinstance(value, _PLAIN) for value in given.values())
 
 
 _PLAIN = (str, int, float, list, dict, date, time)

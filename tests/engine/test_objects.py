@@ -146,8 +146,8 @@ def test_a_folder_says_what_the_objects_were_and_takes_them_again(tmp_path: Path
     first = play(model=net, out=tmp_path)
     told = (tmp_path / "scenario.toml").read_text("utf-8")
     assert 'kind = "object:Net"\nparameters = 34' in told
-    assert 'kind = "object:mine"\ntrain = 40\ntest = 20' in told
-    with pytest.raises(InputError, match=r"object:mine was a Python object.* dataset=\.\.\."):
+    assert 'kind = "object:mine"\nexamples = 40\ntest_examples = 20' in told
+    with pytest.raises(InputError, match=r"object:\w+ was a Python object.* give it again"):
         simfl.run(tmp_path / "scenario.toml")
     again = simfl.run(tmp_path / "scenario.toml", model=net, dataset=data(), progress=False)
     assert again.digest == first.digest

@@ -45,7 +45,7 @@ class GivenData:
         if not kind.startswith(OBJECT):
             return {"kind": kind, **self.options}
         if isinstance(self.thing, Dataset):
-            examples = {"train": len(self.thing), "test": len(self.thing.y_test)}
+            examples = {"examples": len(self.thing), "test_examples": len(self.thing.y_test)}
             kind = f"{OBJECT}{self.thing.name}"
             return {"kind": kind, **examples, "digest": self._digest}
         return {"kind": kind, **self.options, "digest": self._digest}
