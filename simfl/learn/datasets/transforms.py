@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from simfl.errors import DataError, PluginError, blaming
+from simfl.errors import DataError, PluginError, plugin_errors
 from simfl.lazy import functional, torch
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.datasets.rows import Rows, drawing, is_rows
@@ -137,7 +137,7 @@ class Own(Transform):
         return bool(getattr(self.call, "fixed", False))
 
     def __call__(self, x: Tensor, generator: np.random.Generator) -> Tensor:
-        with blaming(f"transform {self.name}"), drawing(int(generator.integers(2**63))):
+        with plugin_errors(f"transform {self.name}"), drawing(int(generator.integers(2**63))):
             made = torch.stack([torch.as_tensor(self.call(one.clone())) for one in x])
             return made.to(x.dtype)
 
@@ -194,7 +194,7 @@ def _ready(part: Any) -> Transform:
         return part
     function = getattr(part, "function", None)
     if inspect.isclass(function):
-        with blaming(f"transform {part.kind}"):
+        with plugin_errors(f"transform {part.kind}"):
             made = function(**part.options)
             return made if isinstance(made, Transform) else Own(made, function.__name__)
     name = getattr(function or part, "__name__", type(part).__name__)
