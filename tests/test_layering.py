@@ -24,6 +24,7 @@ LEAVES = (
     "messages",
     "registry",
     "files",
+    "fingerprint",
     "lazy",
 )
 
