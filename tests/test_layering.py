@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import simfl
 
 ROOT = Path(simfl.__file__).parent
 LEAVES = (
+    "directions",
     "errors",
     "units",
     "streams",
@@ -23,6 +25,7 @@ LEAVES = (
     "messages",
     "registry",
     "files",
+    "fingerprint",
     "lazy",
 )
 
@@ -88,6 +91,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "tomli_w": ("cli.catalogue", "interop.measure", "results.report", "scenario"),
     "torch": ("engine.snapshot", "interop", "learn", "params", "strategy", "wire"),
     "typer": ("cli",),
+    "torchmetrics": ("learn",),
 }
 
 # Light enough for every room.
@@ -112,6 +116,7 @@ class Import:
         return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.name}"
 
 
+@cache
 def imports() -> list[Import]:
     """Every import statement of the package, those inside functions included."""
     files = sorted(ROOT.rglob("*.py"))
