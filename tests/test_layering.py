@@ -72,7 +72,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "constriction": ("wire.residual",),
     "filelock": ("engine.session",),
     "flwr": ("interop.flower.compat",),
-    "joblib": ("engine", "interop.flower", "studies.backends"),
+    "joblib": ("fingerprint", "interop.flower", "studies.backends"),
     "llvmlite": ("learn.trainers.dense",),
     "matplotlib": ("results.html", "results.plots"),
     "numba": ("learn.trainers.dense",),
@@ -90,6 +90,10 @@ HOMES: dict[str, tuple[str, ...]] = {
     "tensorboard": ("results.export",),
     "tomli_w": ("cli.catalogue", "interop.measure", "results.report", "scenario"),
     "torch": ("engine.snapshot", "interop", "learn", "params", "strategy", "wire"),
+    "cloudpickle": (
+        "learn.trainers.packing",
+        "studies.backends",
+    ),
     "typer": ("cli",),
     "torchmetrics": ("learn",),
 }
