@@ -72,7 +72,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "constriction": ("wire.residual",),
     "filelock": ("engine.session",),
     "flwr": ("interop.flower.compat",),
-    "joblib": ("fingerprint", "interop.flower", "studies.backends"),
+    "joblib": ("engine.identity", "fingerprint", "interop.flower", "studies.backends"),
     "llvmlite": ("learn.trainers.dense",),
     "matplotlib": ("results.html", "results.plots"),
     "numba": ("learn.trainers.dense",),
