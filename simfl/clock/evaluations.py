@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from simfl.clock import watchdog
 from simfl.clock.events import Kind
 from simfl.clock.workload import BY_DEVICE
-from simfl.errors import Diverged, blaming
+from simfl.errors import Diverged, plugin_errors
 
 if TYPE_CHECKING:
     from simfl.clock.kernel import Kernel
@@ -108,7 +108,7 @@ class Evaluations:
         own = getattr(strategy, "metrics", None)
         if own is None:
             return evaluate(params)
-        with blaming(f"{type(strategy).__name__}.metrics"):
+        with plugin_errors(f"{type(strategy).__name__}.metrics"):
             shown: dict[str, Any] = own(self._kernel.state, self._kernel.server, evaluate)
         return shown
 

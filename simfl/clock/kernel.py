@@ -26,7 +26,7 @@ from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
 from simfl.clock.watchdog import Watchdog, nothing_due, nothing_sent
 from simfl.clock.workload import Workload
-from simfl.errors import PluginError, SimflError, blaming, is_full, origin
+from simfl.errors import PluginError, SimflError, is_full, origin, plugin_errors
 from simfl.messages import Task, Update
 from simfl.strategy.base import Strategy, Wait
 from simfl.streams import Streams
@@ -127,7 +127,7 @@ class Kernel:
 
     def _start(self) -> None:
         self.started = True
-        with blaming(f"{type(self.strategy).__name__}.init"):
+        with plugin_errors(f"{type(self.strategy).__name__}.init"):
             self.state = self.strategy.init(self.server.params)
         self.evaluations.begin()
         self.driver.save_next()

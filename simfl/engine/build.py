@@ -14,7 +14,7 @@ import numpy as np
 
 from simfl.clock.kernel import Limits, Plan
 from simfl.clock.workload import TimingOnly, Workload
-from simfl.errors import PluginError, ScenarioError, blaming, did_you_mean
+from simfl.errors import PluginError, ScenarioError, did_you_mean, plugin_errors
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
@@ -170,12 +170,14 @@ def problem_of(
 def dataset_of(scenario: Scenario, data_dir: Path | None) -> Any:
     """The scenario's learn.data.Dataset, not dealt out. Raises DataError, PluginError."""
     from simfl.learn.datasets.base import Dataset
+    from simfl.learn.datasets.transforms import transformed
 
     options = scenario.learning
     assert isinstance(options, LearningOptions)
     source, rng = _source(scenario, options, data_dir), Streams(scenario.seed).generator("dataset")
     with _part("data set", options.dataset, Dataset) as made:
-        return made(options.dataset(source, rng))
+        found = made(options.dataset(source, rng))
+    return transformed(found, options.transforms or ())
 
 
 def _source(scenario: Scenario, options: LearningOptions, data_dir: Path | None) -> Any:
@@ -197,7 +199,7 @@ def _part(noun: str, part: Any, wanted: type = object) -> Iterator[Callable[[Any
             raise PluginError(f"must make a {wanted.__name__}, not {value!r}")
         return value
 
-    with blaming(f"{noun} {name}"):
+    with plugin_errors(f"{noun} {name}"):
         yield made
 
 

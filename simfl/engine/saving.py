@@ -17,7 +17,7 @@ import numpy as np
 from simfl.clock.kernel import Kernel
 from simfl.engine import checkpoint
 from simfl.engine.snapshot import Reader, Writer
-from simfl.errors import InputError, blaming, shorten
+from simfl.errors import InputError, plugin_errors, shorten
 from simfl.results.store import Store, check_parts
 from simfl.results.tables import TABLES
 from simfl.scenario import Scenario
@@ -68,7 +68,7 @@ def save(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> None
     try:
         tree = writer.tree({"pending": kernel.clock.pending(), "parts": changing})
     except Exception as error:
-        with blaming(f"the state of {type(kernel.strategy).__name__}"):
+        with plugin_errors(f"the state of {type(kernel.strategy).__name__}"):
             Writer(parts).tree(kernel.state)
         raise error  # of something else
     state = {
