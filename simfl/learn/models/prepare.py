@@ -22,9 +22,9 @@ _NAMES = ("logits", "output", "outputs", "prediction", "predictions")
 
 
 def prepared(model: nn.Module, x: Tensor) -> nn.Module:
-    """The model, ready to be trained in float32. x: an example or a few. Raises PluginError.
+    """The model, ready to be trained in float32. x: two examples. Raises PluginError.
 
-    Lazy layers take their shapes from the example, and their values from torch's generator. A
+    Lazy layers take their shapes from an example, and their values from torch's generator. A
     model of float16 or bfloat16 keeps float32 values and computes under autocast.
     """
     half = next((p.dtype for p in model.parameters() if p.dtype in _HALVES), None)
@@ -89,8 +89,8 @@ def _only_tensor(module: nn.Module, given: Any, outputs: Any) -> Tensor:
 def _tried(model: nn.Module, x: Tensor) -> Any:
     before = model.training
     with computing(model, "a trial evaluation", named=False) as at:
-        at.x = x
-        outputs = model.eval()(x)
+        at.x = x[:1]
+        outputs = model.eval()(at.x)
     model.train(before)
     return outputs
 
