@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from simfl.errors import PluginError
 from simfl.learn.datasets.base import Dataset
-from simfl.learn.models.base import build, example_losses
+from simfl.learn.models.base import build
 from simfl.learn.models.flat import FlatModule, params_of
 from simfl.learn.models.flops import flops_per_example
+from simfl.learn.objective.losses import PLAIN
 
 X = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
 DATA = Dataset("six", X, torch.arange(6) % 3, X, torch.arange(6) % 3, 3)
@@ -104,10 +105,10 @@ def test_frozen_and_tied_parameters_learn_as_in_a_plain_loop() -> None:
     sgd = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     for _ in range(3):
         flat.forget()
-        example_losses(flat.module(X), DATA.y).mean().backward()
+        PLAIN.loss(flat.module(X), DATA.y).mean().backward()
         flat.descend(0.1)
         sgd.zero_grad()
-        example_losses(model(X), DATA.y).mean().backward()
+        PLAIN.loss(model(X), DATA.y).mean().backward()
         sgd.step()
     assert torch.equal(flat.flat, params_of(model).flat)
     assert torch.equal(flat.module.fixed.weight, model.fixed.weight)
@@ -127,5 +128,5 @@ def test_a_half_precision_model_computes_so_from_float32_values(dtype: torch.dty
     assert params_of(model).flat.dtype == torch.float32
     assert model(X).dtype == torch.float32
     assert set(seen) == {dtype}
-    example_losses(model(X), DATA.y).mean().backward()
+    PLAIN.loss(model(X), DATA.y).mean().backward()
     assert next(model.parameters()).grad is not None
