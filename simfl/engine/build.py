@@ -14,7 +14,7 @@ import numpy as np
 
 from simfl.clock.kernel import Limits, Plan
 from simfl.clock.workload import TimingOnly, Workload
-from simfl.errors import PluginError, ScenarioError, blaming, did_you_mean
+from simfl.errors import PluginError, ScenarioError, did_you_mean, plugin_errors
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
@@ -50,12 +50,13 @@ def fleet_of(scenario: Scenario, streams: Streams | None = None) -> Fleet:
 def plan_of(scenario: Scenario) -> Plan:
     """When the run stops and is evaluated, and what the server can carry."""
     stop, server, evaluate = scenario.stop, scenario.server, scenario.evaluate
-    target = {} if stop.target is None else stop.target.model_dump(exclude_none=True)
+    target = {} if stop.target is None else stop.target.wanted
     limits = Limits(
         after_s=_or_inf(stop.after_s),
         versions=stop.versions,
         updates=stop.updates,
         target=target,
+        lower=lower_metrics(scenario),
         wall_s=_or_inf(stop.wall_s),
     )
     return Plan(
@@ -71,6 +72,13 @@ def plan_of(scenario: Scenario) -> Plan:
         save_wall_s=scenario.checkpoint.wall_s,
         stop_diverged=stop.on_divergence == "stop",
     )
+
+
+def lower_metrics(scenario: Scenario) -> list[str]:
+    """Metrics of a scenario that are the better the lower, as their authors say."""
+    if isinstance(scenario.learning, TimingOptions):
+        return []
+    return [metric.name for metric in scenario.learning.measured if metric.direction == "lower"]
 
 
 def workload_of(
@@ -103,6 +111,7 @@ class Problem:
     model: Any  #: torch module
     initial: Any  #: Params: what of the model travels
     flops: float  #: of training on one example
+    frozen: int  #: parameters of the model that stay as they are
     groups: Any = None  #: in which uploads may be thinned
 
 
@@ -131,10 +140,13 @@ def problem_of(
 
     dataset, source = dataset_of(scenario, data_dir), _source(scenario, options, data_dir)
     devices = scenario.fleet.devices
+    objective = options.training.objective
+    objective.check(dataset)
     with _part("model", options.model):
         model = build(options.model, dataset, streams.integer("model"))
-        check_model(model, dataset)
+        check_model(model, dataset, objective)
         flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
+        frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     with _part("partition", options.partition, Partition) as made:
         partition = made(options.partition(dataset, devices, streams.generator("partition")))
     held = None
@@ -148,6 +160,7 @@ def problem_of(
         dataset,
         partition.sizes,
         options.batch_size,
+        objective=objective,
         drop_last=options.drop_last,
         steps=getattr(scenario.strategy, "steps", None),
     )
@@ -162,20 +175,22 @@ def problem_of(
     with asking(rule, "split"):
         found = split_of(rule, model, dataset.x[:1])
     if found is None:
-        return Problem(data, model, initial, flops)
+        return Problem(data, model, initial, flops, frozen)
     _, split = found
-    return Problem(data, model, initial.select(split.names), flops, split.groups)
+    return Problem(data, model, initial.select(split.names), flops, frozen, split.groups)
 
 
 def dataset_of(scenario: Scenario, data_dir: Path | None) -> Any:
     """The scenario's learn.data.Dataset, not dealt out. Raises DataError, PluginError."""
     from simfl.learn.datasets.base import Dataset
+    from simfl.learn.datasets.transforms import transformed
 
     options = scenario.learning
     assert isinstance(options, LearningOptions)
     source, rng = _source(scenario, options, data_dir), Streams(scenario.seed).generator("dataset")
     with _part("data set", options.dataset, Dataset) as made:
-        return made(options.dataset(source, rng))
+        found = made(options.dataset(source, rng))
+    return transformed(found, options.transforms or ())
 
 
 def _source(scenario: Scenario, options: LearningOptions, data_dir: Path | None) -> Any:
@@ -197,7 +212,7 @@ def _part(noun: str, part: Any, wanted: type = object) -> Iterator[Callable[[Any
             raise PluginError(f"must make a {wanted.__name__}, not {value!r}")
         return value
 
-    with blaming(f"{noun} {name}"):
+    with plugin_errors(f"{noun} {name}"):
         yield made
 
 
@@ -248,7 +263,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         drop_last=training.drop_last,
         flops=problem.flops,
         rate=training.rate,
-        memory_bytes=_training_bytes(scenario, problem.initial.layout.size),
+        memory_bytes=_training_bytes(scenario, problem.initial.layout.size, problem.frozen),
         down=guarded(chain(scenario.wire.down)),
         up=guarded(chain(scenario.wire.up)),
     )
@@ -271,29 +286,27 @@ def _learning_info(problem: Problem, training: Any) -> LearningInfo:
 
 def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
     """How models are evaluated: (params, kept) -> values by name."""
-    from simfl.learn.evaluation import averaged, by_class, evaluate, score, with_decay
+    from simfl.learn.evaluation import Examination, averaged, score, with_decay
     from simfl.learn.personalised import Personal
 
     options, dataset = scenario.learning, problem.data.dataset
     assert isinstance(options, LearningOptions)
     _check_metrics(scenario, dataset)
     shared = local.structure is None
-    personal = Personal(local) if scenario.evaluate.personal or not shared else None
+    objective = local.options.objective
+    examine = Examination(problem.model, dataset, objective, options.measured)
+    personal = Personal(local, examine) if scenario.evaluate.personal or not shared else None
 
     def metrics(params: Any, kept: Any) -> dict[str, Any]:
-        if personal is not None:
-            found, classes = personal(params, kept)
-        else:
-            loss, right = score(problem.model, params, dataset.x_test, dataset.y_test)
-            found, classes = averaged(loss, right), by_class(right, dataset)
+        found, classes = examine(params) if personal is None else personal(params, kept)
         if scenario.evaluate.by_class:
             found |= {f"accuracy_class_{label}": float(a) for label, a in enumerate(classes)}
         if shared:
             found = with_decay(found, params, local.options.weight_decay)
         if shared and options.drift is not None:
             later = problem.data.later
-            values = evaluate(problem.model, params, later.x_test, later.y_test)
-            found |= {f"{name}_later": value for name, value in values.items()}
+            each = score(problem.model, params, later.x_test, later.y_test, objective=objective)
+            found |= {f"{name}_later": value for name, value in averaged(*each).items()}
         return found
 
     return metrics
@@ -317,6 +330,7 @@ def _sized(scenario: Scenario, problem: Problem, options: LearningOptions) -> Wo
         scenario, initial.layout, lambda: initial, sizes, options.batch_size, problem.flops
     )
     load.drop_last = options.drop_last
+    load.memory_bytes = _training_bytes(scenario, initial.layout.size, problem.frozen)
     return load
 
 
@@ -361,13 +375,15 @@ def _timing(
     )
 
 
-def _training_bytes(scenario: Scenario, parameters: int) -> int:
+def _training_bytes(scenario: Scenario, parameters: int, frozen: int = 0) -> int:
     """What training takes on a device: the model as it came, as it is trained, and its gradient.
+
+    frozen: parameters that lie there once.
 
     A lower bound: activations, data and the framework come on top.
     """
     momentum = getattr(scenario.learning, "momentum", 0.0) > 0.0
-    return 4 * parameters * (4 if momentum else 3)
+    return 4 * (parameters * (4 if momentum else 3) + frozen)
 
 
 def _nbytes(codec: Codec, layout: Any) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from simfl.clock.kernel import Kernel
 from simfl.engine import checkpoint
 from simfl.engine.snapshot import Reader, Writer
-from simfl.errors import InputError, blaming, shorten
+from simfl.errors import InputError, plugin_errors, shorten
 from simfl.results.store import Store, check_parts
 from simfl.results.tables import TABLES
 from simfl.scenario import Scenario
@@ -30,8 +30,8 @@ MOST_TIME_S, MOST_NUMBER = 1e15, 2.0**62
 
 def parts_of(kernel: Kernel) -> dict[str, Any]:
     """The parts of a run by name: those that change, and those that they refer to."""
-    server, carrier = kernel.server, kernel.server.journeys.carrier
-    down, up = (None, None) if carrier is None else carrier.shared
+    server, transfers = kernel.server, kernel.server.lifecycle.transfers
+    down, up = (None, None) if transfers is None else transfers.shared
     named = {
         "kernel": kernel,
         "watchdog": kernel.watchdog,
@@ -40,8 +40,8 @@ def parts_of(kernel: Kernel) -> dict[str, Any]:
         "pool": server.pool,
         "versions": server.versions,
         "ledger": kernel.ledger,
-        "journeys": server.journeys,
-        "carrier": carrier,
+        "lifecycle": server.lifecycle,
+        "transfers": transfers,
         "down": down,
         "up": up,
         "batteries": server.batteries,
@@ -68,7 +68,7 @@ def save(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> None
     try:
         tree = writer.tree({"pending": kernel.clock.pending(), "parts": changing})
     except Exception as error:
-        with blaming(f"the state of {type(kernel.strategy).__name__}"):
+        with plugin_errors(f"the state of {type(kernel.strategy).__name__}"):
             Writer(parts).tree(kernel.state)
         raise error  # of something else
     state = {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from simfl.errors import PluginError, WireError, blaming
+from simfl.errors import PluginError, WireError, plugin_errors
 
 if TYPE_CHECKING:  # torch is loaded when something is decoded, not when options are validated
     from simfl.params import Layout, Params
@@ -150,30 +150,30 @@ class Guarded(StatefulCodec):
         return self._memories.absolute
 
     def begin(self, direction: Direction, initial: Params) -> Any:
-        with blaming(f"{self.name}.begin"):
+        with plugin_errors(f"{self.name}.begin"):
             return self._memories.begin(direction, initial)
 
     def recall(self, memory: Any, version: int) -> Any:
-        with blaming(f"{self.name}.recall"):
+        with plugin_errors(f"{self.name}.recall"):
             return self._memories.recall(memory, version)
 
     def restart(self, memory: Any) -> Any:
-        with blaming(f"{self.name}.restart"):
+        with plugin_errors(f"{self.name}.restart"):
             return self._memories.restart(memory)
 
     def overhear(self, memory: Any, params: Params) -> Any:
-        with blaming(f"{self.name}.overhear"):
+        with plugin_errors(f"{self.name}.overhear"):
             return self._memories.overhear(memory, params)
 
     def nbytes(self, layout: Layout) -> int | None:
-        with blaming(f"{self.name}.nbytes"):
+        with plugin_errors(f"{self.name}.nbytes"):
             nbytes = self.inner.nbytes(layout)
         if nbytes is not None and not nbytes >= 0:
             raise PluginError(f"{self.name}.nbytes must return a number of bytes, not {nbytes!r}")
         return nbytes
 
     def encode(self, params: Params, memory: Any, rng: np.random.Generator) -> Wire:
-        with blaming(f"{self.name}.encode"):
+        with plugin_errors(f"{self.name}.encode"):
             wire = self.inner.encode(params, memory, rng)
         if not isinstance(wire, Wire) or not isinstance(wire.payload, bytes):
             raise PluginError(f"{self.name}.encode must return a Wire of bytes, not {wire!r}")
@@ -185,7 +185,7 @@ class Guarded(StatefulCodec):
         return wire
 
     def decode(self, payload: bytes, layout: Layout, memory: Any) -> tuple[Params, Any]:
-        with blaming(f"{self.name}.decode"):
+        with plugin_errors(f"{self.name}.decode"):
             params, memory = self.inner.decode(payload, layout, memory)
             if params.layout != layout:
                 raise PluginError("decoded another layout than was encoded")

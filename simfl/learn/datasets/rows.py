@@ -92,14 +92,20 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The inputs of a source, or its targets, without having read them."""
+    """The inputs of a source, or its targets, without having read them.
+
+    fixed: transforms that all inputs go through.
+    """
 
     source: Source
     targets: bool = False
+    fixed: tuple[Callable[[Tensor, np.random.Generator], Tensor], ...] = ()
 
     def take(self, indices: Sequence[int] | np.ndarray, seed: int = 0) -> Tensor:
         """(b, ...) the examples at these indices."""
         part: Tensor = self.source.read(np.asarray(indices, np.int64), seed)[self.targets]
+        for transform in self.fixed:
+            part = transform(part, np.random.default_rng(0))
         return part
 
     def __getitem__(self, key: Any) -> Tensor:

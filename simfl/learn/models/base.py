@@ -9,18 +9,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from simfl.errors import DataError, PluginError
-from simfl.lazy import functional as F
 from simfl.lazy import nn, torch
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.failures import keep_origin
 from simfl.registry import Registry
 from simfl.units import Count
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 #: Each entry is a frozen dataclass of options, called with a Dataset. Under "package.module:name"
 #: there may also be a plain function, called as name(dataset, **options) -> nn.Module.
@@ -28,6 +23,8 @@ MODELS = Registry(
     "model",
     "simfl.models",
     {
+        "acar-cnn": "simfl.learn.models.convnets:AcarCnn",
+        "causal-transformer": "simfl.learn.models.transformer:CausalTransformer",
         "char-lstm": "simfl.learn.models.base:CharLstm",
         "cnn": "simfl.learn.models.base:Cnn",
         "cnn5": "simfl.learn.models.cnn5:Cnn5",
@@ -35,9 +32,11 @@ MODELS = Registry(
         "lenet": "simfl.learn.models.base:Lenet",
         "mlp": "simfl.learn.models.base:Mlp",
         "resnet": "simfl.learn.models.resnet:Resnet",
+        "resnet18": "simfl.learn.models.resnet:Resnet18",
         "resnet20": "simfl.learn.models.resnet:Resnet20",
         "resnet32": "simfl.learn.models.resnet:Resnet32",
         "softmax": "simfl.learn.models.base:Softmax",
+        "transformer": "simfl.learn.models.transformer:Transformer",
         "twolayercnn": "simfl.learn.models.convnets:TwoLayerCnn",
         "vgg11": "simfl.learn.models.convnets:Vgg11",
     },
@@ -50,13 +49,15 @@ def build(factory: Callable[[Dataset], nn.Module], dataset: Dataset, seed: int) 
     Layers draw their initial values from torch's global generator and from no other, so that
     one is seeded, and given back as it was.
     """
+    from simfl.learn.models.prepare import prepared
+
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = factory(dataset)
-    if not isinstance(model, nn.Module):
-        raise PluginError(f"must make a torch Module, not {model!r}")
-    keep_origin(model, factory)
-    return model.float()
+        if not isinstance(model, nn.Module):
+            raise PluginError(f"must make a torch Module, not {model!r}")
+        keep_origin(model, factory)
+        return prepared(model, dataset.x[:2])
 
 
 def check_numbers(dataset: Dataset) -> None:
@@ -170,12 +171,3 @@ class CharLstm:
         if not dataset.sequence:
             raise DataError(f"{dataset.name} holds no sequences, but this model reads nothing else")
         return Lstm(dataset.outputs, self.embedding, self.hidden, self.layers)
-
-
-def example_losses(logits: Tensor, y: Tensor) -> Tensor:
-    """Cross-entropy of each example, (n,); of a sequence, the mean over its positions.
-
-    logits: (n, classes) with y (n,), or (n, T, classes) with y (n, T).
-    """
-    each = F.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none")
-    return each if y.ndim == 1 else each.view(y.shape).mean(1)
