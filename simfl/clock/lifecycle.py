@@ -40,6 +40,9 @@ from simfl.streams import Streams
 #: A mini-batch that is over but for so much of it is over.
 _HARDLY = 1e-9
 
+#: A hair more than half a byte: halves are common, and are not to hang on a rounding error.
+_HALF = 0.5 + 1e-5
+
 
 class Journeys:
     """Moves every task in flight; calls `ended(task)` once for each, whatever became of it."""
@@ -139,7 +142,7 @@ class Journeys:
             self._charge(task, task.phase, share)
         elif self.carrier is not None:
             moved = self.carrier.abandon(task)
-            task.moved_bytes[task.phase != DOWNLOAD] += round(moved)
+            task.moved_bytes[task.phase != DOWNLOAD] += _whole(moved)
         if j.alarm is not None:
             j.alarm.cancel()
 
@@ -166,9 +169,9 @@ class Journeys:
     def _under_way(self, task: Task, j: Journey, leg: int, begun_s: float) -> int:
         """What has passed of the message of this leg, begun then."""
         if self.carrier is not None:
-            return round(self.carrier.passed_bytes(task))
+            return _whole(self.carrier.passed_bytes(task))
         nbytes = task.up_bytes if leg == UPLOAD else task.down_bytes
-        return round((nbytes + FRAME_BYTES) * self._share_moved(task, j, leg, begun_s))
+        return _whole((nbytes + FRAME_BYTES) * self._share_moved(task, j, leg, begun_s))
 
     def _go_on(self, task: Task, leg_s: float) -> None:
         """Plans from the current leg, begun at leg_s, as far as is known; then waits once."""
@@ -302,7 +305,9 @@ class Journeys:
             arrived=self._carried,
         )
         if j.lost_s < inf or self.batteries is not None:
-            self._watch(task)
+            # Not at once: a message that takes no time is through before anything is lost.
+            now_s = self.clock.now
+            j.alarm = self.clock.at(now_s, Kind.TASK, task.serial, self._watch, task)
 
     def _carried(self, task: Task) -> None:
         j: Journey = task.journey
@@ -342,9 +347,9 @@ class Journeys:
     def _charge(self, task: Task, phase: int, share: float) -> None:
         """Charges this share of a message to its direction; training moves nothing."""
         if phase == DOWNLOAD:
-            task.moved_bytes[0] += round((task.down_bytes + FRAME_BYTES) * share)
+            task.moved_bytes[0] += _whole((task.down_bytes + FRAME_BYTES) * share)
         elif phase == UPLOAD:
-            task.moved_bytes[1] += round((task.up_bytes + FRAME_BYTES) * share)
+            task.moved_bytes[1] += _whole((task.up_bytes + FRAME_BYTES) * share)
 
 
 def _carried_share(j: Journey, leg: int) -> float:
@@ -354,3 +359,8 @@ def _carried_share(j: Journey, leg: int) -> float:
     carry_s = j.work_s[leg] - j.latency_s[leg]
     past_s = j.stop_share * j.work_s[leg] - j.latency_s[leg]
     return min(1.0, past_s / carry_s) if past_s > 0.0 else 0.0
+
+
+def _whole(nbytes: float) -> int:
+    """The nearest number of bytes; of half a byte, a whole one, whatever rounding made of it."""
+    return int(nbytes + _HALF)
