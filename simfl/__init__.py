@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from simfl.fleet.columns import Fleet
     from simfl.fleet.traces import Trace, write_trace
     from simfl.interop import flower
+    from simfl.learn.datasets.as_dataset import as_dataset
     from simfl.learn.datasets.base import DataDir, Dataset
     from simfl.messages import Task, Update
     from simfl.params import Params
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from simfl.strategy.special_rules import PersonalRule
     from simfl.studies.study import study
     from simfl.units import Count, Duration, Fraction, Index, NonNegative, Positive, Seconds, Share
-    from simfl.wire.codec import Codec, Wire
+    from simfl.wire.codec import Codec, StatefulCodec, Wire
 
 __all__ = [
     "Buffered",
@@ -72,6 +73,7 @@ __all__ = [
     "Share",
     "SimflError",
     "State",
+    "StatefulCodec",
     "Strategy",
     "Study",
     "Task",
@@ -80,6 +82,7 @@ __all__ = [
     "Wait",
     "Wire",
     "Work",
+    "as_dataset",
     "callbacks",
     "compare",
     "discounted",
@@ -122,11 +125,13 @@ _HOMES = {
     "Report": "simfl.strategy.base:Report",
     "Codec": "simfl.wire.codec:Codec",
     "Wire": "simfl.wire.codec:Wire",
+    "StatefulCodec": "simfl.wire.codec:StatefulCodec",
     "SimflError": "simfl.errors:SimflError",
     "InputError": "simfl.errors:InputError",
     "Trace": "simfl.fleet.traces:Trace",
     "write_trace": "simfl.fleet.traces:write_trace",
     "Dataset": "simfl.learn.datasets.base:Dataset",
+    "as_dataset": "simfl.learn.datasets.as_dataset:as_dataset",
     "DataDir": "simfl.learn.datasets.base:DataDir",
     "DataError": "simfl.errors:DataError",
     "mean": "simfl.strategy.aggregation:mean",

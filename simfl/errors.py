@@ -90,12 +90,11 @@ class InvariantError(SimflError):
     """A law that simfl guarantees does not hold."""
 
 
-class blaming:
-    """Whatever a plug-in raises inside becomes a PluginError that names it.
+class plugin_errors:
+    """Turns exceptions of a plug-in into a PluginError with the plug-in's name and line.
 
-    plugin: what it is and which of its methods is called. Mistakes of a user's stay what they are,
-    and so does a message that is out of step. A class, for it stands around every message: a
-    generator would take five times as long.
+    plugin: its name and the method that is called. InputError and OutOfStep pass unchanged. A
+    class rather than a generator, which would take five times as long around every message.
     """
 
     __slots__ = ("plugin",)

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 #: Phases of a task, in order; `phase` columns and waste tables use these words.
 PHASES = ("download", "train", "upload")
 
-#: Bytes added to every message's payload: magic, kind, device, task, version, counts, scalars.
+#: Bytes that every message has beside its payload: magic, kind, device, task, version, counts,
+#: scalars, lengths and a checksum.
 FRAME_BYTES = 64
 
 

@@ -129,6 +129,7 @@ class Ticker:
 
 def watch(ticker: Ticker) -> None:
     """Every part of a run that is worth dying in ticks."""
+    from simfl.clock.evaluations import Evaluations
     from simfl.clock.events import Clock
     from simfl.clock.kernel import Kernel
     from simfl.engine import saving
@@ -138,7 +139,7 @@ def watch(ticker: Ticker) -> None:
     ticker.around(Kernel, "run", "clock")
     ticker.around(Clock, "advance", "clock")
     ticker.around(Kernel, "_ask", "step")
-    ticker.around(Kernel, "_metrics", "evaluation")
+    ticker.around(Evaluations, "_metrics", "evaluation")
     ticker.around(Learning, "_train", "training")
     ticker.around(Store, "_flush", "rows", ticks=0)
     ticker.around(saving, "save", "checkpoint", ticks=0)

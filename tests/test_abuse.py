@@ -15,8 +15,9 @@ import torch
 import simfl
 from simfl.cli import main
 from simfl.clock.kernel import Kernel
+from simfl.clock.watchdog import Watchdog
 from simfl.engine import checkpoint
-from simfl.errors import InputError, PluginError, SimflError, Stalled
+from simfl.errors import Diverged, InputError, PluginError, SimflError, Stalled
 from simfl.params import Params
 from simfl.strategy.base import Change, LocalRule, Wait
 from simfl.strategy.methods.fedavg import FedAvg
@@ -105,7 +106,7 @@ def test_the_clock_of_the_host_may_be_set_back(monkeypatch: pytest.MonkeyPatch) 
     assert simfl.run(TINY).digest == whole
 
 
-def test_learning_that_diverges_is_a_result_not_an_error() -> None:
+def test_learning_that_goes_far_and_stays_finite_is_a_result() -> None:
     table = {**TINY, "learning": {**TINY["learning"], "lr": 1e30}}
     assert simfl.run(table).summary["versions"] == 4
 
@@ -169,7 +170,7 @@ NONSENSE: dict[str, Any] = {
 def test_nonsense_from_a_strategy_names_it_and_keeps_what_was_seen(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Kernel, "FRUITLESS", 1000)
+    monkeypatch.setattr(Watchdog, "FRUITLESS", 1000)
     with pytest.raises((PluginError, Stalled), match="Nonsense"):
         simfl.run({**TINY, "strategy": Nonsense(NONSENSE[how])}, out=tmp_path)
     left = simfl.open(tmp_path)
@@ -286,8 +287,9 @@ def test_a_hook_of_a_special_rule_on_a_plain_one_is_refused_and_not_left_out(hoo
         simfl.run(rule(**{hook: lambda *_: None}))
 
 
-def test_a_model_of_nan_is_a_result() -> None:
-    assert simfl.run(under(model=lambda *_: Net(ask=lambda x: x * torch.nan))).summary["versions"]
+def test_a_model_of_nan_is_no_result() -> None:
+    with pytest.raises(Diverged, match="the loss of an evaluation is nan"):
+        simfl.run(under(model=lambda *_: Net(ask=lambda x: x * torch.nan)))
 
 
 # Limits of what is worth waiting for.
@@ -308,8 +310,8 @@ def test_a_task_that_would_pause_for_ever_is_refused() -> None:
 def test_losses_without_end_end_a_run_that_has_a_limit_of_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Kernel, "LOST", 500)
-    monkeypatch.setattr(Kernel, "HOPELESS", 100)
+    monkeypatch.setattr(Watchdog, "LOST", 500)
+    monkeypatch.setattr(Watchdog, "HOPELESS", 100)
     group = {**TINY["fleet"]["group"][0], "faults": {"hazard_per_hour": 1e12}}
     table = {**TINY, "fleet": {"group": [group]}, "stop": {"after_s": 1000.0}}
     with pytest.raises(Stalled, match=r"were all lost \(hazard\)"):

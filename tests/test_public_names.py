@@ -15,11 +15,13 @@ NOUNS = [
     "Buffered", "Change", "Codec", "Count", "DataDir", "DataError", "Dataset", "Duration", "FedAvg",
     "Fleet", "Fraction", "Index", "InputError", "LocalRule", "NonNegative", "Params",
     "PersonalRule", "Positive", "Report", "Result", "Scenario", "Seconds", "Server", "Share",
-    "SimflError", "State", "Strategy", "Study", "Task", "Trace", "Update", "Wait", "Wire", "Work",
+    "SimflError", "State", "StatefulCodec", "Strategy", "Study", "Task", "Trace", "Update", "Wait",
+    "Wire", "Work",
 ]
 # fmt: on
 # fmt: off
 VERBS = [
+    "as_dataset",
     "callbacks", "compare", "discounted", "fleet_of", "flower", "load", "mean", "open", "plot",
     "run", "staleness_of", "study", "weighted", "write_trace",
 ]

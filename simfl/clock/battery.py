@@ -51,6 +51,11 @@ class Battery(NamedTuple):
 class Batteries:
     """Joules in every device's battery; inf on mains."""
 
+    __snapshot__ = (
+        "_levels_j",
+        "_booked_s",
+    )  #: kept by checkpoints
+
     def __init__(self, energy: Any, presence: Any) -> None:
         self._energy, self._presence = energy, presence
         traits = np.array([energy.battery(i) for i in range(len(energy.start_j))])

@@ -1,8 +1,9 @@
-"""The virtual clock: SimPy's environment with an order at each instant.
+"""The virtual clock: SimPy's environment with an order at each instant, and events that are data.
 
 At one instant things happen by kind (see `Kind`) and, within a kind, by serial number: first
 deliveries and losses, then the strategy's step, then what it started. Due times are absolute,
-so that a restored run meets the very same floats.
+so that a restored run meets the very same floats. An event holds the name of its handler and a
+value, so what is to come can be printed, compared and saved.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ _RANK = tuple(kind << 48 for kind in Kind)
 
 
 class Alarm(simpy.Event):
-    """An event that is due at a given time and then calls `call(value)`."""
+    """An event: when it is due, the name of its handler, and the value that the handler gets."""
 
     _ok = True
-    __snapshot__ = ("env", "call", "_value")
+    __snapshot__ = ("env", "handler", "_value")
 
-    def __init__(self, env: Clock, call: Callable[[Any], None], value: Any) -> None:
+    def __init__(self, env: Clock, handler: str, value: Any) -> None:
         self.env = env
         self._value = value
-        self.call = call
+        self.handler = handler
 
     def cancel(self) -> None:
         """Nothing happens when its time comes."""
@@ -50,7 +51,7 @@ class Alarm(simpy.Event):
 
 
 def _ring(alarm: Any) -> None:
-    alarm.call(alarm._value)
+    alarm.env.handlers[alarm.handler](alarm._value)
 
 
 Alarm.callbacks = [_ring]  # one list for all: SimPy reads it, and clears it on the event alone
@@ -60,6 +61,11 @@ class Clock(simpy.Environment):
     """Virtual seconds. `at` is `Environment.schedule` with an absolute due time."""
 
     now = 0.0  #: as SimPy's, but a plain attribute: it is read a dozen times per task
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: What an event calls, by name: `part.what`. Each part of a run enters its own.
+        self.handlers: dict[str, Callable[[Any], None]] = {}
 
     def advance(self) -> bool:
         """Plays the next event; False if there is none."""
@@ -89,11 +95,9 @@ class Clock(simpy.Environment):
         due_s, order, *_ = self._queue[0]
         return due_s > self.now or order >= _RANK[kind] | serial
 
-    def at(
-        self, due_s: float, kind: int, serial: int, call: Callable[[Any], None], value: Any = None
-    ) -> Alarm:
-        """Calls `call(value)` at `due_s` (never, if inf), ordered there by (kind, serial)."""
-        alarm = Alarm(self, call, value)
+    def at(self, due_s: float, kind: int, serial: int, handler: str, value: Any = None) -> Alarm:
+        """Calls the handler with a value at `due_s` (never, if inf), ordered by (kind, serial)."""
+        alarm = Alarm(self, handler, value)
         if due_s < inf:
             entry = (due_s, _RANK[kind] | serial, next(self._eid), alarm)
             heappush(self._queue, entry)  # type: ignore[misc]

@@ -41,6 +41,14 @@ class Ledger:
     append(table, columns): where they go.
     """
 
+    __snapshot__ = (
+        "down_bytes",
+        "up_bytes",
+        "ended",
+        "applied",
+        "recent",
+    )  #: kept by checkpoints
+
     def __init__(self, fleet: Any, append: Append) -> None:
         self._append = append
         self._fleet = fleet

@@ -64,6 +64,14 @@ class Journeys:
         self.ended = ended
         self.carrier = carrier  # None: every device has its link for itself
         self.batteries = batteries  # None: all are on mains
+        clock.handlers |= {
+            "task.next": self._next,
+            "task.failed": self._failed,
+            "task.lost": self._lost,
+            "task.watch": self._watch,
+        }
+        if carrier is not None:
+            carrier.arrived = self._carried
 
     def begin(self, task: Task) -> None:
         """The task leaves the server now."""
@@ -181,14 +189,14 @@ class Journeys:
         if not j.ends_s:
             self._carry(task, j, self.carrier)
             return
-        due_s, call = j.ends_s[-1], self._next
+        due_s, handler = j.ends_s[-1], "task.next"
         if task.phase + len(j.ends_s) - 1 == j.stop_leg:
-            task.doomed, call = True, self._failed
+            task.doomed, handler = True, "task.failed"
         due_s = max(due_s, self.clock.now)  # a hurried leg may be over by a hair
         cut_s = j.lost_s if self.batteries is None else self._cut_s(task, j, j.ends_s)
         if cut_s < due_s:
-            task.doomed, call, due_s = True, self._lost, cut_s
-        j.alarm = self.clock.at(due_s, Kind.TASK, task.serial, call, task)
+            task.doomed, handler, due_s = True, "task.lost", cut_s
+        j.alarm = self.clock.at(due_s, Kind.TASK, task.serial, handler, task)
 
     def _plan(self, task: Task, j: Journey) -> list[float]:
         """When the legs end whose length is known, from the current one on."""
@@ -302,7 +310,6 @@ class Journeys:
             rate=j.rate[up],
             flows_s=flows_s,
             pauses=j.pauses,
-            arrived=self._carried,
         )
         if j.lost_s < inf or self.batteries is not None:
             # Not at once: a message that takes no time is through before anything is lost.
@@ -322,14 +329,14 @@ class Journeys:
     def _watch(self, task: Task) -> None:
         """Looks again soon rather than at a far-off loss that most tasks never live to see."""
         j: Journey = task.journey
-        now_s, call = self.clock.now, self._watch
+        now_s, handler = self.clock.now, "task.watch"
         look_s = max(now_s, j.leg_s) + 4.0 * j.work_s[task.phase] + 1.0
         if j.empty_s > now_s:
             self._draw(task, j, task.phase, now_s)
             look_s = min(look_s, self._cut_s(task, j, [look_s]))
         if min(j.empty_s, j.lost_s) <= now_s:  # but what is through by now is through
-            look_s, call = now_s, self._lost
-        j.alarm = self.clock.at(look_s, Kind.TASK, task.serial, call, task)
+            look_s, handler = now_s, "task.lost"
+        j.alarm = self.clock.at(look_s, Kind.TASK, task.serial, handler, task)
 
     # Pro-rata charges.
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf, nan
+from typing import TYPE_CHECKING
 
-from simfl.clock.ledger import Ledger
-from simfl.clock.server import Limits, Server
+from simfl.clock.server import Limits
+
+if TYPE_CHECKING:
+    from simfl.clock.kernel import Kernel
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,10 @@ class Status:
     target: bool = False  #: the run may end earlier, by meeting its target
 
 
-def glance(
-    now_s: float,
-    server: Server,
-    ledger: Ledger,
-    limits: Limits,
-    seen: tuple[float, float],
-    moved: tuple[int, int],
-) -> Status:
-    """Where a run is now. seen: accuracy and loss, as last evaluated. moved: bytes down and up."""
+def glance(kernel: Kernel) -> Status:
+    """Where a run is now. A scan of the tasks in flight."""
+    now_s, server, ledger = kernel.clock.now, kernel.server, kernel.ledger
+    limits, moved = kernel.plan.limits, server.moved_bytes()
     p50, p95 = ledger.staleness_quantiles()
     shares = [now_s / limits.after_s]
     if limits.versions:
@@ -68,8 +66,8 @@ def glance(
         staleness_p95=p95,
         down_bytes=moved[0],
         up_bytes=moved[1],
-        accuracy=seen[0],
+        accuracy=kernel.evaluations.accuracy,
         stop_fraction=min(1.0, max(shares)),
-        loss=seen[1],
+        loss=kernel.evaluations.loss,
         target=bool(limits.target),
     )

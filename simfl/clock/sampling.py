@@ -30,6 +30,14 @@ class Pool:
     #: Absent devices that one draw may meet before it scans all.
     PATIENCE = 64
 
+    __snapshot__ = (
+        "idle",
+        "_order",
+        "_where",
+        "_block",
+        "_draws",
+    )  #: kept by checkpoints
+
     def __init__(
         self, devices: int, presence: Presence, rng: Callable[[int], np.random.Generator]
     ) -> None:

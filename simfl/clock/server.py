@@ -38,6 +38,20 @@ class Limits:
 class Server:
     """Model, versions and tasks. Everything a strategy does goes through these methods."""
 
+    __snapshot__ = (
+        "version",
+        "params",
+        "lost",
+        "tasks",
+        "open",
+        "published",
+        "steps",
+        "over",
+        "_charged_s",
+        "_serial",
+        "_index",
+    )  #: kept by checkpoints
+
     def __init__(
         self,
         clock: Clock,
@@ -75,6 +89,7 @@ class Server:
         self.trouble = ""  #: what a step has found not to be finite
         self.over = ""  #: the limit that this run has met: nothing leaves, nothing enters
         self._clock = clock
+        clock.handlers |= {"server.leave": self._leave, "server.publish": self._make_public}
         self._workload = workload
         self._streams = streams
         self._ledger = ledger
@@ -120,7 +135,7 @@ class Server:
             if self._charged_s:
                 due_s = self._clock.now + self._charged_s
                 task.dispatched_s = due_s
-                self._clock.at(due_s, Kind.DISPATCH, task.serial, self._leave, task)
+                self._clock.at(due_s, Kind.DISPATCH, task.serial, "server.leave", task)
             else:
                 self.journeys.begin(task)
         return list(range(first, self._serial))
@@ -164,7 +179,7 @@ class Server:
             self.over = "updates"
 
     def _are_finite(self, updates: list[Update]) -> bool:
-        """Updates that are not finite mean that training diverged, which is nobody's fault."""
+        """Updates that are not finite mean that training diverged: no fault of the strategy."""
         return all(self._workload.finite(part) for u in updates for part in (u.delta, u.base))
 
     def discard(self, updates: Iterable[Update], cause: str) -> None:
@@ -217,6 +232,12 @@ class Server:
             task.version, task.base = version, params
 
     # For the kernel.
+
+    def moved_bytes(self) -> tuple[int, int]:
+        """Bytes down and up so far, of tasks that ended and of those in flight. A scan of these."""
+        flying = [self.journeys.moved_bytes(task) for task in self.tasks.values()]
+        down, up = zip(*flying, strict=True) if flying else ((), ())
+        return self._ledger.down_bytes + sum(down), self._ledger.up_bytes + sum(up)
 
     def end_step(self) -> float:
         """Closes the books of a step; returns the seconds that it charged."""
@@ -273,7 +294,7 @@ class Server:
 
     def _publish(self, due_s: float) -> None:
         ready = (self.params, self.version)
-        self._clock.at(due_s, Kind.STEP, 0, self._make_public, ready)
+        self._clock.at(due_s, Kind.STEP, 0, "server.publish", ready)
 
     def _make_public(self, ready: tuple[Any, int]) -> None:
         self.published = ready

@@ -8,6 +8,8 @@ from typing import Any
 class VersionStore:
     """One snapshot per version, kept while a task or an update refers to it."""
 
+    __snapshot__ = ("_held", "peak")  #: kept by checkpoints
+
     def __init__(self) -> None:
         self._held: dict[int, list[Any]] = {}
         self.peak = 0  #: most versions alive at once

@@ -1,11 +1,60 @@
-"""Why a run cannot go on, in words: the errors that end it instead of a loop without end."""
+"""The watchdog: a run that gets nowhere ends with an error instead of a loop without end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from math import isfinite
+from typing import TYPE_CHECKING, Any
 
 from simfl.errors import Stalled
+
+if TYPE_CHECKING:
+    from simfl.clock.plan import Plan
+    from simfl.clock.server import Server
+
+
+class Watchdog:
+    """Ends a run in which no version will ever be made again, or in which time stands still.
+
+    lost_in_a_row: tasks since the last delivery.
+    fruitful: the step that made the last version.
+    """
+
+    __snapshot__ = ("lost_in_a_row", "fruitful")  #: kept by checkpoints
+
+    #: Events at one instant after which time stands still.
+    STANDSTILL = 1_000_000
+    #: Consecutive lost tasks after which a run without `after_s` is stopped.
+    HOPELESS = 10_000
+    #: Consecutive lost tasks after which any run is stopped.
+    LOST = 100_000
+    #: Consecutive steps without a new version after which a run without `after_s` is stopped.
+    FRUITLESS = 100_000
+
+    def __init__(self, plan: Plan, server: Server, strategy: str) -> None:
+        self.lost_in_a_row = 0
+        self.fruitful = 0
+        self._ends = isfinite(plan.limits.after_s)
+        self._server, self._strategy = server, strategy
+        self._instant, self._events = -1.0, 0
+
+    def event(self, now_s: float) -> None:
+        """One more event. Raises Stalled where time stands still."""
+        self._events += 1
+        if now_s != self._instant:
+            self._instant, self._events = now_s, 0
+        elif self._events > self.STANDSTILL:
+            raise standstill(now_s, self._events)
+
+    def check(self, now_s: float) -> None:
+        """Before a step. Raises Stalled where no version will be made, on fleets of any size."""
+        most = 10 * self._server.devices
+        lost, steps = self.lost_in_a_row, self._server.steps - self.fruitful
+        bearable = self.LOST if self._ends and now_s > 0 else self.HOPELESS
+        if lost >= max(bearable, most):
+            raise all_lost(now_s, lost, (task.cause for task in self._server.lost))
+        if steps >= max(self.FRUITLESS, most) and not self._ends:
+            raise no_version(self._strategy, now_s, steps)
 
 
 def nothing_due(now_s: float, flying: int) -> Stalled:
@@ -51,9 +100,11 @@ def no_version(strategy: str, now_s: float, steps: int) -> Stalled:
     )
 
 
-def too_short(key: str, seconds: float, now_s: float) -> Stalled:
-    """A period that vanishes beside the time that it is added to."""
-    return Stalled(f"{key} = {seconds:g} is nothing beside t = {now_s:g} s: time would stand still")
+def later(now_s: float, seconds: float, key: str) -> float:
+    """The end of a period. Raises Stalled where it vanishes beside the time that it is added to."""
+    if now_s + seconds > now_s:
+        return now_s + seconds
+    raise Stalled(f"{key} = {seconds:g} is nothing beside t = {now_s:g} s: time would stand still")
 
 
 def gone_wrong(what: str, now_s: float, server: Any) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from simfl.clock.kernel import Limits, Plan
 from simfl.clock.workload import TimingOnly, Workload
-from simfl.errors import PluginError, ScenarioError, blaming, did_you_mean
+from simfl.errors import PluginError, ScenarioError, did_you_mean, plugin_errors
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
@@ -24,9 +24,8 @@ from simfl.strategy.base import LearningInfo, LocalRule
 from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
-from simfl.wire.codec import Codec, as_params
+from simfl.wire.codec import Codec, as_params, guarded
 from simfl.wire.extras import extras_nbytes
-from simfl.wire.guard import Guarded
 
 if TYPE_CHECKING:
     from simfl.params import Layout, Params
@@ -171,12 +170,14 @@ def problem_of(
 def dataset_of(scenario: Scenario, data_dir: Path | None) -> Any:
     """The scenario's learn.data.Dataset, not dealt out. Raises DataError, PluginError."""
     from simfl.learn.datasets.base import Dataset
+    from simfl.learn.datasets.transforms import transformed
 
     options = scenario.learning
     assert isinstance(options, LearningOptions)
     source, rng = _source(scenario, options, data_dir), Streams(scenario.seed).generator("dataset")
     with _part("data set", options.dataset, Dataset) as made:
-        return made(options.dataset(source, rng))
+        found = made(options.dataset(source, rng))
+    return transformed(found, options.transforms or ())
 
 
 def _source(scenario: Scenario, options: LearningOptions, data_dir: Path | None) -> Any:
@@ -198,7 +199,7 @@ def _part(noun: str, part: Any, wanted: type = object) -> Iterator[Callable[[Any
             raise PluginError(f"must make a {wanted.__name__}, not {value!r}")
         return value
 
-    with blaming(f"{noun} {name}"):
+    with plugin_errors(f"{noun} {name}"):
         yield made
 
 
@@ -250,22 +251,22 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         flops=problem.flops,
         rate=training.rate,
         memory_bytes=_training_bytes(scenario, problem.initial.layout.size),
-        down=Guarded(chain(scenario.wire.down)),
-        up=Guarded(chain(scenario.wire.up)),
+        down=guarded(chain(scenario.wire.down)),
+        up=guarded(chain(scenario.wire.up)),
     )
 
 
 def _learning_info(problem: Problem, training: Any) -> LearningInfo:
     """The problem as the server knows it: everything but the data."""
     dataset = problem.data.dataset
-    tokens = dataset.sequence
+    bounded = not dataset.sequence and dataset.batchwise is None
     return LearningInfo(
         flops=problem.flops,
         batch_size=training.batch_size,
         model=copy.deepcopy(problem.model).eval(),
         shape=tuple(dataset.x.shape[1:]),
-        classes=dataset.classes,
-        bounds=None if tokens else (float(dataset.x.min()), float(dataset.x.max())),
+        classes=dataset.outputs,
+        bounds=(float(dataset.x.min()), float(dataset.x.max())) if bounded else None,
         training=training,
     )
 
@@ -302,11 +303,12 @@ def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
 
 def _check_metrics(scenario: Scenario, dataset: Any) -> None:
     """Raises ScenarioError where examples have no single class and metrics by class are wanted."""
+    what = "sequences, whose examples have many" if dataset.sequence else "values"
     for key in ("personal", "by_class"):
-        if dataset.sequence and getattr(scenario.evaluate, key):
+        if (dataset.sequence or dataset.classes is None) and getattr(scenario.evaluate, key):
             raise ScenarioError(
                 f"evaluate.{key} looks at the class of each example, but {dataset.name} holds "
-                f"sequences, whose examples have many; leave evaluate.{key} out"
+                f"{what}; leave evaluate.{key} out"
             )
 
 

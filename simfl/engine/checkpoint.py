@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from simfl.errors import InputError
+from simfl import __version__
+from simfl.errors import InputError, shorten
 from simfl.files import own_folder, read_file, regular, remove, settle, settle_folder
 
-FORMAT = 2
+FORMAT = 3
 FOLDER = "checkpoint"
 KEPT = 2
 
@@ -41,7 +42,8 @@ def save(run_folder: Path, state: Mapping[str, Any], arrays: Mapping[str, np.nda
     draft.mkdir()
     packed = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
     save_file(packed, draft / "arrays.safetensors")
-    body = {"format": FORMAT, "arrays": _digest_of(packed), "state": state}
+    made = {"format": FORMAT, "simfl": __version__}
+    body = {**made, "arrays": _digest_of(packed), "state": state}
     text = json.dumps(body)
     outer = {"digest": _digest(text.encode()), "body": text}
     (draft / "state.json").write_text(json.dumps(outer), encoding="utf-8")
@@ -118,8 +120,10 @@ def _read(path: Path) -> Loaded:
         raise InputError("state.json is damaged")
     body = json.loads(outer["body"])
     if body["format"] != FORMAT:
-        later = " of a later simfl" * (body["format"] > FORMAT)
-        raise InputError(f"format {body['format']}{later}, this simfl reads format {FORMAT}")
+        raise InputError(
+            f"simfl {shorten(str(body.get('simfl', '0.1.0')))} wrote it in format "
+            f"{shorten(str(body['format']))}, and simfl {__version__} reads format {FORMAT}"
+        )
     arrays = load_file(regular(path / "arrays.safetensors"))
     if _digest_of(arrays) != body["arrays"]:
         raise InputError("arrays.safetensors is damaged")

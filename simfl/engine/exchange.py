@@ -16,7 +16,7 @@ from simfl.messages import Task
 from simfl.params import Groups, Params
 from simfl.strategy.base import LocalRule, Report
 from simfl.streams import Streams
-from simfl.wire.codec import Codec, Wire
+from simfl.wire.codec import Codec, Guarded, Wire, guarded
 from simfl.wire.extras import (
     as_part,
     decode_extras,
@@ -65,13 +65,15 @@ class Exchange:
     memories: by device, once it has been sent something.
     """
 
+    __snapshot__ = ("totals", "memories", "_latest")  #: kept by checkpoints
+
     def __init__(
         self, initial: Params, down: Codec, up: Codec, streams: Streams, groups: Groups | None
     ) -> None:
         self.totals: dict[str, float] = {}
         self.memories: dict[int, Memory] = {}
-        self.up = up
-        self._down = down
+        self.up = guarded(up)
+        self._down = guarded(down)
         self._initial = initial
         self._layout = initial.layout
         self._groups = groups
@@ -201,7 +203,7 @@ class Exchange:
             self.totals[name] = self.totals.get(name, 0) + wire.paper_bits
 
 
-def _overhear(codec: Codec, memory: Memory, sender: str, receiver: str, model: Params) -> None:
+def _overhear(codec: Guarded, memory: Memory, sender: str, receiver: str, model: Params) -> None:
     """Both ends take note of a model that went the other way; what they share stays shared."""
     before, after = getattr(memory, sender), codec.overhear(getattr(memory, sender), model)
     shared = getattr(memory, receiver) is before

@@ -113,7 +113,7 @@ def run(
         )
         watchers = Watchers([*whole.callbacks, *callbacks], info)
         if watchers:
-            kernel.evaluated = watchers.evaluation
+            kernel.evaluations.evaluated = watchers.evaluation
 
         def player() -> None:
             if saved is None:
@@ -125,7 +125,7 @@ def run(
                 identity.write(store.folder, known)
                 session.add_to_environment(store.folder, workers, saved[0]["now_s"])
             if folder is not None:
-                kernel.save = session.saver(kernel, store, whole, timing)
+                kernel.driver.save = session.saver(kernel, store, whole, timing)
             kernel.run()
 
         with _quiet(timing):
@@ -185,7 +185,7 @@ def begin(
 
 def _leave(kernel: Kernel, store: Store, scenario: Scenario) -> None:
     """An interrupted run leaves a checkpoint; if it cannot, what it has seen so far."""
-    kernel.save()
+    kernel.driver.save()
     if not checkpoint.exists(store.folder):
         _write_down(kernel, store, scenario, ended="interrupted")
 
@@ -264,6 +264,7 @@ def _write_down(
         from simfl.results.model import save_model
 
         save_model(store.folder / MODEL, params)
+    diverged = kernel.evaluations.diverged
     numbers = summarise(Result(store.folder).read, devices=scenario.fleet.devices)
     store.put_summary(
         {
@@ -272,7 +273,7 @@ def _write_down(
             "seed": scenario.seed,
             "ended": ended,
             **({"cause": cause} if ended in NO_RESULT else {}),
-            **({"diverged": kernel.diverged} if kernel.diverged and not cause else {}),
+            **({"diverged": diverged} if diverged and not cause else {}),
             **numbers,
             **kernel.workload.totals,
             **(dict.fromkeys(("final_accuracy", "final_loss")) if ended == "diverged" else {}),

@@ -1,8 +1,8 @@
 """What of a living run goes into a checkpoint, and how it comes back.
 
 The fleet, the data and the options are made anew from the scenario. What changes while a run
-lives is listed here, part by part; it is put back into the parts of a fresh kernel, so that the
-restored run meets the same events, at the same instants, in the same order.
+lives each part names itself, in `__snapshot__`; it is put back into the parts of a fresh kernel,
+so that the restored run meets the same events, at the same instants, in the same order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from simfl.clock.kernel import Kernel
 from simfl.engine import checkpoint
 from simfl.engine.snapshot import Reader, Writer
-from simfl.errors import InputError, blaming, shorten
+from simfl.errors import InputError, plugin_errors, shorten
 from simfl.results.store import Store, check_parts
 from simfl.results.tables import TABLES
 from simfl.scenario import Scenario
@@ -27,31 +27,6 @@ Saved = tuple[dict[str, Any], dict[str, np.ndarray]]
 #: Seconds of virtual time, and numbers of any kind, stay below these.
 MOST_TIME_S, MOST_NUMBER = 1e15, 2.0**62
 
-#: Attributes that change, by part. Parts that a run does not have are left out.
-CHANGING = {
-    "kernel": (
-        *("started", "state", "accuracy", "_wait", "_arrived", "_deadline", "_step_due"),
-        *("_free_s", "_lost_in_a_row", "_fruitful", "_evaluated_version"),
-        "diverged",
-    ),
-    "server": (
-        *("version", "params", "lost", "tasks", "open", "published", "steps", "over"),
-        *("_charged_s", "_serial", "_index"),
-    ),
-    "pool": ("idle", "_order", "_where", "_block", "_draws"),
-    "versions": ("_held", "peak"),
-    "ledger": ("down_bytes", "up_bytes", "ended", "applied", "recent"),
-    "carrier": ("_under_way", "_minded"),
-    "batteries": ("_levels_j", "_booked_s"),
-    "down": (
-        *("flows", "_root", "_cells", "_finite", "_asked", "_dirty", "_fresh", "_started"),
-        *("_stale", "_next"),
-    ),
-    "workload": ("_untrained", "_trained"),
-    "exchange": ("totals", "memories", "_latest"),
-}
-CHANGING["up"] = CHANGING["down"]
-
 
 def parts_of(kernel: Kernel) -> dict[str, Any]:
     """The parts of a run by name: those that change, and those that they refer to."""
@@ -59,6 +34,8 @@ def parts_of(kernel: Kernel) -> dict[str, Any]:
     down, up = (None, None) if carrier is None else carrier.shared
     named = {
         "kernel": kernel,
+        "watchdog": kernel.watchdog,
+        "evaluations": kernel.evaluations,
         "server": server,
         "pool": server.pool,
         "versions": server.versions,
@@ -84,14 +61,14 @@ def save(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> None
     parts = parts_of(kernel)
     writer = Writer(parts)
     changing = {
-        name: {key: getattr(parts[name], key) for key in keys if hasattr(parts[name], key)}
-        for name, keys in CHANGING.items()
-        if name in parts
+        name: {key: getattr(part, key) for key in part.__snapshot__}
+        for name, part in parts.items()
+        if hasattr(part, "__snapshot__")
     }
     try:
         tree = writer.tree({"pending": kernel.clock.pending(), "parts": changing})
     except Exception as error:
-        with blaming(f"the state of {type(kernel.strategy).__name__}"):
+        with plugin_errors(f"the state of {type(kernel.strategy).__name__}"):
             Writer(parts).tree(kernel.state)
         raise error  # of something else
     state = {
@@ -145,7 +122,7 @@ def _restore(kernel: Kernel, state: dict[str, Any], arrays: dict[str, np.ndarray
     parts = parts_of(kernel)
     whole = Reader(parts, arrays).value(state["tree"])
     for name, values in whole["parts"].items():
-        if not values.keys() <= set(CHANGING[name]):
+        if not values.keys() <= set(parts[name].__snapshot__):
             raise InputError(f"a checkpoint that changes more of the {name} than a run does")
         for key, value in values.items():
             _put(parts[name], key, value)
@@ -160,6 +137,9 @@ def _check_restored(kernel: Kernel, now_s: float, pending: list[Any]) -> None:
     absurd = [name for name, count in counts.items() if type(count) is not int or count < 0]
     if absurd or len(server.tasks) > server._serial:
         raise InputError(f"a checkpoint whose counts cannot be: {counts}")
+    handlers = kernel.clock.handlers
+    if not all(alarm.handler in handlers for _, _, alarm in pending):
+        raise InputError("a checkpoint with an event that no part of a run handles")
     if not all(now_s <= due_s < MOST_TIME_S and order >= 0 for due_s, order, _ in pending):
         raise InputError(f"a checkpoint of t = {now_s:g} s with something to come before it")
 

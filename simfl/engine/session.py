@@ -106,7 +106,7 @@ def saver(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> Cal
         try:
             saving.save(kernel, store, scenario, timing)
         except (PluginError, RecursionError) as error:
-            kernel.save = _not_again
+            kernel.driver.save = _not_again
             warnings.warn(f"no checkpoints of {scenario.name}: {error}", stacklevel=2)
 
     return save

@@ -1,10 +1,9 @@
 """Objects as JSON and tensors, and back: what checkpoints are made of. Never pickle.
 
-A snapshot keeps plain values, containers, arrays, tensors and dataclasses, whoever refers to
-whom (shared objects stay shared, cycles are fine), and methods of objects that it knows. What
-exists anyway when a run is restored (the fleet, the clock, ...) is kept by name only. Reading a
-snapshot fills instances of dataclasses that are already imported, without their constructors, and
-takes methods of simfl's clock alone: a file can neither run code nor load any.
+A snapshot keeps plain values, containers, arrays, tensors and dataclasses; shared objects stay
+shared, and cycles are fine. What exists anyway when a run is restored (the fleet, the clock, ...)
+is kept by name only. Reading a snapshot fills instances of dataclasses that are already imported,
+without their constructors: a file can neither run code nor load any.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from inspect import getattr_static
-from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -52,8 +49,6 @@ class Writer:
             return {"known": self._names[id(value)]}
         if id(value) in self._seen:
             return {"again": self._seen[id(value)]}
-        if isinstance(value, MethodType) and _is_of_the_clock(type(value.__self__)):
-            return {"method": value.__func__.__name__, "of": self.tree(value.__self__)}
         if isinstance(value, np.generic) and type(value.item()) in _PLAIN:
             return value.item()
         self._seen[id(value)] = number = len(self._held)
@@ -112,8 +107,6 @@ class Reader:
                 return self._known[tree["known"]]
             if "again" in tree:
                 return self._made[tree["again"]]
-            if "method" in tree:
-                return self._method(self.value(tree["of"]), tree["method"])
             return self._build(tree["id"], tree["type"], tree["is"])
         except _DAMAGE as error:
             raise InputError(f"a damaged snapshot: {error!r}") from error
@@ -172,14 +165,6 @@ class Reader:
             object.__setattr__(made, name, self.value(value))
         return made
 
-    def _method(self, owner: Any, name: str) -> Callable[..., Any]:
-        """Looked up without asking the owner: a property would be code that runs."""
-        kind = type(owner)
-        method = getattr_static(kind, name)
-        if not isinstance(method, FunctionType) or not _is_of_the_clock(kind):
-            raise ValueError(f"{name!r} is not a method of simfl's clock")
-        return MethodType(method, owner)
-
 
 _MAKERS: dict[str, Callable[[Reader, int, Tree], Any]] = {
     "list": Reader._list,
@@ -217,10 +202,6 @@ def _as_array(tensor: torch.Tensor) -> np.ndarray:
 
 #: Types of arrays that safetensors files hold.
 _NUMBERS = frozenset(("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"))
-
-
-def _is_of_the_clock(kind: type) -> bool:
-    return kind.__module__.startswith("simfl.clock.")
 
 
 def _name(kind: type) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from simfl.clock.workload import size_up
 from simfl.engine.exchange import Exchange, Memory, upload_nbytes
-from simfl.errors import blaming
+from simfl.errors import plugin_errors
 from simfl.learn.trainers.jobs import Job, Trained, Trainer
 from simfl.messages import PHASES, Counter, Task, Update
 from simfl.params import Groups, Params, Part
@@ -40,6 +40,8 @@ class Learning:
 
     notes: how it is computed, in words. choices: trainer and device, where "auto" left them open.
     """
+
+    __snapshot__ = ("_untrained", "_trained")  #: kept by checkpoints
 
     def __init__(
         self,
@@ -206,7 +208,7 @@ class Learning:
         return "" if lost is None else f"the training loss of device {lost.device} is {lost.loss}"
 
     def _size(self, task: Task, n: int) -> None:
-        with blaming(f"local rule {type(self._rule).__name__}"):
+        with plugin_errors(f"local rule {type(self._rule).__name__}"):
             passes = self._rule.passes()
             trials = 0
             if isinstance(self._rule, PersonalRule):

@@ -10,13 +10,13 @@ import numpy as np
 from simfl.errors import ScenarioError
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
-from simfl.fleet.draws import Crowd, crowd
+from simfl.fleet.draws import GroupDraws, draw_group
 from simfl.fleet.energy import Energy, starts_of
 from simfl.fleet.faults import Faults
 from simfl.fleet.laws import Compute
 from simfl.fleet.network.cells import CellOptions, Cells, deal, names_of, rates_of
 from simfl.fleet.network.link import Link
-from simfl.fleet.network.varying import Roaming
+from simfl.fleet.network.varying import VaryingRate
 from simfl.fleet.options import GroupOptions
 from simfl.fleet.presence.base import Part, Presence
 from simfl.fleet.presence.outages import behind, outages
@@ -42,60 +42,64 @@ def build(
     if not groups:
         raise ScenarioError("fleet.group: a fleet needs at least one group of devices")
     folders = Folders(catalogue_dirs() if dirs is None else dirs, traces)
-    crowds = [crowd(plan, streams) for plan in plans_of(groups, folders)]
+    draws = [draw_group(plan, streams) for plan in plans_of(groups, folders)]
     sizes = [options.count for options in groups]
     group = _fixed(np.repeat(np.arange(len(groups), dtype=np.int32), sizes))
     cell_of = _fixed(deal([options.cell for options in groups], sizes, cells))
     return Fleet(
-        groups=tuple(one.plan.group for one in crowds),
+        groups=tuple(one.plan.group for one in draws),
         group=group,
-        compute=_compute(crowds, group),
-        link=_link(crowds, group),
-        presence=_presence(crowds, group, outages(streams, cells), cell_of),
+        compute=_compute(draws, group),
+        link=_link(draws, group),
+        presence=_presence(draws, group, outages(streams, cells), cell_of),
         faults=Faults([options.faults for options in groups], group),
-        energy=_energy(crowds, group),
+        energy=_energy(draws, group),
         cells=_cells(cells, cell_of, streams, folders),
     )
 
 
-def _compute(crowds: Sequence[Crowd], group: np.ndarray) -> Compute:
-    return Compute([c.plan.law for c in crowds], group, _joined([c.slowness() for c in crowds]))
+def _compute(draws: Sequence[GroupDraws], group: np.ndarray) -> Compute:
+    return Compute(
+        [one.plan.law for one in draws], group, _joined([one.slowness() for one in draws])
+    )
 
 
-def _link(crowds: Sequence[Crowd], group: np.ndarray) -> Link:
-    down, up = (_joined(rates) for rates in zip(*(c.rates() for c in crowds), strict=True))
-    return Link([c.plan.link for c in crowds], group, down, up, [c.roaming for c in crowds])
+def _link(draws: Sequence[GroupDraws], group: np.ndarray) -> Link:
+    down, up = (_joined(rates) for rates in zip(*(one.rates() for one in draws), strict=True))
+    return Link(
+        [one.plan.link for one in draws], group, down, up, [one.varying_rate for one in draws]
+    )
 
 
 def _presence(
-    crowds: Sequence[Crowd], group: np.ndarray, cells: Sequence[Part], cell_of: np.ndarray
+    draws: Sequence[GroupDraws], group: np.ndarray, cells: Sequence[Part], cell_of: np.ndarray
 ) -> Presence:
-    members = [c.plan.members for c in crowds]
+    members = [one.plan.members for one in draws]
     parts = [
-        behind(c.presence, cells, cell_of[m.start : m.stop])
-        for c, m in zip(crowds, members, strict=True)
+        behind(one.presence, cells, cell_of[m.start : m.stop])
+        for one, m in zip(draws, members, strict=True)
     ]
     return Presence(parts, [m.start for m in members], group)
 
 
-def _energy(crowds: Sequence[Crowd], group: np.ndarray) -> Energy:
-    batteries = [c.plan.options.battery for c in crowds]
-    starts_j = starts_of(batteries, [c.charge for c in crowds])
-    return Energy([c.plan.power for c in crowds], group, batteries, starts_j)
+def _energy(draws: Sequence[GroupDraws], group: np.ndarray) -> Energy:
+    batteries = [one.plan.options.battery for one in draws]
+    starts_j = starts_of(batteries, [one.charge for one in draws])
+    return Energy([one.plan.power for one in draws], group, batteries, starts_j)
 
 
 def _cells(
     cells: Sequence[CellOptions], cell_of: np.ndarray, streams: Streams, folders: Folders
 ) -> Cells:
-    roaming: list[Roaming | None] = []
+    varying: list[VaryingRate | None] = []
     for options in cells:
         trace = load_trace(options.trace, "bandwidth", folders.traces) if options.trace else None
-        for number in range(len(roaming), len(roaming) + options.count):
+        for number in range(len(varying), len(varying) + options.count):
             rng = streams.generator("cell roaming", number)
             levels = (options.down_mbps, options.up_mbps)
             alone = range(number, number + 1)
-            roaming.append(Roaming(trace, alone, rng, levels) if trace else None)
-    return Cells(names_of(cells), cell_of, rates_of(cells, roaming), roaming)
+            varying.append(VaryingRate(trace, alone, rng, levels) if trace else None)
+    return Cells(names_of(cells), cell_of, rates_of(cells, varying), varying)
 
 
 def _joined(columns: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from simfl.fleet.laws import FlopRate
 from simfl.fleet.network.link import rates, spread
-from simfl.fleet.network.varying import Roaming
+from simfl.fleet.network.varying import VaryingRate
 from simfl.fleet.presence.base import Part
 from simfl.fleet.presence.trace import RecordedOptions
 from simfl.fleet.resolve import Plan
@@ -17,13 +17,13 @@ from simfl.units import MBPS
 
 
 @dataclass(frozen=True, eq=False)
-class Crowd:
+class GroupDraws:
     """A group's n devices. z: (n, 3) standard normal. rows: (n,) of the capacity trace."""
 
     plan: Plan
     z: np.ndarray
     rows: np.ndarray
-    roaming: Roaming | None
+    varying_rate: VaryingRate | None
     presence: Part
     charge: np.ndarray  #: (n,) in (0, 1): how full each battery is between its bounds
 
@@ -42,7 +42,7 @@ class Crowd:
 
     def rates(self) -> tuple[np.ndarray, np.ndarray]:
         """(n,) median bytes/s down, and up."""
-        drawn = rates(self.plan.link, self.z[:, :2], self.roaming)
+        drawn = rates(self.plan.link, self.z[:, :2], self.varying_rate)
         recorded = self._recorded("down_mbps"), self._recorded("up_mbps")
         down, up = (
             own if trace is None else trace * MBPS
@@ -55,25 +55,25 @@ class Crowd:
         return trace.columns[column][self.rows] if trace and column in trace.columns else None
 
 
-def crowd(plan: Plan, streams: Streams) -> Crowd:
+def draw_group(plan: Plan, streams: Streams) -> GroupDraws:
     """The devices of a group. Every draw depends on the device's number alone."""
     first, n = plan.members.start, plan.options.count
     uniform = streams.generator("capacity", first).random(n)
-    return Crowd(
+    return GroupDraws(
         plan,
         z=streams.generator("fleet", first).standard_normal((n, 3)),
         rows=(uniform * len(plan.capacity or ())).astype(np.int64),
-        roaming=_roaming(plan, streams),
+        varying_rate=_varying_rate(plan, streams),
         presence=_presence(plan, streams),
         charge=streams.generator("battery", first).random(n),
     )
 
 
-def _roaming(plan: Plan, streams: Streams) -> Roaming | None:
+def _varying_rate(plan: Plan, streams: Streams) -> VaryingRate | None:
     if plan.bandwidth is None or plan.link is None:
         return None
     rng = streams.generator("roaming", plan.members.start)
-    return Roaming(plan.bandwidth, plan.members, rng, (plan.link.down_mbps, plan.link.up_mbps))
+    return VaryingRate(plan.bandwidth, plan.members, rng, (plan.link.down_mbps, plan.link.up_mbps))
 
 
 def _presence(plan: Plan, streams: Streams) -> Part:

@@ -83,10 +83,11 @@ def means(values: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
 def by_class(right: np.ndarray, dataset: Dataset) -> np.ndarray:
     """(classes,) accuracy on the test examples of each class, nan for one that has none.
 
-    right: (n,) share of right answers of each test example. Sequences have no class: all nan.
+    right: (n,) share of right answers of each test example. Sequences have no class: all nan. Of
+    values there are no classes, and the array is empty.
     """
-    if dataset.sequence:
-        return np.full(dataset.classes, np.nan)
+    if dataset.sequence or dataset.classes is None:
+        return np.full(dataset.classes or 0, np.nan)
     return means(right, dataset.y_test.numpy(), dataset.classes)
 
 

@@ -113,7 +113,7 @@ def _means_of(told: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def class_shares(data: LocalData) -> np.ndarray:
     """(devices, classes) share of each class in a device's training examples."""
     labels, partition = data.dataset.labels, data.partition
-    devices, classes = len(partition), data.dataset.classes
+    devices, classes = len(partition), data.dataset.outputs
     owners = np.repeat(np.arange(devices), partition.sizes)
     cells = owners * classes + labels[partition.indices]
     counts = np.bincount(cells, minlength=devices * classes).reshape(devices, classes)

@@ -42,11 +42,12 @@ def check_outputs(model: nn.Module, dataset: Dataset) -> None:
     if not isinstance(outputs, torch.Tensor):
         raise PluginError(f"its output is a {type(outputs).__name__}, expected one tensor")
     found = tuple(outputs.shape)
-    if len(found) < 2 or found[-1] < dataset.classes or not outputs.is_floating_point():
+    if len(found) < 2 or found[-1] < dataset.outputs or not outputs.is_floating_point():
+        what = "value" if dataset.classes is None else "class"
         kind = "" if outputs.is_floating_point() else f" of {outputs.dtype}"
         raise PluginError(
             f"its outputs have the shape {found}{kind} for one example, expected a last dimension "
-            f"of {dataset.classes}, one number for each class of {dataset.name}"
+            f"of {dataset.outputs}, one number for each {what} of {dataset.name}"
         )
 
 

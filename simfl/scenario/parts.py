@@ -130,6 +130,7 @@ STRATEGY = Family("simfl.strategy:STRATEGIES", "step")
 CODEC = Family("simfl.wire:CODECS", "encode")
 DATASET = Family("simfl.learn.datasets.base:DATASETS")
 PARTITION = Family("simfl.learn.partition.base:PARTITIONS")
+TRANSFORM = Family("simfl.learn.datasets.transforms:TRANSFORMS")
 CALLBACK = Family("simfl.callbacks:CALLBACKS", "open")
 MODEL = Family("simfl.learn.models.base:MODELS")
 
@@ -141,7 +142,7 @@ FAMILIES: dict[type, Family] = {
     ServerOptimiser: Family("simfl.strategy:SERVER_OPTIMISERS", "step"),
     Codec: CODEC,
 }
-ALL = (STRATEGY, *FAMILIES.values(), DATASET, PARTITION, MODEL, CALLBACK)
+ALL = (STRATEGY, *FAMILIES.values(), DATASET, TRANSFORM, PARTITION, MODEL, CALLBACK)
 
 
 def build(part: type, kind: str, options: dict[str, Any], reading: Reading) -> Any:

@@ -101,10 +101,14 @@ class DriftOptions(Table):
     last: Count
 
 
+Transforms = Annotated[tuple[Annotated[Any, parts.TRANSFORM], ...], Strict(False)]
+
+
 class LearningOptions(Table):
     """[learning]: what is learnt, who holds which examples, and local SGD.
 
-    data_dir: folder of data sets; a relative one starts at the scenario's own folder. hold_back:
+    data_dir: folder of data sets; a relative one starts at the scenario's own folder. transforms:
+    what inputs go through; see `simfl.learn.datasets.transforms`. hold_back:
     share of its examples that a device does not train on, for local rules that try models.
     drop_last: leave out an epoch's last batch where it is smaller than `batch_size` and not the
     only one.
@@ -113,6 +117,7 @@ class LearningOptions(Table):
 
     dataset: Annotated[Any, parts.DATASET]
     data_dir: str | None = None
+    transforms: Transforms | None = None
     partition: Annotated[Any, parts.PARTITION] = Field(default="iid", validate_default=True)
     intertwined: IntertwinedOptions | None = None
     drift: DriftOptions | None = None

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from simfl.errors import ScenarioError, WireError
-from simfl.wire.codec import Codec, Wire, as_params, dense, undense
+from simfl.wire.codec import Codec, StatefulCodec, Wire, as_params, dense, undense
 
 if TYPE_CHECKING:
     from simfl.params import Layout, Params
@@ -32,7 +32,7 @@ OnLost = Literal["keep", "forget"]
 _LENGTH = struct.Struct("<I")
 
 
-class Stage(Codec):
+class Stage(StatefulCodec):
     """One link of a chain, and a codec by itself. Write `shrink`, `grow` and the two sizes.
 
     A stage that offers error feedback redeclares `feedback` and `on_lost` as its options.
@@ -84,7 +84,7 @@ class Stage(Codec):
 
 
 @dataclass(frozen=True)
-class Chain(Codec):
+class Chain(StatefulCodec):
     """Stages applied in order. `Chain(())` is the identity, byte for byte.
 
     The sender's memory is the residual as Params; one of another layout is forgotten.

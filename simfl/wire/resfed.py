@@ -42,7 +42,7 @@ from annotated_types import Interval
 from simfl.errors import OutOfStep, WireError
 from simfl.units import Count, Share
 from simfl.wire import residual
-from simfl.wire.codec import Codec, Direction, Wire, as_params, dense, undense
+from simfl.wire.codec import Direction, StatefulCodec, Wire, as_params, dense, undense
 
 if TYPE_CHECKING:
     from simfl.params import Layout, Params
@@ -115,7 +115,7 @@ def predicted(rule: Rule, past: Trajectory) -> np.ndarray | None:
 
 
 @dataclass(frozen=True)
-class ResFed(Codec):
+class ResFed(StatefulCodec):
     """Residuals of predicted models, for either direction of a link.
 
     rule: how the next model is predicted; 1 is the authors' default. keep: share of the elements
@@ -130,10 +130,6 @@ class ResFed(Codec):
     bits: Annotated[int, Interval(ge=0, le=8)] = 1
     max_gap: Count | None = None
     start: Literal["full", "shared"] = "full"
-
-    @property
-    def pure(self) -> bool:
-        return False
 
     @property
     def absolute(self) -> bool:

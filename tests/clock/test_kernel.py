@@ -53,13 +53,13 @@ def test_activities_without_duration_still_progress():
 
 
 def test_time_that_stands_still_is_an_error(monkeypatch):
-    monkeypatch.setattr("simfl.clock.kernel.Kernel.STANDSTILL", 1000)
+    monkeypatch.setattr("simfl.clock.watchdog.Watchdog.STANDSTILL", 1000)
     with pytest.raises(Stalled, match="time stands still at t = 0 s"):
         play(ToyFleet([0.0] * 3), Busy(concurrency=3), after_s=10.0)
 
 
 def test_certain_drop_out_ends_with_a_message(monkeypatch):
-    monkeypatch.setattr("simfl.clock.kernel.Kernel.HOPELESS", 100)
+    monkeypatch.setattr("simfl.clock.watchdog.Watchdog.HOPELESS", 100)
     with pytest.raises(Stalled, match=r"were all lost \(drop-out\)"):
         play(ToyFleet([1.0] * 3, drop_share=0.5), Rounds(3), versions=1)
 

@@ -87,11 +87,15 @@ def test_a_checkpoint_is_settled_on_disk_before_it_has_its_name(
     assert told[2:5] == ["000000.tmp", "-> 000000", "checkpoint"]
 
 
-def test_a_later_format_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_format_says_which_version_wrote_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
     saved(tmp_path, 1)
     monkeypatch.undo()
-    with pytest.raises(InputError, match=r"format \d of a later simfl, this simfl reads format \d"):
+    with pytest.raises(
+        InputError, match=r"simfl \S+ wrote it in format \d, and simfl \S+ reads format \d"
+    ):
         checkpoint.load(tmp_path)
 
 

@@ -73,10 +73,22 @@ def test_what_is_shared_stays_shared_and_cycles_close():
     assert found.journey["task"] is found
 
 
-def test_known_objects_and_their_methods_are_kept_by_name():
-    task, clock = Task(0, 1, 0, 0, None, 0.0), Clock()
-    assert back({"call": clock.advance}, it=clock)["call"] == clock.advance
+def test_known_objects_are_kept_by_name():
+    task = Task(0, 1, 0, 0, None, 0.0)
     assert back([task], it=task)[0] is task
+
+
+def test_events_to_come_are_kept_as_data():
+    clock = Clock()
+    clock.handlers["test.tick"] = print
+    clock.at(3.0, 0, 7, "test.tick", [1])
+    ((due_s, _, alarm),) = back(clock.pending(), clock=clock)
+    assert (due_s, alarm.handler, alarm._value, alarm.env) == (3.0, "test.tick", [1], clock)
+
+
+def test_methods_are_no_data():
+    with pytest.raises(PluginError, match="a checkpoint cannot hold a"):
+        Writer({}).tree([Clock().advance])
 
 
 @pytest.mark.parametrize("value", [object(), lambda: 0, np.array([object()])])

@@ -78,7 +78,7 @@ def path(tmp_path: Path, request) -> Path:
 
 @pytest.mark.parametrize("path", GROUPS, indirect=True)
 def test_an_interrupted_run_goes_on_to_the_same_digest(monkeypatch, tmp_path: Path, path: Path):
-    monkeypatch.setattr("simfl.clock.kernel.Kernel.GLANCE", 16)
+    monkeypatch.setattr("simfl.clock.driver.Driver.GLANCE", 16)
     whole = simfl.run(path)
     for looks in (1, 3):
         out = tmp_path / str(looks)

@@ -20,18 +20,20 @@ def responses(arrivals_s, sizes, capacity, where):
     """Seconds that each flow takes on one saturated resource, in order of arrival."""
     clock = Clock()
     server, cells, cell = (capacity, [inf], 0) if where == "server" else (inf, [capacity], 0)
-    link = SharedLink(clock, server, cells)
+    link = SharedLink(clock, "down", server, cells)
     took = np.zeros(len(sizes))
 
     def ended(task):
         took[task.serial] = clock.now - arrivals_s[task.serial]
 
     def arrive(k):
-        link.start(SimpleNamespace(serial=k), sizes[k], capacity * 10.0, ended, cell)
+        link.start(SimpleNamespace(serial=k), sizes[k], capacity * 10.0, cell)
         if k + 1 < len(sizes):
-            clock.at(arrivals_s[k + 1], Kind.TASK, k + 1, arrive, k + 1)
+            clock.at(arrivals_s[k + 1], Kind.TASK, k + 1, "test.arrive", k + 1)
 
-    clock.at(arrivals_s[0], Kind.TASK, 0, arrive, 0)
+    link.done = ended
+    clock.handlers["test.arrive"] = arrive
+    clock.at(arrivals_s[0], Kind.TASK, 0, "test.arrive", 0)
     while clock.advance():
         pass
     return took

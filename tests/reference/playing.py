@@ -50,7 +50,7 @@ def clocked(drawn: Drawn) -> Run:
         reason = kernel.run()
     except Stalled:
         reason = "stalled"
-    moved = kernel.moved_bytes()
+    moved = kernel.server.moved_bytes()
     kernel.close()
     tasks = tables["tasks"]
     assert moved == tuple(sum(row[way] for row in tasks) for way in ("down_bytes", "up_bytes"))

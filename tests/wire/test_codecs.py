@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from simfl.errors import WireError
+from simfl.errors import PluginError, WireError
 from simfl.params import Layout, Params
 from simfl.wire import CODECS
 from simfl.wire.chain import Chain, Sizes, Stage, chain
-from simfl.wire.codec import Codec, Wire
+from simfl.wire.codec import Codec, Guarded, StatefulCodec, Wire
 from simfl.wire.mediansplit import MedianSplit
 from simfl.wire.quantize import QSGD, Quantize
 from simfl.wire.resfed import ResFed
@@ -51,12 +51,8 @@ class Deflate(Stage):
 
 
 @dataclass(frozen=True)
-class Chatty(Codec):
+class Chatty(StatefulCodec):
     """Odd: not a stage, and each message is one byte longer than the last."""
-
-    @property
-    def pure(self) -> bool:
-        return False
 
     def nbytes(self, layout: Layout) -> int | None:
         return None
@@ -176,14 +172,14 @@ def test_a_pure_codec_looks_at_the_params_only(codec: Codec) -> None:
     params = params_of(SHAPES["two tensors"])
     first = codec.encode(params, None, rng(1))
     second = codec.encode(params, first.delivered, rng(2))
-    assert codec.pure == (first.payload == second.payload)
+    assert Guarded(codec).pure == (first.payload == second.payload)
 
 
 @codecs
 def test_only_codecs_that_say_so_remember_a_lost_message(codec: Codec) -> None:
     params = params_of(SHAPES["two tensors"])
     memory = codec.encode(params, None, rng()).delivered
-    assert codec.remembers_lost == (codec.encode(params, memory, rng()).lost is not memory)
+    assert Guarded(codec).remembers_lost == (codec.encode(params, memory, rng()).lost is not memory)
 
 
 @codecs
@@ -259,3 +255,25 @@ def test_every_registered_codec_works_as_it_is(name: str) -> None:
     codec, params = CODECS.get(name)(), params_of(SHAPES["two tensors"])
     payload = codec.encode(params, None, rng()).payload
     assert codec.decode(payload, params.layout, None)[0].layout == params.layout
+
+
+class Forgetful(Codec):
+    """Odd: a memory that nothing keeps."""
+
+    def encode(self, params: Params, memory: Any, rng: np.random.Generator) -> Wire:
+        return Wire(super().encode(params, memory, rng).payload, delivered=1)
+
+
+class Deaf(Codec):
+    """Odd: a hook that nothing calls."""
+
+    def begin(self, direction: str, initial: Params) -> Any:
+        return 1
+
+
+def test_a_codec_with_memories_that_is_not_stateful_is_refused() -> None:
+    with pytest.raises(PluginError, match=r"Deaf\.begin would never be called.*StatefulCodec"):
+        Guarded(Deaf())
+    params = params_of(SHAPES["two tensors"])
+    with pytest.raises(PluginError, match=r"Forgetful\.encode returned a memory"):
+        Guarded(Forgetful()).encode(params, None, rng())

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simfl.errors import PluginError, WireError
-from simfl.messages import FRAME_BYTES
 from simfl.params import Groups, Layout, Params, Part
 from simfl.wire.extras import (
     as_part,
@@ -23,7 +22,6 @@ from simfl.wire.extras import (
     part_layout,
     unpack_names,
 )
-from simfl.wire.frame import KINDS, Header, Message, pack_message, unpack_message
 
 MODEL = Params.from_named(
     {"w": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2), "mean": torch.zeros(4)}, ["mean"]
@@ -121,42 +119,6 @@ def test_a_part_of_the_model_says_which_in_one_bit_a_name(names: set[str]) -> No
     packed = pack_names(part, MODEL.layout)
     assert len(packed) == (0 if part == MODEL.layout else 1)
     assert unpack_names(packed, MODEL.layout) == part
-
-
-MESSAGE = Message(
-    Header("up", device=7, task=2**40, version=12, examples=300, steps=30, epochs=0.5, loss=0.25),
-    payload=b"payload",
-    extras=encode_extras({"word": "hello"}, MODEL.layout),
-    names=b"\x05",
-)
-
-
-def test_a_message_is_its_frame_and_what_it_carries() -> None:
-    packed = pack_message(MESSAGE)
-    assert len(packed) == MESSAGE.nbytes == FRAME_BYTES + 7 + len(MESSAGE.extras) + 1
-    assert unpack_message(packed) == MESSAGE
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_empty_message_is_a_frame(kind: str) -> None:
-    message = Message(Header(kind, 0, 0, 0), b"")
-    packed = pack_message(message)
-    assert len(packed) == FRAME_BYTES
-    assert unpack_message(packed) == message
-
-
-@given(st.integers(0, 8 * MESSAGE.nbytes - 1))
-def test_a_single_flipped_bit_is_caught(bit: int) -> None:
-    packed = bytearray(pack_message(MESSAGE))
-    packed[bit // 8] ^= 1 << bit % 8
-    with pytest.raises(WireError):
-        unpack_message(bytes(packed))
-
-
-@given(st.integers(0, MESSAGE.nbytes - 1))
-def test_a_message_cut_short_is_caught(length: int) -> None:
-    with pytest.raises(WireError):
-        unpack_message(pack_message(MESSAGE)[:length])
 
 
 def grouped() -> Groups:

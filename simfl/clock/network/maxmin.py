@@ -11,7 +11,6 @@ anywhere costs only the flows that it frees or holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -34,7 +33,6 @@ class Flow:
     cap: float
     left_bytes: float  #: right at `mark` while free; not kept while held
     cell: Pipe
-    done: Callable[[Task], None]
     pipe: Pipe | None = None  #: the one whose level it may be held to
     free: bool = True
     mark: float = 0.0  #: free: when left_bytes was right; held: the volume at which it is through

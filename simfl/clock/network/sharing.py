@@ -22,9 +22,29 @@ _SLACK = 1e-12
 class SharedLink:
     """The server's side of one direction, and its cells. Capacities in bytes per second."""
 
-    def __init__(self, clock: Clock, capacity: float, cells: Sequence[float] = ()) -> None:
+    __snapshot__ = (
+        "flows",
+        "_root",
+        "_cells",
+        "_finite",
+        "_asked",
+        "_dirty",
+        "_fresh",
+        "_started",
+        "_stale",
+        "_next",
+    )  #: kept by checkpoints
+
+    def __init__(
+        self, clock: Clock, name: str, capacity: float, cells: Sequence[float] = ()
+    ) -> None:
         self.clock = clock
         self.capacity = capacity
+        #: Called with a task when the last byte of its flow has passed.
+        self.done: Callable[[Task], None]
+        self._handlers = (f"{name}.through", f"{name}.share", f"{name}.held")
+        calls = (self._through, self._share, self._held_through)
+        clock.handlers |= zip(self._handlers, calls, strict=True)
         self.flows: dict[int, Flow] = {}  #: by task serial
         self._root = Pipe(capacity)
         self._cells = [Pipe(each, own=each < inf) for each in cells]
@@ -36,16 +56,14 @@ class SharedLink:
         self._stale = False
         self._next: Alarm | None = None
 
-    def start(
-        self, task: Task, nbytes: float, cap: float, done: Callable[[Task], None], cell: int = -1
-    ) -> None:
-        """Begins to carry nbytes; calls done(task) when the last one has passed.
+    def start(self, task: Task, nbytes: float, cap: float, cell: int = -1) -> None:
+        """Begins to carry nbytes; calls `done` when the last one has passed.
 
         cap: the device's own rate. cell: -1 is none.
         """
         pipe = self._cells[cell] if cell >= 0 else self._root
         self._started += 1
-        flow = self.flows[task.serial] = Flow(self._started, task, cap, nbytes, pipe, done)
+        flow = self.flows[task.serial] = Flow(self._started, task, cap, nbytes, pipe)
         if cap == self.capacity == pipe.capacity == inf:
             self._ring(flow, self.clock.now)
         else:
@@ -140,21 +158,21 @@ class SharedLink:
             self._dirty.append(pipe)
 
     def _ring(self, flow: Flow, due_s: float) -> None:
-        flow.alarm = self.clock.at(due_s, Kind.TASK, flow.task.serial, self._through, flow)
+        flow.alarm = self.clock.at(due_s, Kind.TASK, flow.task.serial, self._handlers[0], flow)
 
     def _through(self, flow: Flow) -> None:
         """The flow has passed."""
         flow.alarm = None
         del self.flows[flow.task.serial]
         self._leave(flow)
-        flow.done(flow.task)
+        self.done(flow.task)
 
     # Shares.
 
     def _share_soon(self) -> None:
         if not self._stale:
             self._stale = True
-            self.clock.at(self.clock.now, Kind.SHARE, 0, self._share)
+            self.clock.at(self.clock.now, Kind.SHARE, 0, self._handlers[1])
 
     def _share(self, _: object) -> None:
         self._stale = False
@@ -212,7 +230,7 @@ class SharedLink:
             self._next.cancel()
         pipe = min((self._root, *self._finite), key=_due_s)
         if pipe.due_s < inf:
-            self._next = self.clock.at(pipe.due_s, Kind.TASK, 0, self._held_through)
+            self._next = self.clock.at(pipe.due_s, Kind.TASK, 0, self._handlers[2])
 
     def _held_through(self, _: object) -> None:
         now_s = self.clock.now

@@ -16,8 +16,6 @@ from simfl.clock.events import Alarm, Clock, Kind
 from simfl.clock.network.sharing import SharedLink
 from simfl.messages import Task
 
-Arrived = Callable[[Task], None]
-
 
 @dataclass(slots=True, eq=False)
 class Carriage:
@@ -31,7 +29,6 @@ class Carriage:
     cap: float
     nbytes: float
     left_bytes: float
-    arrived: Arrived
     pauses: bool
     flowing: bool = False
     alarm: Alarm | None = None  #: the end of the latency, or the next departure or return
@@ -41,6 +38,11 @@ class Carriage:
 class Carrier:
     """Carries messages over the server's two shared links, through cells if these are shared."""
 
+    __snapshot__ = (
+        "_under_way",
+        "_minded",
+    )  #: kept by checkpoints
+
     def __init__(
         self, clock: Clock, fleet: Any, down: SharedLink, up: SharedLink, *, cells: bool
     ) -> None:
@@ -49,19 +51,27 @@ class Carrier:
         self.link = fleet.link
         self.cells: Any = fleet.cells if cells else None
         self.shared = (down, up)
+        down.done = up.done = self._through
+        #: Called with a task when the last byte of its message has passed.
+        self.arrived: Callable[[Task], None]
+        clock.handlers |= {
+            "transfer.flow": self._flow,
+            "transfer.suspend": self._suspend,
+            "transfer.swing": self._swing,
+            "cell.resize": self._resize_or_rest,
+        }
         self._under_way: dict[int, Carriage] = {}
         self._minded: set[tuple[int, bool]] = set()  # cells whose next change is awaited
 
     def begin(
-        self, task: Task, *, up: bool, nbytes: float, rate: float, flows_s: float, pauses: bool,
-        arrived: Arrived,
-    ) -> None:  # fmt: skip
-        """Sends nbytes, the first of them at flows_s; calls arrived(task) with the last."""
+        self, task: Task, *, up: bool, nbytes: float, rate: float, flows_s: float, pauses: bool
+    ) -> None:
+        """Sends nbytes, the first of them at flows_s; calls `arrived` with the last."""
         goodput = self.link.goodput(task.device)
         sent, cap = nbytes / goodput, rate / goodput
-        carriage = Carriage(task, up, cap, sent, sent, arrived, pauses)
+        carriage = Carriage(task, up, cap, sent, sent, pauses)
         self._under_way[task.serial] = carriage
-        self._at(carriage, flows_s, self._flow)
+        self._at(carriage, flows_s, "transfer.flow")
 
     def abandon(self, task: Task) -> float:
         """Takes the message off its link; returns the bytes that had arrived."""
@@ -84,15 +94,15 @@ class Carrier:
         if carriage.pauses:
             back_s = self.presence.on_after(device, now_s)
             if back_s > now_s:
-                self._at(carriage, back_s, self._flow)
+                self._at(carriage, back_s, "transfer.flow")
                 return
-            self._at(carriage, self.presence.off_after(device, now_s), self._suspend)
+            self._at(carriage, self.presence.off_after(device, now_s), "transfer.suspend")
         cell = -1 if self.cells is None else self.cells.of(device)
         if cell >= 0:
             self._mind(cell, carriage.up)
         carriage.flowing = True
         shared, cap = self.shared[carriage.up], self._cap(carriage)
-        shared.start(carriage.task, carriage.left_bytes, cap, self._through, cell)
+        shared.start(carriage.task, carriage.left_bytes, cap, cell)
 
     def _suspend(self, carriage: Carriage) -> None:
         self._halt(carriage)
@@ -100,7 +110,7 @@ class Carrier:
             self._flow(carriage)
         else:  # it was through just when the device left
             del self._under_way[carriage.task.serial]
-            carriage.arrived(carriage.task)
+            self.arrived(carriage.task)
 
     def _halt(self, carriage: Carriage) -> None:
         self._forget_alarms(carriage)
@@ -111,16 +121,16 @@ class Carrier:
     def _through(self, task: Task) -> None:
         carriage = self._under_way.pop(task.serial)
         self._forget_alarms(carriage)
-        carriage.arrived(task)
+        self.arrived(task)
 
     def _forget_alarms(self, carriage: Carriage) -> None:
         for alarm in (carriage.alarm, carriage.swing):
             if alarm is not None:
                 alarm.cancel()
 
-    def _at(self, carriage: Carriage, due_s: float, call: Callable[[Carriage], None]) -> None:
+    def _at(self, carriage: Carriage, due_s: float, handler: str) -> None:
         serial = carriage.task.serial
-        carriage.alarm = self.clock.at(due_s, Kind.TASK, serial, call, carriage)
+        carriage.alarm = self.clock.at(due_s, Kind.TASK, serial, handler, carriage)
 
     # Rates that move.
 
@@ -131,7 +141,9 @@ class Carrier:
         task, now_s = carriage.task, self.clock.now
         factor, until_s = self.link.swing(task.device, now_s, up=carriage.up)
         if until_s < inf:
-            carriage.swing = self.clock.at(until_s, Kind.TASK, task.serial, self._swing, carriage)
+            carriage.swing = self.clock.at(
+                until_s, Kind.TASK, task.serial, "transfer.swing", carriage
+            )
         return carriage.cap * float(factor)
 
     def _swing(self, carriage: Carriage) -> None:
@@ -146,7 +158,7 @@ class Carrier:
         cell, up = which
         rate, until_s = self.cells.rate(cell, self.clock.now, up=up)
         self.shared[up].resize(cell, rate)
-        self.clock.at(until_s, Kind.TASK, cell, self._resize_or_rest, which)
+        self.clock.at(until_s, Kind.TASK, cell, "cell.resize", which)
 
     def _resize_or_rest(self, which: tuple[int, bool]) -> None:
         cell, up = which

@@ -11,7 +11,7 @@ from annotated_types import Interval
 from pydantic import StringConstraints
 
 from simfl.errors import ScenarioError, did_you_mean
-from simfl.fleet.network.varying import Roaming
+from simfl.fleet.network.varying import VaryingRate
 from simfl.fleet.table import Table, view
 from simfl.fleet.traces import TraceName
 from simfl.units import MBPS, Duration, Rate
@@ -51,7 +51,7 @@ class Cells:
     """All cells, numbered one after the other, and the cell of each device.
 
     of_device: (N,) int32; -1 for a device that is behind none. rates: (cells, 2) bytes/s down and
-    up, inf where nothing is shared. roaming: for each cell, how its rates move, if they do.
+    up, inf where nothing is shared. varying: for each cell, how its rates move, if they do.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class Cells:
         names: Sequence[str],
         of_device: np.ndarray,
         rates: np.ndarray,
-        roaming: Sequence[Roaming | None],
+        varying: Sequence[VaryingRate | None],
     ) -> None:
         self.names = tuple(names)
         self.of_device = of_device
         self.rates = rates
-        self._roaming = list(roaming)
+        self._varying = list(varying)
         self._of = view(of_device)
 
     def __len__(self) -> int:
@@ -76,12 +76,12 @@ class Cells:
 
     def varies(self, cell: int) -> bool:
         """True if its rates move."""
-        return self._roaming[cell] is not None
+        return self._varying[cell] is not None
 
     def rate(self, cell: int, t: float, *, up: bool) -> tuple[float, float]:
         """(bytes_per_s, until_s) of a cell at t."""
-        roaming = self._roaming[cell]
-        factor, until_s = (1.0, inf) if roaming is None else roaming.at(cell, t, up=up)
+        varying = self._varying[cell]
+        factor, until_s = (1.0, inf) if varying is None else varying.at(cell, t, up=up)
         return float(self.rates[cell, int(up)]) * factor, until_s
 
     @property
@@ -129,20 +129,20 @@ def names_of(cells: Sequence[CellOptions]) -> list[str]:
     ]
 
 
-def rates_of(cells: Sequence[CellOptions], roaming: Sequence[Roaming | None]) -> np.ndarray:
-    """(cells, 2) bytes/s down and up. roaming: one for each cell."""
+def rates_of(cells: Sequence[CellOptions], varying: Sequence[VaryingRate | None]) -> np.ndarray:
+    """(cells, 2) bytes/s down and up. varying: one for each cell."""
     alike = [cell for cell in cells for _ in range(cell.count)]
     return np.array([
         [_rate(options, own, up) for up in (False, True)]
-        for options, own in zip(alike, roaming, strict=True)
+        for options, own in zip(alike, varying, strict=True)
     ]).reshape(-1, 2)  # fmt: skip
 
 
-def _rate(options: CellOptions, roaming: Roaming | None, up: bool) -> float:
+def _rate(options: CellOptions, varying: VaryingRate | None, up: bool) -> float:
     mbps = options.up_mbps if up else options.down_mbps
     if mbps is not None:
         return mbps * MBPS
-    return float(roaming.level(up=up)[0]) * MBPS if roaming else inf
+    return float(varying.level(up=up)[0]) * MBPS if varying else inf
 
 
 def _firsts(cells: Sequence[CellOptions]) -> list[int]:

@@ -16,7 +16,7 @@ import numpy as np
 from annotated_types import Interval
 from pydantic import model_validator
 
-from simfl.fleet.network.varying import Roaming
+from simfl.fleet.network.varying import VaryingRate
 from simfl.fleet.table import Table, view
 from simfl.fleet.traces import TraceName
 from simfl.streams import normal
@@ -77,7 +77,7 @@ class Shape:
 class Link:
     """What each device can carry when it is alone. down, up: (N,) bytes/s.
 
-    options: one for each group; None means that transfers take no time. roaming: for each group
+    options: one for each group; None means that transfers take no time. varying: for each group
     whose rates move, how.
     """
 
@@ -87,14 +87,14 @@ class Link:
         group: np.ndarray,
         down: np.ndarray,
         up: np.ndarray,
-        roaming: Sequence[Roaming | None] = (),
+        varying: Sequence[VaryingRate | None] = (),
     ) -> None:
         self.group = group
         self.down_bytes_per_s = down
         self.up_bytes_per_s = up
         #: True if the rate of any device moves during a transfer.
-        self.varying = any(one is not None for one in roaming)
-        self._roaming = list(roaming) or [None] * len(options)
+        self.varying = any(one is not None for one in varying)
+        self._varying = list(varying) or [None] * len(options)
         self._shape = [_shape(one) for one in options]
         self._transfer = [shape.transfer for shape in self._shape]
         self._group, self._down, self._up = view(group), view(down), view(up)
@@ -113,8 +113,8 @@ class Link:
 
     def swing(self, device: int, t: float, *, up: bool) -> tuple[float, float]:
         """(factor, until_s): what the rate is multiplied by at t, and until when."""
-        roaming = self._roaming[self._group[device]]
-        return (1.0, inf) if roaming is None else roaming.at(device, t, up=up)
+        varying = self._varying[self._group[device]]
+        return (1.0, inf) if varying is None else varying.at(device, t, up=up)
 
     def columns(self) -> dict[str, np.ndarray]:
         """Medians of each device's transfers (means over time, where a trace moves them)."""
@@ -127,12 +127,12 @@ class Link:
     @property
     def nbytes(self) -> int:
         """Memory that grows with the number of devices."""
-        traced = sum(one.nbytes for one in self._roaming if one is not None)
+        traced = sum(one.nbytes for one in self._varying if one is not None)
         return self.down_bytes_per_s.nbytes + self.up_bytes_per_s.nbytes + traced
 
 
 def rates(
-    options: LinkOptions | None, z: np.ndarray, roaming: Roaming | None = None
+    options: LinkOptions | None, z: np.ndarray, varying: VaryingRate | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Median bytes/s down and up of n devices. z: (n, 2) standard normal draws."""
     if options is None:
@@ -140,16 +140,16 @@ def rates(
         return free, free
     r = options.correlation
     z_up = r * z[:, 0] + (1.0 - r * r) ** 0.5 * z[:, 1]
-    down = _level(options.down_mbps, roaming, up=False) * spread(options.down_sigma, z[:, 0])
-    return down, _level(options.up_mbps, roaming, up=True) * spread(options.up_sigma, z_up)
+    down = _level(options.down_mbps, varying, up=False) * spread(options.down_sigma, z[:, 0])
+    return down, _level(options.up_mbps, varying, up=True) * spread(options.up_sigma, z_up)
 
 
-def _level(mbps: float | None, roaming: Roaming | None, *, up: bool) -> float | np.ndarray:
+def _level(mbps: float | None, varying: VaryingRate | None, *, up: bool) -> float | np.ndarray:
     """Median bytes/s: what the scenario says, else each device's own of the trace."""
     if mbps is not None:
         return mbps * MBPS
-    assert roaming is not None  # LinkOptions sees to it
-    return roaming.level(up=up) * MBPS
+    assert varying is not None  # LinkOptions sees to it
+    return varying.level(up=up) * MBPS
 
 
 def spread(sigma: float, z: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from simfl.fleet.traces import Trace
 COLUMNS = ("down_mbps", "up_mbps")
 
 
-class Roaming:
+class VaryingRate:
     """The bandwidth of n devices over time, around each one's own mean.
 
     A recording, and a moment in it, is drawn for each device; both directions of a device replay

@@ -208,7 +208,7 @@ class VirtualGrid:
     def observe(self, metrics: dict[str, float]) -> None:
         """The app has found this out about its model."""
         with self._virtual_time.away():
-            self._kernel.observe(metrics, self.version)
+            self._kernel.evaluations.observe(metrics, self.version)
 
     # Inside.
 
@@ -254,7 +254,7 @@ class VirtualGrid:
         """Virtual time passes until `met()` or `until_s`. Raises RunOver at the run's end."""
         kernel, strategy = self._kernel, self._strategy
         strategy.until_s = until_s
-        alarm = kernel.clock.at(until_s, Kind.DEADLINE, 0, kernel.ask)
+        alarm = kernel.clock.at(until_s, Kind.DEADLINE, 0, "run.step")
         if at_once:
             kernel.ask()
         try:

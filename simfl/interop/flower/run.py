@@ -239,11 +239,11 @@ class AppRun:
         kernel = strategy.kernel = Kernel(
             fleet, workload, strategy, streams, plan, store.append, update
         )
-        kernel.FRUITLESS = sys.maxsize  # an app that polls makes a step of each look
-        kernel.costly = True
+        kernel.watchdog.FRUITLESS = sys.maxsize  # an app that polls makes a step of each look
+        kernel.driver.costly = True
         self.virtual_time.now = lambda: kernel.clock.now
         if folder is not None:
-            kernel.save = partial(_write_on, kernel, store)
+            kernel.driver.save = partial(_write_on, kernel, store)
         return kernel, strategy, workload, store
 
     def _clients(self, client_app: Any) -> Clients:

@@ -143,7 +143,9 @@ class AppStrategy:
         self._next(letter.device)
         if self._notice_s:
             due_s = self.kernel.clock.now + self._notice_s
-            self.kernel.clock.at(due_s, Kind.TASK, task.serial, self._noticed, (letter, task.cause))
+            self.kernel.clock.handlers["app.noticed"] = self._noticed
+            loss = (letter, task.cause)
+            self.kernel.clock.at(due_s, Kind.TASK, task.serial, "app.noticed", loss)
         else:
             self.fail(letter, GONE, task.cause)
 
@@ -256,7 +258,7 @@ class AppStrategy:
         if self.kernel.plan.evaluate_at_start:
             metrics = self.kernel.workload.evaluate(model)
             if metrics:
-                self.kernel.observe(metrics, 0)
+                self.kernel.evaluations.observe(metrics, 0)
 
 
 _NONE: set[str] = set()

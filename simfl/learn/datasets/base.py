@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from simfl.errors import DataError
 from simfl.lazy import torch
 from simfl.learn.datasets import intake
+from simfl.learn.datasets.rows import is_rows
 from simfl.registry import Registry
 
 #: Environment variable that names the folder of data sets.
@@ -35,14 +37,20 @@ DATASETS = Registry(
 )
 
 
+#: (b, ...) inputs and what to draw from -> the (b, ...) inputs that are trained on.
+Transform = Callable[["torch.Tensor", np.random.Generator], "torch.Tensor"]
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Training and test examples, converted where that is safe, and checked to fit together.
 
-    x: (n, ...) float32 features, or int64 tokens. y: (n,) int64 labels, or with `sequence` (n, T)
-    int64 next tokens. Any array of numbers will do: see `simfl.learn.datasets.intake`. users: (n,)
-    natural owner of each training example, where the data has any. Raises DataError, which says
-    of which field what was found and what is expected.
+    x: (n, ...) float32 features, or int64 tokens. y: (n,) int64 labels; with `sequence` (n, T)
+    int64 next tokens; where `classes` is None (n,) or (n, k) float32 values, or flags of k labels.
+    Any array of numbers will do: see `simfl.learn.datasets.intake`. Examples that are too many for
+    memory are `Rows`, and `batch` reads them. users: (n,) natural owner of each training example,
+    where the data has any. transforms: what changes training inputs, batch by batch. Raises
+    DataError, which says of which field what was found and what is expected.
     """
 
     name: str
@@ -50,57 +58,116 @@ class Dataset:
     y: torch.Tensor
     x_test: torch.Tensor
     y_test: torch.Tensor
-    classes: int
+    classes: int | None
     users: np.ndarray | None = None
     sequence: bool = False
+    transforms: tuple[Transform, ...] = ()
 
     def __post_init__(self) -> None:
         self._take_in()
         for part, x, y in (("training", self.x, self.y), ("test", self.x_test, self.y_test)):
             if len(x) != len(y) or not len(x):
                 raise DataError(f"{self.name}: {len(x)} {part} inputs but {len(y)} labels")
+            if self.classes is None or is_rows(y):
+                continue
             if int(y.min()) < 0 or int(y.max()) >= self.classes:
                 raise DataError(
                     f"{self.name}: {part} labels run from {int(y.min())} to {int(y.max())}, "
                     f"expected 0 to {self.classes - 1}"
                 )
-        like, test = (tuple(x.shape[1:]) for x in (self.x, self.x_test))
-        if like != test or self.x.dtype != self.x_test.dtype:
-            raise DataError(
-                f"{self.name}: an example has shape {like} and type {self.x.dtype} in x, but "
-                f"{test} and {self.x_test.dtype} in x_test; expected the same in both"
-            )
+        self._check_alike("x", self.x, self.x_test)
+        if self.classes is None:
+            self._check_alike("y", self.y, self.y_test)
 
     def _take_in(self) -> None:
         """Each field as what the rest of simfl may rely on."""
-        classes = self.classes
-        if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 1:
-            raise DataError(f"{self.name}: classes = {classes!r}, expected a whole number from 1")
-        made: dict[str, Any] = {"classes": int(classes)}
+        made: dict[str, Any] = {"classes": self._class_count()}
         for field in ("x", "x_test"):
             given = getattr(self, field)
-            made[field] = intake.features(self.name, field, given, tokens=self.sequence)
+            if not is_rows(given):
+                made[field] = intake.features(self.name, field, given, tokens=self.sequence)
         for field in ("y", "y_test"):
             given = getattr(self, field)
-            made[field] = intake.labels(self.name, field, given, sequence=self.sequence)
+            if not is_rows(given):
+                made[field] = self._targets(field, given)
         if self.users is not None:
-            made["users"] = intake.users(self.name, self.users, len(made["x"]))
+            made["users"] = intake.users(self.name, self.users, len(made.get("x", self.x)))
         for field, value in made.items():
             object.__setattr__(self, field, value)
+
+    def _class_count(self) -> int | None:
+        classes = self.classes
+        if classes is None:
+            return None
+        if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 1:
+            raise DataError(
+                f"{self.name}: classes = {classes!r}, expected a whole number from 1, or None if y "
+                "holds values"
+            )
+        return int(classes)
+
+    def _targets(self, field: str, given: Any) -> torch.Tensor:
+        if self.classes is None:
+            return intake.values(self.name, field, given)
+        return intake.labels(self.name, field, given, sequence=self.sequence)
+
+    def _check_alike(self, field: str, train: torch.Tensor, test: torch.Tensor) -> None:
+        """Raises DataError unless examples have the same shape and type in both parts."""
+        if is_rows(train) or is_rows(test):
+            return  # a collate function may pad each batch to a length of its own
+        like, other = tuple(train.shape[1:]), tuple(test.shape[1:])
+        if like != other or train.dtype != test.dtype:
+            raise DataError(
+                f"{self.name}: an example has shape {like} and type {train.dtype} in {field}, but "
+                f"{other} and {test.dtype} in {field}_test; expected the same in both"
+            )
 
     def __len__(self) -> int:
         """Number of training examples."""
         return len(self.x)
 
+    def batch(
+        self, indices: np.ndarray, generator: np.random.Generator | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(b, ...) training inputs, transformed, and their (b, ...) targets.
+
+        indices: (b,) rows of the data set. generator: what transforms and items that are random
+        draw from; without one, no transform is applied. Raises DataError.
+        """
+        lazy = is_rows(self.x)
+        seed = int(generator.integers(2**63)) if lazy and generator is not None else 0
+        x = self.x.take(indices, seed) if is_rows(self.x) else self.x[_tensor(indices)]
+        y = self.y.take(indices, seed) if is_rows(self.y) else self.y[_tensor(indices)]
+        if generator is not None:
+            for transform in self.transforms:
+                x = transform(x, generator)
+        return x, y
+
+    @property
+    def batchwise(self) -> str | None:
+        """Why examples must be asked for with `batch`; None if x and y may be taken as they are."""
+        if self.transforms:
+            return "the option `transforms` changes inputs from step to step"
+        return "its examples are read as they are needed" if is_rows(self.x) else None
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a model gives for each example: one for each class, or for each value."""
+        return math.prod(self.y.shape[1:]) if self.classes is None else self.classes
+
     @property
     def labels(self) -> np.ndarray:
-        """(n,) one label for each training example; DataError for sequences, which have many."""
-        if self.sequence:
+        """(n,) one label for each training example; DataError where they have many, or none."""
+        if self.sequence or self.classes is None:
             raise DataError(
                 f"{self.name} has no single label per example, so it cannot be partitioned by "
                 "class; use the partition 'user', 'iid' or 'quantity'"
             )
         return self.y.numpy()
+
+
+def _tensor(indices: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(indices, np.int64))
 
 
 @dataclass(frozen=True)

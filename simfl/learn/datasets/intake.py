@@ -61,6 +61,20 @@ def labels(name: str, field: str, given: Any, *, sequence: bool = False) -> Tens
     return values.to(torch.int64).contiguous()
 
 
+def values(name: str, field: str, given: Any) -> Tensor:
+    """(n,) or (n, k) float32 targets: values to predict, or flags of several labels at once.
+
+    Raises DataError.
+
+    >>> values("mine", "y", [[1, 0, 1]])
+    tensor([[1., 0., 1.]])
+    """
+    made = as_tensor(name, field, given)
+    if made.dtype.is_complex or made.ndim not in (1, 2) or not made[:1].numel():
+        raise _refused(name, field, made, "(n,) or (n, k) numbers, for `classes` is None")
+    return _finite(name, field, made.to(torch.float32)).contiguous()
+
+
 def users(name: str, given: Any, examples: int) -> np.ndarray:
     """(n,) the owner of each training example. Raises DataError."""
     found = np.asarray(given)
@@ -106,10 +120,13 @@ def _numbers(name: str, field: str, values: Tensor) -> Tensor:
     if values.ndim < 2 or not values[:1].numel():
         hint = f"{field}[:, None]" if values.ndim == 1 else ""
         raise _refused(name, field, values, "(n, ...) with at least one number per example", hint)
-    made = values.to(torch.float32)
+    return _finite(name, field, values.to(torch.float32))
+
+
+def _finite(name: str, field: str, made: Tensor) -> Tensor:
     if bool(made.sum().isfinite()) or bool(made.isfinite().all()):
         return made
-    rows = (~made.isfinite()).flatten(1).any(1).nonzero().flatten()
+    rows = (~made.isfinite()).reshape(len(made), -1).any(1).nonzero().flatten()
     raise DataError(
         f"{name}: {field} has {len(rows)} example(s) with numbers that are not finite in float32, "
         f"the first of them at row {int(rows[0])}: expected finite numbers"

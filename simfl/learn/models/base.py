@@ -98,7 +98,7 @@ class Softmax:
     zero: bool = False
 
     def __call__(self, dataset: Dataset) -> nn.Module:
-        layer = nn.Linear(_vector(dataset), dataset.classes)
+        layer = nn.Linear(_vector(dataset), dataset.outputs)
         if self.zero:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -112,7 +112,7 @@ class Mlp:
     hidden: tuple[Count, ...] = (128,)
 
     def __call__(self, dataset: Dataset) -> nn.Module:
-        widths = (_vector(dataset), *self.hidden, dataset.classes)
+        widths = (_vector(dataset), *self.hidden, dataset.outputs)
         layers: list[nn.Module] = [nn.Flatten()]
         for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
@@ -134,7 +134,7 @@ class Lenet:
             *(nn.Conv2d(channels, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Conv2d(6, 16, 5, padding=rim), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
             *(nn.Linear(features, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU()),
-            nn.Linear(84, dataset.classes),
+            nn.Linear(84, dataset.outputs),
         )
 
 
@@ -152,7 +152,7 @@ class Cnn:
         return nn.Sequential(
             *(nn.Conv2d(channels, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
-            *(nn.Linear(features, 512), nn.ReLU(), nn.Linear(512, dataset.classes)),
+            *(nn.Linear(features, 512), nn.ReLU(), nn.Linear(512, dataset.outputs)),
         )
 
 
@@ -169,7 +169,7 @@ class CharLstm:
 
         if not dataset.sequence:
             raise DataError(f"{dataset.name} holds no sequences, but this model reads nothing else")
-        return Lstm(dataset.classes, self.embedding, self.hidden, self.layers)
+        return Lstm(dataset.outputs, self.embedding, self.hidden, self.layers)
 
 
 def example_losses(logits: Tensor, y: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class Cnn5:
             *_normed(64, 128),
             *(*_normed(128, 256), nn.MaxPool2d(2)),
             *(*_normed(256, 256), nn.MaxPool2d(2)),
-            *(nn.Flatten(), nn.Linear(features, dataset.classes, bias=False)),
+            *(nn.Flatten(), nn.Linear(features, dataset.outputs, bias=False)),
         )
 
 

@@ -36,7 +36,7 @@ class ConvNet:
                 sides = [side // 2 for side in sides]
             inputs = outputs
         features = _features(dataset, inputs, sides)
-        return nn.Sequential(*layers, nn.Flatten(), *_dense(features, self.hidden, dataset.classes))
+        return nn.Sequential(*layers, nn.Flatten(), *_dense(features, self.hidden, dataset.outputs))
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class TwoLayerCnn:
         features = _features(dataset, 16, [((side - lost) // 2 - lost) // 2 for side in sides])
         return nn.Sequential(
             *(first, *act, nn.MaxPool2d(2), second, *act, nn.MaxPool2d(2), nn.Flatten()),
-            *_dense(features, (120, 84), dataset.classes),
+            *_dense(features, (120, 84), dataset.outputs),
         )
 
 
@@ -83,7 +83,7 @@ class Vgg11:
                 layers.append(nn.MaxPool2d(2, ceil_mode=True))
         features = _features(dataset, inputs, [-(-side // 32) for side in sides])
         drop = nn.Dropout(self.dropout)
-        first, relu, second, _, last = _dense(features, (512, 512), dataset.classes)
+        first, relu, second, _, last = _dense(features, (512, 512), dataset.outputs)
         return nn.Sequential(
             *layers, nn.Flatten(), drop, first, relu, nn.Dropout(self.dropout), second, nn.ReLU(),
             last,

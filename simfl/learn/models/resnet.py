@@ -48,7 +48,7 @@ class Resnet:
                     Block(inputs, outputs, stride, self._norm(outputs), self._norm(outputs))
                 )
                 inputs = outputs
-        head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, dataset.classes))
+        head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, dataset.outputs))
         return nn.Sequential(*layers, *head)
 
     def _norm(self, channels: int) -> nn.Module:

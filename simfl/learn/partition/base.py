@@ -108,7 +108,7 @@ class Dirichlet:
         _enough(dataset, devices, self.min_examples)
         labels = dataset.labels
         owners = np.empty(len(labels), np.int64)
-        for label in range(dataset.classes):
+        for label in range(dataset.outputs):
             mine = rng.permutation(np.flatnonzero(labels == label))
             shares = rng.dirichlet(np.full(devices, self.alpha))
             cuts = np.rint(np.cumsum(shares)[:-1] * len(mine))

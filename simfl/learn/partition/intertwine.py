@@ -19,13 +19,14 @@ def intertwined(partition: Partition, dataset: Dataset, label: int, slow: np.nda
     slow: distinct devices; the first gets the share with most. The rest keep their order. Raises
     DataError where there is no such class.
     """
-    if not 0 <= label < dataset.classes:
+    labels = dataset.labels
+    if not 0 <= label < dataset.outputs:
         raise DataError(
             f"learning.intertwined.label = {label}: {dataset.name} has the classes 0 to "
-            f"{dataset.classes - 1}"
+            f"{dataset.outputs - 1}"
         )
     owner = np.repeat(np.arange(len(partition)), partition.sizes)
-    mine = dataset.labels[partition.indices] == label
+    mine = labels[partition.indices] == label
     held = np.bincount(owner[mine], minlength=len(partition))
     order = np.argsort(-held, kind="stable")
     share_of = np.empty(len(partition), np.int64)

@@ -31,8 +31,9 @@ class Priors:
 
     def __call__(self, dataset: Dataset, devices: int, rng: np.random.Generator) -> Partition:
         sizes = self._sizes(dataset, devices, rng)
-        priors = rng.dirichlet(np.full(dataset.classes, self.alpha), devices)
-        classes = _drawn(priors, sizes, np.bincount(dataset.labels, minlength=dataset.classes), rng)
+        stock = np.bincount(dataset.labels, minlength=dataset.outputs)
+        priors = rng.dirichlet(np.full(dataset.outputs, self.alpha), devices)
+        classes = _drawn(priors, sizes, stock, rng)
         return Partition.from_sizes(_examples_of(classes, dataset, rng), sizes)
 
     def _sizes(self, dataset: Dataset, devices: int, rng: np.random.Generator) -> np.ndarray:
@@ -72,7 +73,7 @@ def _drawn(
 def _examples_of(classes: np.ndarray, dataset: Dataset, rng: np.random.Generator) -> np.ndarray:
     """Distinct random examples of these classes, in their order."""
     examples = np.empty(len(classes), np.int64)
-    for label in range(dataset.classes):
+    for label in range(dataset.outputs):
         where = np.flatnonzero(classes == label)
         examples[where] = rng.permutation(np.flatnonzero(dataset.labels == label))[: len(where)]
     return examples

@@ -47,6 +47,9 @@ def drifting(
 ) -> Drifting:
     """The data with everything replaced in the end. Raises DataError where it does not fit."""
     dataset = data.dataset
+    for one in (dataset, later):
+        if one.batchwise is not None:
+            raise DataError(f"{one.name} cannot drift, for {one.batchwise}: leave one of them out")
     if later.x.shape[1:] != dataset.x.shape[1:] or later.classes != dataset.classes:
         raise DataError(
             f"{dataset.name} cannot drift to {later.name}: inputs of shape "
@@ -72,6 +75,8 @@ def drifting(
 
 def negative(dataset: Dataset) -> Dataset:
     """The same data with light and dark exchanged."""
+    if dataset.batchwise is not None:
+        raise DataError(f"{dataset.name} has no negatives, for {dataset.batchwise}")
     low, high = float(dataset.x.min()), float(dataset.x.max())
     turned = {name: low + high - getattr(dataset, name) for name in ("x", "x_test")}
     return replace(dataset, name=f"{dataset.name} negatives", **turned)

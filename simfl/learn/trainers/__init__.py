@@ -100,8 +100,9 @@ def _fastest(local: Local) -> Choice:
 
 
 def _rule(local: Local) -> tuple[Kind, str]:
-    if local.data.changes:
-        return "one-by-one", "the data change from version to version"
+    alone = _batchwise(local)
+    if alone is not None:
+        return "one-by-one", alone
     if local.device != "cpu":
         return "batched", "a GPU gains from every model in a stack"
     if dense_widths(local.model) is not None:
@@ -124,11 +125,19 @@ def _made(kind: Kind, local: Local) -> Trainer | str:
     """The trainer of this kind, or why it cannot train this run."""
     if kind == "one-by-one":
         return _one_by_one(local)
-    if local.data.changes:
-        return "its data change from version to version"
+    alone = _batchwise(local)
+    if alone is not None:
+        return alone
     if kind == "compiled":
         return cannot_compile(local) or CompiledDense(local)
     return _batched(local)
+
+
+def _batchwise(local: Local) -> str | None:
+    """Why no trainer may look at the data ahead of a job; None if all may."""
+    if local.data.changes:
+        return "its data change from version to version"
+    return local.data.dataset.batchwise
 
 
 def _one_by_one(local: Local) -> Trainer:

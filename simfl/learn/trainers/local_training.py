@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simfl.errors import PluginError, blaming
+from simfl.errors import PluginError, plugin_errors
 from simfl.learn.failures import computing
 from simfl.learn.models.base import example_losses
 from simfl.learn.models.flat import FlatModule, params_of
@@ -153,9 +153,9 @@ class Local:
         return aside.grad.clone()
 
 
-def asking(rule: LocalRule, hook: str) -> blaming:
+def asking(rule: LocalRule, hook: str) -> plugin_errors:
     """Whatever a local rule raises inside becomes a PluginError that names rule and hook."""
-    return blaming(f"local rule {type(rule).__name__}.{hook}")
+    return plugin_errors(f"local rule {type(rule).__name__}.{hook}")
 
 
 def overrides(rule: LocalRule, hook: str) -> bool:

@@ -49,6 +49,28 @@ def breadth(n: int, batch_size: int, grain: int) -> int:
     return -(-min(batch_size, max(_SMALL_BATCH, power)) // grain) * grain
 
 
+def met(local: Local, opened: Opened) -> Iterator[tuple[Tensor, Tensor]]:
+    """A job's mini-batches one after the other: inputs, transformed, and targets.
+
+    Examples in memory are copied once for each epoch; others are read batch by batch.
+    """
+    job, work, data = opened.job, opened.work, local.data
+    n, size, drop_last = work.examples, work.batch_size, local.options.drop_last
+    orders = passes(local.streams, job.device, job.index, n, size, work.steps, drop_last)
+    if data.dataset.batchwise is None:
+        x, y = (part.to(local.device) for part in data.of(job.device, job.version))
+        for order in orders:
+            rows = torch.from_numpy(order).to(local.device)
+            yield from zip(x[rows].split(size), y[rows].split(size), strict=True)
+        return
+    generator = local.streams.generator("transforms", job.device, job.index)
+    mine = data.partition[job.device]
+    for order in orders:
+        for start in range(0, len(order), size):
+            x, y = data.dataset.batch(mine[order[start : start + size]], generator)
+            yield x.to(local.device), y.to(local.device)
+
+
 def plan(local: Local, opened: Sequence[Opened], seats: int, grain: int) -> Plan:
     """The mini-batches of these jobs, in `seats` columns of which the last may be empty."""
     steps = [one.work.steps for one in opened]

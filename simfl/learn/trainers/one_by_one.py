@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from simfl.learn.failures import computing
 from simfl.learn.models.base import example_losses
 from simfl.learn.models.flat import FlatModule
-from simfl.learn.trainers.jobs import Job, LocalData, Trained, Trainer, TrainingOptions, passes
+from simfl.learn.trainers.jobs import Job, LocalData, Trained, Trainer, TrainingOptions
 from simfl.learn.trainers.local_training import Local, Opened, asking, moments
+from simfl.learn.trainers.minibatches import met
 from simfl.strategy.base import Context, LocalRule
 from simfl.strategy.special_rules import MomentumRule
 from simfl.streams import Streams
@@ -72,21 +73,17 @@ class OneByOne(Trainer):
 
     def _descend(self, opened: Opened) -> list[Tensor]:
         """Runs the job's steps on the loaded model; returns the per-example losses met."""
-        local, job, work = self.local, opened.job, opened.work
-        x, y = (part.to(local.device) for part in local.data.of(job.device, job.version))
+        local, work = self.local, opened.work
         velocity = torch.zeros_like(self._model.grad) if local.options.momentum else None
-        size, losses, drop_last = work.batch_size, [], local.options.drop_last
-        orders = passes(local.streams, job.device, job.index, len(x), size, work.steps, drop_last)
-        with computing(local.model, f"training on device {job.device}") as at:
-            for order in orders:
-                mine = torch.from_numpy(order).to(local.device)
-                for xs, ys in zip(x[mine].split(size), y[mine].split(size), strict=True):
-                    at.x = xs
-                    if self._plain:
-                        losses.append(self._plain_step(xs, ys, work.lr))
-                        continue
-                    losses.append(self._slope(xs, ys, opened.context))
-                    self._move(work.lr, opened.context, velocity)
+        losses = []
+        with computing(local.model, f"training on device {opened.job.device}") as at:
+            for xs, ys in met(local, opened):
+                at.x = xs
+                if self._plain:
+                    losses.append(self._plain_step(xs, ys, work.lr))
+                    continue
+                losses.append(self._slope(xs, ys, opened.context))
+                self._move(work.lr, opened.context, velocity)
         return losses
 
     def _plain_step(self, x: Tensor, y: Tensor, lr: float) -> Tensor:

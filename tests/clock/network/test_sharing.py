@@ -48,17 +48,19 @@ class Bench:
 
     def __post_init__(self):
         self.clock = Clock()
-        self.link = SharedLink(self.clock, self.server, self.cells)
+        self.link = SharedLink(self.clock, "down", self.server, self.cells)
+        self.link.done = self._done
+        self.clock.handlers["test.call"] = lambda call: call()
         self.ended: dict[int, float] = {}
 
     def start(self, serial, nbytes, cap, cell=-1):
-        self.link.start(SimpleNamespace(serial=serial), nbytes, cap, self._done, cell)
+        self.link.start(SimpleNamespace(serial=serial), nbytes, cap, cell)
 
     def _done(self, task):
         self.ended[task.serial] = self.clock.now
 
     def at(self, t, call):
-        self.clock.at(t, Kind.TASK, 0, lambda _: call())
+        self.clock.at(t, Kind.TASK, 0, "test.call", call)
 
     def play(self, until=inf):
         while self.clock._queue and self.clock._queue[0][0] <= until:

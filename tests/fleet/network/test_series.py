@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simfl.fleet.network.series import Series
-from simfl.fleet.network.varying import Roaming
+from simfl.fleet.network.varying import VaryingRate
 from simfl.fleet.traces import Trace
 
 steps = st.lists(st.tuples(st.integers(1, 5000), st.floats(0.0, 100.0)), min_size=2, max_size=8)
@@ -65,13 +65,13 @@ TRACE = Trace(
 )
 
 
-def roaming(n=200, levels=(None, None), trace=TRACE):
-    return Roaming(trace, range(50, 50 + n), np.random.default_rng(3), levels)
+def varying_rate(n=200, levels=(None, None), trace=TRACE):
+    return VaryingRate(trace, range(50, 50 + n), np.random.default_rng(3), levels)
 
 
 def test_devices_replay_recordings_from_moments_of_their_own():
     """Each moves around its own mean; nobody is off the grid of the series."""
-    moving = roaming()
+    moving = varying_rate()
     levels = moving.level(up=False)
     assert set(levels.tolist()) == {2.0, 3.0}
     firsts = [moving.at(50 + i, 0.0, up=False) for i in range(200)]
@@ -83,12 +83,12 @@ def test_devices_replay_recordings_from_moments_of_their_own():
 
 def test_both_directions_replay_the_same_moment():
     trace = Trace("bandwidth", {**TRACE.columns, "up_mbps": TRACE.columns["down_mbps"] * 0.5})
-    moving = roaming(trace=trace)
+    moving = varying_rate(trace=trace)
     for i in range(50, 250, 7):
         assert moving.at(i, 1.5, up=True) == moving.at(i, 1.5, up=False)
 
 
 def test_a_direction_that_was_not_recorded_moves_like_the_other():
     one = Trace("bandwidth", {k: v for k, v in TRACE.columns.items() if k != "up_mbps"})
-    moving = roaming(levels=(None, 5.0), trace=one)
+    moving = varying_rate(levels=(None, 5.0), trace=one)
     assert moving.at(60, 0.3, up=True) == moving.at(60, 0.3, up=False)

@@ -13,7 +13,7 @@ import pytest
 from petal import SECOND, Note, Petal, answer, model, played, scene
 
 import simfl
-from simfl.clock.kernel import Kernel
+from simfl.clock.watchdog import Watchdog
 from simfl.errors import PluginError, Stalled
 from simfl.interop.flower.app import Folder, code_of, loaded
 from simfl.interop.flower.run import AppRun, scenario_of
@@ -119,7 +119,7 @@ def test_an_app_s_own_loop_that_waits_for_more_nodes_is_found_soon() -> None:
 
 def test_a_long_wait_that_polls_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """So many naps that a strategy without a version would be stopped."""
-    monkeypatch.setattr(Kernel, "FRUITLESS", 100)
+    monkeypatch.setattr(Watchdog, "FRUITLESS", 100)
 
     def main(grid, context):
         (name,) = grid.push([Note(0, weight=SECOND)])
