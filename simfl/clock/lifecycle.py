@@ -314,7 +314,7 @@ class Journeys:
         if j.lost_s < inf or self.batteries is not None:
             # Not at once: a message that takes no time is through before anything is lost.
             now_s = self.clock.now
-            j.alarm = self.clock.at(now_s, Kind.TASK, task.serial, self._watch, task)
+            j.alarm = self.clock.at(now_s, Kind.TASK, task.serial, "task.watch", task)
 
     def _carried(self, task: Task) -> None:
         j: Journey = task.journey
