@@ -19,6 +19,7 @@ import pandas as pd
 
 from simfl.errors import InputError
 from simfl.results import stats
+from simfl.results.metrics import lower_is_better
 from simfl.results.result import Result
 from simfl.results.study import CELLS
 from simfl.results.summary import is_result, summary_of
@@ -83,7 +84,7 @@ class Contender:
     @property
     def table(self) -> dict[str, Any]:
         """The variant's scenario, without what makes a study of it."""
-        table = self.scenario.resolved()
+        table = self.scenario.table()
         return {key: value for key, value in table.items() if key != "tune"}
 
     def _limits(self, trial: Trial, tune: TuneOptions) -> dict[str, Any]:
@@ -190,7 +191,7 @@ def _add(trial: Trial, result: Result, options: TuneOptions, target: Mapping[str
         trial.shortfall = max(trial.shortfall, stats.shortfall(result.evaluations, target))
         return
     found = stats.best_of(result.evaluations, options.objective)
-    trial.value += found if stats.lower_is_better(options.objective) else -found
+    trial.value += found if lower_is_better(result.evaluations, options.objective) else -found
     trial.spent_s += float(result.summary["virtual_s"])
 
 
@@ -247,7 +248,7 @@ def _ending(trial: Trial, options: TuneOptions) -> str:
 def _reported(cell: Cell, options: Mapping[str, Any]) -> Cell:
     """The cell with these options."""
     scenario = cell.scenario
-    table = {key: value for key, value in scenario.resolved().items() if key != "tune"}
+    table = {key: value for key, value in scenario.table().items() if key != "tune"}
     return Cell(cell.keys, parse(table, options, path=scenario.path))
 
 
