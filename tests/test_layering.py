@@ -55,7 +55,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "numba": ("learn",),
     "optuna": ("studies",),
     "typer": ("cli",),
-    "pandas": ("results", "studies", "interop"),
+    "pandas": ("results", "studies", "interop", "learn"),
     "torch": ("lazy", "params", "strategy", "wire", "learn", "engine", "interop"),
 }
 
