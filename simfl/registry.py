@@ -16,6 +16,9 @@ from simfl.errors import InputError, ScenarioError, did_you_mean, first_line, sh
 
 _SAFE = "PYTHONSAFEPATH"
 
+#: Begins the `kind` of a part that was given as a Python object, which no file can name.
+OBJECT = "object:"
+
 
 class Registry:
     """What can stand behind one `kind` key. Nothing is imported before it is asked for."""
@@ -73,6 +76,23 @@ class Registry:
 
     def _installed(self) -> metadata.EntryPoints:
         return _entry_points(self.group)
+
+
+def target_of(part: Any) -> str:
+    """The "module:qualname" of a class or function."""
+    return f"{part.__module__}:{part.__qualname__}"
+
+
+def reached(target: str) -> Any:
+    """What a "module:attribute" of an imported module is; None if there is no such thing.
+
+    The main script is none: it has another name wherever a file is read.
+    """
+    module, _, attribute = target.partition(":")
+    try:
+        return None if module == "__main__" else attrgetter(attribute)(sys.modules[module])
+    except (KeyError, AttributeError):
+        return None
 
 
 def _reach_here() -> None:

@@ -23,6 +23,7 @@ LEAVES = (
     "messages",
     "registry",
     "files",
+    "fingerprint",
     "lazy",
 )
 

@@ -9,10 +9,7 @@ table. Whatever goes on from a folder compares: a run is never finished as anoth
 
 from __future__ import annotations
 
-import inspect
 import json
-import marshal
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -20,11 +17,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from simfl.engine.fingerprint import array_digest, digest, file_digest
 from simfl.errors import InputError
 from simfl.files import put, read_object
+from simfl.fingerprint import array_digest, digest, file_digest, source_digest
 from simfl.fleet.catalogue import catalogue_dirs, load_device, load_network
 from simfl.scenario import LearningOptions, Scenario
 from simfl.scenario.complain import dotted
@@ -72,6 +67,8 @@ def options(scenario: Scenario, timing: bool = False) -> dict[str, str]:
 
 def made(problem: Any) -> dict[str, str]:
     """Digests of a learning problem: data sets, who holds what, and the untrained model."""
+    from simfl.learn.datasets.given import data_digest
+
     data, initial = problem.data, problem.initial
     values = array_digest(initial.flat.numpy())
     found = {
@@ -84,20 +81,6 @@ def made(problem: Any) -> dict[str, str]:
     if hasattr(data, "later"):
         found["later data set"] = data_digest(data.later)
     return found
-
-
-def data_digest(dataset: Any) -> str:
-    """Digest of a Dataset: its tensors, natural owners and number of classes.
-
-    Of examples that are read as they are needed it knows the class of what holds them, their
-    number, and a few of them, evenly spread: a change elsewhere among them is not seen.
-    """
-    parts = (dataset.x, dataset.y, dataset.x_test, dataset.y_test)
-    later = [str(part) for part in parts if hasattr(part, "sample")]
-    arrays = [part.sample() if hasattr(part, "sample") else part.numpy() for part in parts]
-    users = [] if dataset.users is None else [np.asarray(dataset.users)]
-    told = (str(dataset.classes), str(dataset.sequence), *later)
-    return digest(array_digest(*arrays, *users), *told)
 
 
 def compare(old: Identity, new: Identity) -> list[str]:
@@ -142,7 +125,7 @@ def _difference(key: str, old: Identity, new: Identity) -> str:
         return f"{key} is {_shown(now)}, and was not there"
     if now is None:
         return f"{key} was {_shown(before)}, and is not there"
-    if before.startswith(_MARK) and now.startswith(_MARK):
+    if before.strip('"').startswith(_MARK) and now.strip('"').startswith(_MARK):
         return f"{key} has changed"
     return f"{key} was {_shown(before)} and is {_shown(now)}"
 
@@ -152,7 +135,7 @@ _UNKNOWN = "unknown"
 
 
 def _shown(value: str | None) -> str:
-    return "set" if value is None or value.startswith(_MARK) else value
+    return "set" if value is None or value.strip('"').startswith(_MARK) else value
 
 
 def _is_option(key: str) -> bool:
@@ -198,8 +181,8 @@ def _code(scenario: Scenario) -> dict[str, str]:
     for path, part in parts_of(scenario):
         origin = _origin(part)
         if origin is not None and not f"{origin.__module__}.".startswith("simfl."):
-            found[f"code of {dotted(path)}"] = _source(origin)
-            if not isinstance(part, Foreign) and hasattr(part, "__dict__"):
+            found[f"code of {dotted(path)}"] = source_digest(origin) or _UNKNOWN
+            if not isinstance(part, Foreign) and hasattr(part, "__dict__") and not _tells(part):
                 found[f"state of {dotted(path)}"] = _state(part)
         files: list[Path] = part.files() if hasattr(part, "files") else []
         if files:
@@ -209,21 +192,15 @@ def _code(scenario: Scenario) -> dict[str, str]:
 
 def _origin(part: Any) -> Any:
     """The function or class that a part's behaviour is written in; None if it was not imported."""
-    if isinstance(part, Foreign):
+    if isinstance(part, Foreign) or _tells(part):
         return part.function
     part = part.func if isinstance(part, partial) else part
     return part if hasattr(part, "__code__") else type(part)
 
 
-def _source(origin: Any) -> str:
-    """Digest of the module's file; of the main script, that of the function or class alone."""
-    path = getattr(sys.modules.get(origin.__module__), "__file__", None)
-    with suppress(OSError, TypeError):
-        if path and origin.__module__ != "__main__":
-            return file_digest(Path(path))
-        return digest(inspect.getsource(origin))
-    code = getattr(origin, "__code__", None)
-    return _UNKNOWN if code is None else digest(marshal.dumps(code).hex())
+def _tells(part: Any) -> bool:
+    """Whether it was given as an object whose state is among the options."""
+    return hasattr(part, "described")
 
 
 def _state(part: Any) -> str:

@@ -82,6 +82,8 @@ def _data(
     scenario: Scenario, data_dir: str | Path | None, known: dict[str, str | None]
 ) -> dict[str, str]:
     """The digest of the scenario's data set, loaded if `known` has none; {} if it is not here."""
+    from simfl.learn.datasets.given import data_digest
+
     options = scenario.learning
     if not isinstance(options, LearningOptions):
         return {}
@@ -90,7 +92,7 @@ def _data(
         known[key] = None
         with suppress(DataError):
             where = None if data_dir is None else Path(data_dir)
-            known[key] = identity.data_digest(dataset_of(scenario, where))
+            known[key] = data_digest(dataset_of(scenario, where))
     found = known[key]
     return {} if found is None else {"data set": found}
 

@@ -26,6 +26,7 @@ from simfl.files import own_folder, put, read_file, remove
 from simfl.fleet.build import unused
 from simfl.fleet.columns import Fleet
 from simfl.fleet.memory import fitting
+from simfl.registry import OBJECT
 from simfl.results.digest import digest
 from simfl.results.result import Result
 from simfl.results.store import Store
@@ -48,6 +49,8 @@ def run(
     scenario: Scenario | Mapping[str, Any] | str | Path,
     out: str | Path | None = None,
     *,
+    model: Any = None,
+    dataset: Any = None,
     seed: int | None = None,
     timing: bool = False,
     workers: int = 1,
@@ -61,16 +64,19 @@ def run(
     """The scenario, played once. Raises InputError, Stalled, Diverged, PluginError.
 
     scenario: its file, the name of a shipped one, a table, or what `load` gave. out: the run
-    folder; without one the results live as long as the Result. timing: the same clock without
-    learning. workers: processes that train; results do not depend on it. resume: go on from the
-    newest checkpoint in `out`, if there is one, to the digest of an unbroken run; a run that has
-    ended is not played again, and a folder of any other run is refused.
+    folder; without one the results live as long as the Result. model, dataset: in the place of
+    those of [learning]: an nn.Module, its class, or a function of the data set that makes one;
+    what `simfl.as_dataset` takes, or a function that gives it; or what a scenario's file says.
+    timing: the same clock without learning. workers: processes that train; results do not depend
+    on it. resume: go on from the newest checkpoint in `out`, if there is one, to the digest of an
+    unbroken run; a run that has ended is not played again, and a folder of any other run is
+    refused.
     progress: who watches; default: a bar in a notebook, nobody elsewhere; False: nobody.
     callbacks: where evaluations go beside the tables, after those of the scenario; see
     `simfl.callbacks`. tags: what callbacks are told of the run beside its seed.
     overrides: options by key path, as in `**{"strategy.buffer": 20}`.
     """
-    whole = resolve(scenario, overrides, seed)
+    whole = resolve(scenario, with_objects(overrides, model, dataset), seed)
     if whole.sweep or whole.tune:
         section = "sweep" if whole.sweep else "tune"
         raise ScenarioError(f"{whole.name}: has a [{section}], which is a study: use simfl.study")
@@ -201,8 +207,14 @@ def resolve(
     if isinstance(scenario, Scenario):
         if not overrides and seed is None:
             return scenario
-        return parse(scenario.resolved(), overrides, seed, path=scenario.path)
+        return parse(scenario.table(), overrides, seed, path=scenario.path)
     return parse(scenario, overrides, seed)
+
+
+def with_objects(overrides: Mapping[str, Any], model: Any, dataset: Any) -> dict[str, Any]:
+    """The overrides with the model and the data set that were given beside them."""
+    given = {"learning.model": model, "learning.dataset": dataset}
+    return {**overrides, **{key: value for key, value in given.items() if value is not None}}
 
 
 def _write_scenario(scenario: Scenario, folder: Path) -> None:
@@ -221,11 +233,12 @@ def _lost(scenario: Scenario) -> list[str]:
 
 
 def _warn_if_lost(scenario: Scenario, folder: Path | None) -> None:
-    lost = _lost(scenario)
+    """Of parts that were given as objects on purpose the file itself says so."""
+    lost = [part for part in unnamed(scenario) if f"({OBJECT}" not in part]
     if folder is not None and lost:
         warnings.warn(
-            f"{folder / SCENARIO} cannot be played again: {lost[0]}; put it at the top of a "
-            "module that can be imported",
+            f"{folder / SCENARIO} cannot be played again: no file can name {lost[0]}; put "
+            "it at the top of a module that can be imported",
             stacklevel=2,
         )
 

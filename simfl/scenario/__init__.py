@@ -25,7 +25,7 @@ from pydantic import (
 
 from simfl.errors import InputError
 from simfl.fleet.table import Table
-from simfl.scenario import checks, parts, reading
+from simfl.scenario import checks, naming, parts, reading
 from simfl.scenario.complain import KeyPath, Problem, dotted, problems_of
 from simfl.scenario.sections import (
     CheckpointOptions,
@@ -94,7 +94,12 @@ class Scenario(Table):
     def resolved(self) -> dict[str, Any]:
         """Every option as plain tables, defaults included; `parse` turns it back."""
         table: dict[str, Any] = parts.plain(self)
-        return {key: value for key, value in table.items() if value not in ({}, [])}
+        return {key: value for key, value in table.items() if not _is_empty(value)}
+
+    def table(self) -> dict[str, Any]:
+        """As `resolved`, with the objects that no file can name in their places."""
+        table: dict[str, Any] = parts.plain(self, keep=lambda part: not naming.named(part))
+        return {key: value for key, value in table.items() if not _is_empty(value)}
 
     def to_toml(self) -> str:
         """The resolved scenario as a file that reproduces the run."""
@@ -120,6 +125,10 @@ class Scenario(Table):
         head = f"<b>{self.name}</b>: {kind} on {self.fleet.devices} devices, seed {self.seed}"
         body = html.escape(self.to_toml())
         return f"<details><summary>{head}</summary><pre>{body}</pre></details>"
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, dict | list) and not value
 
 
 def load(

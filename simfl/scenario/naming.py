@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from datetime import date, time
-from operator import attrgetter
 from typing import Any
 
 from pydantic import BaseModel
 
+from simfl.registry import OBJECT, reached, target_of
 from simfl.scenario.complain import KeyPath, dotted
-from simfl.scenario.parts import Foreign, option_fields, target_of
+from simfl.scenario.parts import Foreign, option_fields
 
 
 def parts_of(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
@@ -33,7 +32,7 @@ def unnamed(scenario: Any) -> list[str]:
     wherever the file is read.
     """
     return [
-        f"{dotted(path)} ({_name(part)})" for path, part in parts_of(scenario) if not _named(part)
+        f"{dotted(path)} ({_name(part)})" for path, part in parts_of(scenario) if not named(part)
     ]
 
 
@@ -50,22 +49,18 @@ def _inside(value: Any) -> Iterator[tuple[str | int, Any]]:
         yield from ((option.name, getattr(value, option.name)) for option in option_fields(value))
 
 
-def _named(part: Any) -> bool:
+def named(part: Any) -> bool:
+    """Whether a file can name a part."""
+    if hasattr(part, "described"):
+        return not part.described()["kind"].startswith(OBJECT)
     if isinstance(part, Foreign):
         installed = ":" not in part.kind
-        return part.function is None or installed or _reached(part.kind) is part.function
+        return part.function is None or installed or reached(part.kind) is part.function
     told = is_dataclass(part) or not getattr(part, "__dict__", None)  # all of it, by its options
-    return told and _reached(target_of(type(part))) is type(part)
+    return told and reached(target_of(type(part))) is type(part)
 
 
 def _name(part: Any) -> str:
+    if hasattr(part, "described"):
+        return str(part.described()["kind"])
     return part.kind if isinstance(part, Foreign) else target_of(type(part))
-
-
-def _reached(target: str) -> Any:
-    """What a "module:attribute" of an imported module is; None if there is no such thing."""
-    module, _, attribute = target.partition(":")
-    try:
-        return None if module == "__main__" else attrgetter(attribute)(sys.modules[module])
-    except (KeyError, AttributeError):
-        return None

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Strict, ValidationError, create_mode
 from pydantic_core import core_schema
 
 from simfl.errors import InputError, ScenarioError
-from simfl.registry import Registry
+from simfl.registry import OBJECT, Registry, target_of
 from simfl.scenario.complain import Problem, carried, problems_of, shown, unknown
 from simfl.strategy.base import LocalRule
 from simfl.strategy.optimiser import ServerOptimiser
@@ -59,10 +59,13 @@ class Family:
     """The parts that can stand behind one key; as an annotation, it makes them from tables.
 
     home: "module:NAME" of the registry, imported at first use. duty: what every part can do.
+    way_in: "module:function" that makes parts of Python objects. objects: these, in words.
     """
 
     home: str
     duty: str = "__call__"
+    way_in: str = ""
+    objects: str = ""
 
     @property
     def registry(self) -> Registry:
@@ -77,6 +80,8 @@ class Family:
 
     def make(self, given: Any, reading: Reading) -> Any:
         """The part that a table describes. Raises PydanticCustomError with all its problems."""
+        if not (isinstance(given, str) or _is_table(given)):
+            given = self._taken_in(given)
         if not isinstance(given, str | dict):
             if hasattr(given, self.duty):
                 return _recorded(given)  # made in Python
@@ -91,12 +96,28 @@ class Family:
             path = ("kind",) if isinstance(given, dict) else ()
             raise carried([Problem(path, f": {error}")]) from error
 
+    def _taken_in(self, given: Any, **options: Any) -> Any:
+        """A part in the place of an object that is none yet. Raises PydanticCustomError."""
+        if not self.way_in:
+            return given
+        module, _, name = self.way_in.partition(":")
+        try:
+            return getattr(importlib.import_module(module), name)(given, **options)
+        except InputError as error:
+            raise carried([Problem((), f" {error}", type(error))]) from error
+
     def _named(self, kind: str, options: dict[str, Any], reading: Reading) -> Any:
         if ":" in kind and not kind.startswith("simfl."):
             reading.foreign.append(kind)
             if not reading.trusted:
                 return Foreign(kind, options)
+        if kind.startswith(OBJECT):
+            raise ScenarioError(_given_before(kind, self.registry.noun))
         part = self.registry.get(kind)
+        if not is_dataclass(part):
+            taken = self._taken_in(part, **options)
+            if taken is not part:
+                return taken
         if self.duty == "__call__" and callable(part) and not is_dataclass(part):
             return Foreign(kind, options, part)
         made = build(part, kind, options, reading) if isinstance(part, type) else None
@@ -115,7 +136,8 @@ class Family:
 
     def _wanted(self) -> str:
         names = ", ".join(self.registry.names())
-        return f"the name of a {self.registry.noun}, or a table with its `kind` ({names})"
+        others = f", or {self.objects}" * bool(self.objects)
+        return f"the name of a {self.registry.noun}, or a table with its `kind` ({names}){others}"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.with_info_plain_validator_function(
@@ -128,11 +150,19 @@ class Family:
 
 STRATEGY = Family("simfl.strategy:STRATEGIES", "step")
 CODEC = Family("simfl.wire:CODECS", "encode")
-DATASET = Family("simfl.learn.datasets.base:DATASETS")
+DATASET = Family(
+    "simfl.learn.datasets.base:DATASETS",
+    way_in="simfl.learn.datasets.given:as_part",
+    objects="what simfl.as_dataset takes, such as (x, y, x_test, y_test)",
+)
 PARTITION = Family("simfl.learn.partition.base:PARTITIONS")
 TRANSFORM = Family("simfl.learn.datasets.transforms:TRANSFORMS")
 CALLBACK = Family("simfl.callbacks:CALLBACKS", "open")
-MODEL = Family("simfl.learn.models.base:MODELS")
+MODEL = Family(
+    "simfl.learn.models.base:MODELS",
+    way_in="simfl.learn.models.given:as_part",
+    objects="an nn.Module, its class, or a function of the data set that makes one",
+)
 
 #: Which family a field of this type takes its part from.
 FAMILIES: dict[type, Family] = {
@@ -180,26 +210,52 @@ def option_fields(part: Any) -> list[Field[Any]]:
     return [f for f in fields(part) if f.init] if is_dataclass(part) else []
 
 
-def plain(value: Any) -> Any:
-    """Options as TOML holds them: tables, lists and scalars. What is not set is left out."""
+def plain(value: Any, keep: Callable[[Any], bool] = lambda part: False) -> Any:
+    """Options as TOML holds them: tables, lists and scalars. What is not set is left out.
+
+    keep: which parts stay the objects that they are.
+    """
     if value is None or isinstance(value, str | int | float | date | time):
         return value
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain(item, keep) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items() if item is not None}
+        return {str(key): plain(item, keep) for key, item in value.items() if item is not None}
     if isinstance(value, BaseModel):
         names = sorted(type(value).model_fields, key=lambda name: name != "kind")
-        return plain({name: getattr(value, name) for name in names})
-    if isinstance(value, Foreign):
-        return plain({"kind": value.kind, **value.options})
-    options = {f.name: getattr(value, f.name) for f in option_fields(value)}
-    return plain({"kind": kind_of(type(value)), **options})
+        return plain({name: getattr(value, name) for name in names}, keep)
+    return value if keep(value) else plain(_table_of(value), keep)
 
 
-def target_of(part: Any) -> str:
-    """The "module:qualname" of a class or function."""
-    return f"{part.__module__}:{part.__qualname__}"
+def _table_of(part: Any) -> dict[str, Any]:
+    """The kind and the options of a part."""
+    if hasattr(part, "described"):  # it was given as a Python object
+        told: dict[str, Any] = part.described()
+        return told
+    if isinstance(part, Foreign):
+        return {"kind": part.kind, **part.options}
+    options = {f.name: getattr(part, f.name) for f in option_fields(part)}
+    return {"kind": kind_of(type(part)), **options}
+
+
+def _is_table(given: Any) -> bool:
+    """Whether this is what a file can hold, and no dictionary of arrays."""
+    if not isinstance(given, dict) or "kind" in given:
+        return isinstance(given, dict)
+    halves = {"train", "test"} <= set(given)
+    return not halves and all(isinstance(value, _PLAIN) for value in given.values())
+
+
+_PLAIN = (str, int, float, list, dict, date, time)
+
+
+def _given_before(kind: str, noun: str) -> str:
+    """What to do about a part that was a Python object when its scenario was written."""
+    key = {"data set": "dataset"}.get(noun, noun)
+    return (
+        f"{kind} was a Python object, which no file can hold: give it again, as in "
+        f'simfl.run("scenario.toml", {key}=...)'
+    )
 
 
 def _recorded(given: Any) -> Any:

@@ -209,7 +209,7 @@ class StopOptions(Table):
 
 def _what_is_learnt(learning: Any) -> str:
     dataset = learning.get("dataset") if isinstance(learning, dict) else None
-    timing = dataset == "none" or isinstance(learning, TimingOptions)
+    timing = (isinstance(dataset, str) and dataset == "none") or isinstance(learning, TimingOptions)
     return (TimingOptions if timing else LearningOptions).__name__
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simfl.engine.resuming import check_cells
-from simfl.errors import InputError, did_you_mean
+from simfl.errors import InputError, ScenarioError, did_you_mean, first_line
 from simfl.registry import safe_path
 from simfl.results.study import CELLS, finished
+from simfl.scenario.complain import dotted
+from simfl.scenario.naming import named, parts_of
 from simfl.studies.cells import Cell
 from simfl.studies.job import Ended, Job, play
 
@@ -43,6 +45,8 @@ class Player:
         tell: Callable[[str], None] | None = None,
     ) -> None:
         """Plays cells, tells of each that ended, and fills in why cells failed, by hash."""
+        if self.workers > 1 or self.backend == "ray":
+            _check_travels(cells)
         jobs = [self._job(cell) for cell in cells]
         for number, failure in play_all(jobs, self.workers, self.backend, self.address):
             if failure:
@@ -54,7 +58,23 @@ class Player:
         where = None if self.data_dir is None else str(Path(self.data_dir).absolute())
         folder = (self.folder / CELLS / cell.hash).absolute()
         tags = {"study": self.folder.name, "variant": cell.variant}
-        return Job(cell.scenario.resolved(), cell.scenario.path, folder, where, tags)
+        return Job(cell.scenario.table(), cell.scenario.path, folder, where, tags)
+
+
+def _check_travels(cells: Sequence[Cell]) -> None:
+    """Raises ScenarioError for an object that cannot be sent to another process."""
+    import cloudpickle
+
+    for cell in cells:
+        for path, part in parts_of(cell.scenario):
+            try:
+                None if named(part) else cloudpickle.dumps(part)
+            except Exception as error:  # whatever an object's own pickling raises
+                raise ScenarioError(
+                    f"{dotted(path)} cannot be sent to other processes ({type(error).__name__}: "
+                    f"{first_line(error)}): play the study with workers = 1, or give a function "
+                    "that makes it"
+                ) from error
 
 
 def play_all(

@@ -14,7 +14,7 @@ from typing import Any
 from simfl.errors import InputError, ScenarioError
 from simfl.results.study import NUMBERS
 from simfl.scenario import Scenario, parse
-from simfl.scenario.naming import unnamed
+from simfl.scenario.naming import named
 from simfl.scenario.parts import plain
 from simfl.scenario.variation import VARIANT, Point, laid_over, point
 
@@ -61,7 +61,6 @@ def cells_of(
     sweep: Mapping[str, Any],
 ) -> list[Cell]:
     """All cells, the seed varying fastest. Raises ScenarioError, naming the cell that is wrong."""
-    _check_named(base, strategies, sweep)
     varied: dict[str, Any] = {**base.sweep, **sweep}
     own = _own_variants(varied, base)
     chosen = varied.pop("seed", SEEDS)
@@ -71,21 +70,11 @@ def cells_of(
         axis_of("seed", chosen if seeds is None else seeds),
     ]
     columns = column_names([axis.path for axis in axes])
-    table = {key: value for key, value in base.resolved().items() if key != "sweep"}
+    table = {key: value for key, value in base.table().items() if key != "sweep"}
     return [
         _cell(dict(zip(columns, labels_, strict=True)), table, overrides, base)
         for labels_, overrides in map(_together, product(*(axis.points for axis in axes)))
     ]
-
-
-def _check_named(base: Scenario, *varied: Any) -> None:
-    """Raises ScenarioError for parts that cannot travel to where a cell is played."""
-    lost = [*unnamed(base), *unnamed([values for values in varied if values is not None])]
-    if lost:
-        raise ScenarioError(
-            f"study of {base.name}: no file can name {lost[0]}, so that it could be played in "
-            "other processes; put it at the top of a module that can be imported"
-        )
 
 
 def _own_variants(varied: dict[str, Any], base: Scenario) -> Axis:
@@ -102,7 +91,7 @@ def axis_of(path: str, values: Iterable[Any] | Mapping[str, Any]) -> Axis:
     if isinstance(values, Mapping):
         points = [(label, _point(path, value)) for label, value in values.items()]
     else:
-        listed = [plain(value) for value in values]
+        listed = [plain(value, keep=_is_object) for value in values]
         taken = [_point(path, value) for value in listed]
         own = labels([point.overrides.get(path) for point in taken])
         points = [(point.label or name, point) for name, point in zip(own, taken, strict=True)]
@@ -111,6 +100,10 @@ def axis_of(path: str, values: Iterable[Any] | Mapping[str, Any]) -> Axis:
     if not points:
         raise InputError(f"{path}: no value is given; expected at least one")
     return Axis(path, [(label, dict(point.overrides)) for label, point in points])
+
+
+def _is_object(part: Any) -> bool:
+    return not named(part)
 
 
 def _point(path: str, value: Any) -> Point:

@@ -13,7 +13,7 @@ Ended = tuple[int, str]
 
 @dataclass(frozen=True)
 class Job:
-    """A cell as it travels to a worker: plain tables and paths."""
+    """A cell as it travels to a worker: tables, objects that no file names, and paths."""
 
     table: dict[str, Any]
     path: Path | None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from simfl.engine.run import resolve
+from simfl.engine.run import resolve, with_objects
 from simfl.errors import InputError
 from simfl.files import own_folder
 from simfl.notebook import study_bar
@@ -39,6 +39,8 @@ def study(
     scenario: Scenario | Mapping[str, Any] | str | Path,
     strategies: Iterable[Any] | Mapping[str, Any] | None = None,
     *,
+    model: Any = None,
+    dataset: Any = None,
     seeds: Iterable[int] | None = None,
     sweep: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
@@ -53,12 +55,13 @@ def study(
 
     strategies: kinds, tables or instances in place of the scenario's own; or a mapping from a
     label to one of these, or to overrides by key path where more than the strategy changes.
-    seeds: default those that the scenario sweeps, else 0 to 4. sweep: more key paths with their
-    values, beside the scenario's [sweep]. out: default runs/NAME. workers: runs at the same time.
-    backend: "local", or "ray" for the cluster at `address`. progress: who watches; default: a bar
-    in a notebook, nobody elsewhere; False: nobody. overrides: for all cells.
+    model, dataset: as for `simfl.run`, in all cells. seeds: default those that the scenario
+    sweeps, else 0 to 4. sweep: more key paths with their values, beside the scenario's [sweep].
+    out: default runs/NAME. workers: runs at the same time. backend: "local", or "ray" for the
+    cluster at `address`. progress: who watches; default: a bar in a notebook, nobody elsewhere;
+    False: nobody. overrides: for all cells.
     """
-    base = resolve(scenario, overrides, None)
+    base = resolve(scenario, with_objects(overrides, model, dataset), None)
     folder = Path("runs") / base.name if out is None else Path(out)
     cells, asked = _with_earlier(base, strategies, seeds, sweep or {}, folder)
     if workers < 1:

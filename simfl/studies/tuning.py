@@ -83,7 +83,7 @@ class Contender:
     @property
     def table(self) -> dict[str, Any]:
         """The variant's scenario, without what makes a study of it."""
-        table = self.scenario.resolved()
+        table = self.scenario.table()
         return {key: value for key, value in table.items() if key != "tune"}
 
     def _limits(self, trial: Trial, tune: TuneOptions) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def _ending(trial: Trial, options: TuneOptions) -> str:
 def _reported(cell: Cell, options: Mapping[str, Any]) -> Cell:
     """The cell with these options."""
     scenario = cell.scenario
-    table = {key: value for key, value in scenario.resolved().items() if key != "tune"}
+    table = {key: value for key, value in scenario.table().items() if key != "tune"}
     return Cell(cell.keys, parse(table, options, path=scenario.path))
 
 

@@ -14,8 +14,8 @@ import torch
 
 import simfl
 from simfl.engine import identity
-from simfl.engine.fingerprint import array_digest
-from simfl.errors import InputError, ScenarioError, SimflError
+from simfl.errors import InputError, SimflError
+from simfl.fingerprint import array_digest
 from simfl.fleet.traces import Trace, write_trace
 from simfl.learn.datasets.base import Dataset
 
@@ -175,8 +175,7 @@ def with_data(dataset: object) -> dict[str, Any]:
 
 
 def test_a_function_without_a_name_is_known_by_what_it_makes(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match=r"scenario\.toml cannot be played again: .*loading"):
-        first = simfl.run(with_data(loading(False)), out=tmp_path)
+    first = simfl.run(with_data(loading(False)), out=tmp_path)
     told = (tmp_path / "scenario.toml").read_text("utf-8")
     assert told.startswith("# This file cannot be played again: no file can name learning.dataset")
     assert simfl.run(with_data(loading(False)), out=tmp_path, resume=True).digest == first.digest
@@ -191,9 +190,12 @@ def test_a_function_of_a_module_goes_by_its_name_and_is_played_again(here: Path)
     assert simfl.run(here / "run/scenario.toml").digest == first.digest
 
 
-def test_a_study_says_that_it_cannot_send_a_local_function(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match=r"no file can name learning\.dataset .*loading"):
-        simfl.study(with_data(loading(True)), seeds=[1], out=tmp_path)
+def test_a_study_sends_a_local_function_to_its_workers(tmp_path: Path) -> None:
+    given = with_data(loading(True))
+    alone = simfl.study(given, seeds=[1, 2], out=tmp_path / "1").table
+    spread = simfl.study(given, seeds=[1, 2], out=tmp_path / "2", workers=2).table
+    assert alone.digest.notna().all()
+    assert alone.digest.tolist() == spread.digest.tolist()
 
 
 # Digests

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import simfl
-from simfl.engine.identity import data_digest
+from simfl.learn.datasets.given import data_digest
 
 X = np.random.default_rng(1).normal(size=(40, 5)).astype("float32")
 Y = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0)

@@ -157,7 +157,7 @@ def scenario_of(
 
 def _table(scenario: AnyScenario) -> tuple[dict[str, Any], Path | None]:
     if isinstance(scenario, Scenario):
-        return scenario.resolved(), scenario.path
+        return scenario.table(), scenario.path
     if isinstance(scenario, Mapping):
         return dict(scenario), None
     path = reading.find(scenario)

@@ -22,6 +22,7 @@ from torch import multiprocessing, nn
 from simfl.errors import SimflError
 from simfl.learn.trainers.jobs import Job, LocalData, Trained, Trainer, TrainingOptions
 from simfl.learn.trainers.local_training import Local
+from simfl.learn.trainers.packing import Packed, without_main
 from simfl.learn.trainers.shared_memory import Mail
 from simfl.messages import local_steps
 from simfl.registry import safe_path
@@ -73,7 +74,7 @@ class _Piece:
 class _Worker:
     """A process and both ends of what is said to it. `piece`: what it is busy with."""
 
-    def __init__(self, recipe: Recipe, nbytes: int) -> None:
+    def __init__(self, recipe: Packed, nbytes: int) -> None:
         self.piece: _Piece | None = None
         self.pipe, theirs = _processes.Pipe()
         arenas = [_processes.RawArray("B", nbytes) for _ in range(2)]
@@ -81,7 +82,7 @@ class _Worker:
         self.process = _processes.Process(
             target=_serve, args=(theirs, *arenas, recipe), daemon=True, name="simfl-worker"
         )
-        with safe_path():
+        with safe_path(), without_main():
             self.process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
 
@@ -112,7 +113,7 @@ class Workers(Trainer):
         self.width = width
         self._count = count
         self._local = local
-        self._recipe = Recipe.of(local, kind)
+        self._recipe = Packed(Recipe.of(local, kind))
         layout = local.initial.layout
         self._mail = Mail(layout)
         self._arena_bytes = max(_ARENA_BYTES, _MODELS * 4 * layout.size)
@@ -191,29 +192,29 @@ class Workers(Trainer):
             raise SimflError(
                 f"{_TRIES} worker processes died one after another while training the same "
                 f"{len(piece.positions)} task(s), the last with exit code "
-                f"{worker.process.exitcode}: not enough memory, or a script that starts runs "
-                'outside of `if __name__ == "__main__":`'
+                f"{worker.process.exitcode}: perhaps there is not enough memory"
             )
         workers = self._staff.workers
         workers[workers.index(worker)] = _Worker(self._recipe, self._arena_bytes)
 
 
-def _serve(pipe: Connection, inbox: Any, outbox: Any, recipe: Recipe) -> None:
+def _serve(pipe: Connection, inbox: Any, outbox: Any, packed: Packed) -> None:
     """What a worker does until nobody is there to ask it."""
     from simfl.learn.trainers import choose  # it knows this module
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends its workers
     torch.set_num_threads(1)
+    recipe: Recipe = packed.value
     local = recipe.local()
     trainer = choose(recipe.kind, local).trainer
     mail = Mail(local.initial.layout)
     arenas = [memoryview(arena).cast("B") for arena in (inbox, outbox)]
     while True:
         try:
-            packed = pipe.recv_bytes()
+            letter = pipe.recv_bytes()
         except (EOFError, OSError):
             return
-        jobs = mail.unpack(packed, arenas[0], copy=False)
+        jobs = mail.unpack(letter, arenas[0], copy=False)
         answer: list[Trained] | Exception
         try:
             answer = trainer.train(jobs)

@@ -104,7 +104,7 @@ def test_jobs_that_kill_every_worker_are_given_up(monkeypatch: pytest.MonkeyPatc
         send(self, worker, *rest)
 
     monkeypatch.setattr(Workers, "_send", murder)
-    with pytest.raises(SimflError, match=r"3 worker processes died .*__main__"):
+    with pytest.raises(SimflError, match=r"3 worker processes died .*enough memory"):
         workers.train(jobs(local)[:1])
     assert alive(before) == processes(workers) == []
 
