@@ -123,7 +123,7 @@ def problem_of(
     from simfl.learn.models.flops import flops_per_example
     from simfl.learn.models.structure import split_of
     from simfl.learn.partition.intertwine import intertwined
-    from simfl.learn.partition.own import as_partition
+    from simfl.learn.partition.own import dealt_out
     from simfl.learn.partition.shift import drifting, negative
     from simfl.learn.trainers.jobs import LocalData
     from simfl.learn.trainers.local_training import asking
@@ -136,8 +136,8 @@ def problem_of(
         check_model(model, dataset)
         flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
     with _part("partition", options.partition):
-        dealt = options.partition(dataset, devices, streams.generator("partition"))
-        partition = as_partition(dealt, dataset, devices)
+        draws = streams.generator("partition")
+        partition = dealt_out(options.partition, dataset, devices, draws)
     held = None
     if options.intertwined is not None:
         slow = _slow(scenario, options, streams, flops, float(partition.sizes.mean()))

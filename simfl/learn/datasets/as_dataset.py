@@ -102,7 +102,7 @@ def _by_device(name: str, sets: Sequence[Any], test: Half | None) -> Dataset:
         parts = [train for train, _ in whole]
         test = _stacked(name, [half for _, half in whole])
     users = np.repeat(np.arange(len(parts)), [len(y) for _, y in parts])
-    return _joined(name, _stacked(name, parts), test, users)
+    return replace(_joined(name, _stacked(name, parts), test, users), by_device=True)
 
 
 def _whole(name: str, given: Any) -> tuple[Half, Half]:

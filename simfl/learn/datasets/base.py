@@ -84,8 +84,8 @@ class Dataset:
     int64 next tokens; where `classes` is None (n,) or (n, k) float32 values, or flags of k labels.
     Any array of numbers will do: see `simfl.learn.datasets.intake`. Examples that are too many for
     memory are `Rows`, and `batch` reads them. users: (n,) natural owner of each training example,
-    where the data has any. transforms: what changes training inputs, batch by batch. Raises
-    DataError, which says of which field what was found and what is expected.
+    where the data has any. transforms: what changes training inputs, batch by batch. by_device:
+    user i is device i of the fleet. Raises DataError, which says of which field what was found and what is expected.
     """
 
     name: str
@@ -97,6 +97,7 @@ class Dataset:
     users: np.ndarray | None = None
     sequence: bool = False
     transforms: tuple[Transform, ...] = ()
+    by_device: bool = False
 
     def __post_init__(self) -> None:
         self._take_in()

@@ -14,12 +14,30 @@ import numpy as np
 
 from simfl.errors import DataError
 from simfl.learn.datasets.base import Dataset
-from simfl.learn.partition.base import Partition
+from simfl.learn.partition.base import Partition, User
 
 _WANTED = (
     "expected a Partition, one array of example numbers for each device, or (n,) the device of "
     "each example"
 )
+
+
+def dealt_out(part: Any, dataset: Dataset, devices: int, rng: np.random.Generator) -> Partition:
+    """The partition that a part makes of a data set. Raises DataError.
+
+    part: called with (dataset, devices, rng). A list of one data set per device says who holds
+    what already, and must not be dealt out anew.
+    """
+    if dataset.by_device:
+        sets = len(np.unique(dataset.users))
+        if not isinstance(part, User):
+            raise DataError(
+                f"deals out anew what is a list of one data set per device ({dataset.name}): set "
+                'learning.partition = "user", which leaves every device its own'
+            )
+        if sets != devices:
+            raise DataError(f"{dataset.name} is a list of {sets} data sets for {devices} devices")
+    return as_partition(part(dataset, devices, rng), dataset, devices)
 
 
 def as_partition(given: Any, dataset: Dataset, devices: int) -> Partition:
