@@ -15,6 +15,7 @@ import simfl
 
 ROOT = Path(simfl.__file__).parent
 LEAVES = (
+    "directions",
     "errors",
     "units",
     "streams",
@@ -56,6 +57,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "numba": ("learn",),
     "optuna": ("studies",),
     "typer": ("cli",),
+    "torchmetrics": ("learn",),
     "pandas": ("results", "studies", "interop", "learn"),
     "torch": ("lazy", "params", "strategy", "wire", "learn", "engine", "interop"),
 }

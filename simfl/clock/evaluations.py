@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from simfl.clock import watchdog
 from simfl.clock.events import Kind
 from simfl.clock.workload import BY_DEVICE
+from simfl.directions import lower_is_better
 from simfl.errors import Diverged, plugin_errors
 
 if TYPE_CHECKING:
@@ -77,9 +78,10 @@ class Evaluations:
         self.loss = metrics.get("loss", self.loss)
         if self.evaluated is not None:
             self.evaluated(self._row(metrics, version))
-        for name, value in kernel.plan.limits.target.items():
+        limits = kernel.plan.limits
+        for name, value in limits.target.items():
             found = metrics.get(name, nan)
-            if found <= value if name == "loss" else found >= value:
+            if found <= value if lower_is_better(name, limits.lower) else found >= value:
                 kernel.stop("target")
         self._check(metrics)
         kernel.driver.glance()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from math import inf
@@ -26,12 +26,17 @@ from simfl.streams import Streams
 
 @dataclass(frozen=True)
 class Limits:
-    """When a run ends: at the first of these. target: metric -> value; loss counts downwards."""
+    """When a run ends: at the first of these.
+
+    target: metric -> value. lower: metrics that are the better the lower, beside those of
+    `simfl.directions`.
+    """
 
     after_s: float = inf
     versions: int | None = None
     updates: int | None = None
     target: Mapping[str, float] = field(default_factory=dict)
+    lower: Collection[str] = ()
     wall_s: float = inf
 
 

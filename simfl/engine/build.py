@@ -50,12 +50,13 @@ def fleet_of(scenario: Scenario, streams: Streams | None = None) -> Fleet:
 def plan_of(scenario: Scenario) -> Plan:
     """When the run stops and is evaluated, and what the server can carry."""
     stop, server, evaluate = scenario.stop, scenario.server, scenario.evaluate
-    target = {} if stop.target is None else stop.target.model_dump(exclude_none=True)
+    target = {} if stop.target is None else stop.target.wanted
     limits = Limits(
         after_s=_or_inf(stop.after_s),
         versions=stop.versions,
         updates=stop.updates,
         target=target,
+        lower=lower_metrics(scenario),
         wall_s=_or_inf(stop.wall_s),
     )
     return Plan(
@@ -71,6 +72,13 @@ def plan_of(scenario: Scenario) -> Plan:
         save_wall_s=scenario.checkpoint.wall_s,
         stop_diverged=stop.on_divergence == "stop",
     )
+
+
+def lower_metrics(scenario: Scenario) -> list[str]:
+    """Metrics of a scenario that are the better the lower, as their authors say."""
+    if isinstance(scenario.learning, TimingOptions):
+        return []
+    return [metric.name for metric in scenario.learning.measured if metric.direction == "lower"]
 
 
 def workload_of(
@@ -131,9 +139,11 @@ def problem_of(
 
     dataset, source = dataset_of(scenario, data_dir), _source(scenario, options, data_dir)
     devices = scenario.fleet.devices
+    objective = options.training.objective
+    objective.check(dataset)
     with _part("model", options.model):
         model = build(options.model, dataset, streams.integer("model"))
-        check_model(model, dataset)
+        check_model(model, dataset, objective)
         flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
     with _part("partition", options.partition):
         draws = streams.generator("partition")
@@ -149,6 +159,7 @@ def problem_of(
         dataset,
         partition.sizes,
         options.batch_size,
+        objective=objective,
         drop_last=options.drop_last,
         steps=getattr(scenario.strategy, "steps", None),
     )
@@ -274,29 +285,27 @@ def _learning_info(problem: Problem, training: Any) -> LearningInfo:
 
 def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
     """How models are evaluated: (params, kept) -> values by name."""
-    from simfl.learn.evaluation import averaged, by_class, evaluate, score, with_decay
+    from simfl.learn.evaluation import Examination, averaged, score, with_decay
     from simfl.learn.personalised import Personal
 
     options, dataset = scenario.learning, problem.data.dataset
     assert isinstance(options, LearningOptions)
     _check_metrics(scenario, dataset)
     shared = local.structure is None
-    personal = Personal(local) if scenario.evaluate.personal or not shared else None
+    objective = local.options.objective
+    examine = Examination(problem.model, dataset, objective, options.measured)
+    personal = Personal(local, examine) if scenario.evaluate.personal or not shared else None
 
     def metrics(params: Any, kept: Any) -> dict[str, Any]:
-        if personal is not None:
-            found, classes = personal(params, kept)
-        else:
-            loss, right = score(problem.model, params, dataset.x_test, dataset.y_test)
-            found, classes = averaged(loss, right), by_class(right, dataset)
+        found, classes = examine(params) if personal is None else personal(params, kept)
         if scenario.evaluate.by_class:
             found |= {f"accuracy_class_{label}": float(a) for label, a in enumerate(classes)}
         if shared:
             found = with_decay(found, params, local.options.weight_decay)
         if shared and options.drift is not None:
             later = problem.data.later
-            values = evaluate(problem.model, params, later.x_test, later.y_test)
-            found |= {f"{name}_later": value for name, value in values.items()}
+            each = score(problem.model, params, later.x_test, later.y_test, objective=objective)
+            found |= {f"{name}_later": value for name, value in averaged(*each).items()}
         return found
 
     return metrics

@@ -244,8 +244,7 @@ def _ends(scenario: Scenario) -> str:
         said.append(f"after {formatting.seconds(stop.after_s)}")
     said += [f"after {n} {word}" for word in ("versions", "updates") if (n := getattr(stop, word))]
     if stop.target is not None:
-        reached = stop.target.model_dump(exclude_none=True)
-        said += [f"at {metric} {value:g}" for metric, value in reached.items()]
+        said += [f"at {metric} {value:g}" for metric, value in stop.target.wanted.items()]
     if stop.wall_s is not None:
         said.append(f"after {formatting.seconds(stop.wall_s)} of computing")
     return ", or ".join(said)

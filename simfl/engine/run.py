@@ -20,7 +20,7 @@ from simfl.callbacks import RunInfo, Watchers
 from simfl.clock.kernel import Kernel, Status
 from simfl.clock.workload import Workload
 from simfl.engine import checkpoint, identity, resuming, saving, session
-from simfl.engine.build import fleet_of, learning_problem, plan_of, workload_of
+from simfl.engine.build import fleet_of, learning_problem, lower_metrics, plan_of, workload_of
 from simfl.errors import Diverged, ScenarioError, Stalled
 from simfl.files import own_folder, put, read_file, remove
 from simfl.fleet.build import unused
@@ -28,6 +28,7 @@ from simfl.fleet.columns import Fleet
 from simfl.fleet.memory import fitting
 from simfl.registry import OBJECT
 from simfl.results.digest import digest
+from simfl.results.metrics import LOWER
 from simfl.results.result import Result
 from simfl.results.store import Store
 from simfl.results.summary import NO_RESULT, is_end, summarise, summary_of
@@ -285,6 +286,7 @@ def _write_down(
             "scenario": scenario.hash,
             "seed": scenario.seed,
             "ended": ended,
+            **({LOWER: lower} if (lower := lower_metrics(scenario)) else {}),
             **({"cause": cause} if ended in NO_RESULT else {}),
             **({"diverged": diverged} if diverged and not cause else {}),
             **numbers,

@@ -129,7 +129,7 @@ def _step(problem: Problem, lr: float) -> Callable[[int], None]:
     """A step of plain SGD on so many examples."""
     import torch
 
-    from simfl.learn.models.base import example_losses
+    from simfl.learn.objective.losses import PLAIN
 
     dataset, model = problem.data.dataset, problem.model.train()
     optimiser = torch.optim.SGD(model.parameters(), lr=lr)
@@ -137,7 +137,7 @@ def _step(problem: Problem, lr: float) -> Callable[[int], None]:
     def step(batch: int) -> None:
         rows = torch.arange(batch) % len(dataset.x)
         optimiser.zero_grad()
-        loss: torch.Tensor = example_losses(model(dataset.x[rows]), dataset.y[rows]).mean()
+        loss: torch.Tensor = PLAIN.loss(model(dataset.x[rows]), dataset.y[rows]).mean()
         loss.backward()
         optimiser.step()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import nan
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,32 +13,45 @@ from torch.func import functional_call
 
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.failures import computing
-from simfl.learn.models.base import example_losses
+from simfl.learn.objective.base import Objective
+from simfl.learn.objective.losses import PLAIN
+from simfl.learn.objective.metrics import Metric, Tally, number_of
 from simfl.learn.partition.base import Partition
 from simfl.params import Params
 
 
 @torch.no_grad()
 def score(
-    model: nn.Module, params: Params, x: Tensor, y: Tensor, batch: int = 1000
-) -> tuple[np.ndarray, np.ndarray]:
+    model: nn.Module,
+    params: Params,
+    x: Tensor,
+    y: Tensor,
+    batch: int = 1000,
+    objective: Objective = PLAIN,
+    tallies: Sequence[Tally] = (),
+) -> tuple[np.ndarray, np.ndarray | None]:
     """(n,) loss and (n,) share of right answers of each example, float64.
 
     A sequence's are means over its positions. An output with NaN is no answer: its share is NaN.
     The module lends its structure only.
+
+    objective: what compares outputs with targets; where none is right, there is no second array.
+    tallies: are updated with the outputs and targets of every batch, on the CPU.
     """
     device = next(iter(model.parameters())).device
     values = {name: params[name].to(device) for name in params}
-    losses, right = [], []
+    losses: list[Tensor] = []
+    right: list[Tensor] = []
     with _evaluating(model), computing(model, "evaluation") as at:
         for at.x, ys in zip(x.split(batch), y.split(batch), strict=True):
             targets = ys.to(device)
-            logits = functional_call(model, values, at.x.to(device))
-            losses.append(example_losses(logits, targets).double())
-            hits = (logits.argmax(-1) == targets).double()
-            hits = hits.masked_fill(logits.isnan().any(-1), nan)
-            right.append(hits.reshape(len(ys), -1).mean(1))
-    return torch.cat(losses).cpu().numpy(), torch.cat(right).cpu().numpy()
+            outputs = functional_call(model, values, at.x.to(device))
+            losses.append(objective.loss(outputs, targets).double())
+            hits = objective.right(outputs, targets)
+            right += [] if hits is None else [hits.double()]
+            for tally in tallies:
+                tally.update(outputs.cpu(), ys)
+    return torch.cat(losses).cpu().numpy(), torch.cat(right).cpu().numpy() if right else None
 
 
 def evaluate(
@@ -48,9 +61,34 @@ def evaluate(
     return averaged(*score(model, params, x, y, batch))
 
 
-def averaged(loss: np.ndarray, right: np.ndarray) -> dict[str, float]:
-    """What `score` tells of every example, as {"loss", "accuracy"}."""
-    return {"loss": float(loss.mean()), "accuracy": float(right.mean())}
+def averaged(loss: np.ndarray, right: np.ndarray | None) -> dict[str, float]:
+    """Means of what `score` gives: "loss", and "accuracy" where answers are right or wrong."""
+    accuracy = {} if right is None else {"accuracy": float(right.mean())}
+    return {"loss": float(loss.mean()), **accuracy}
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """How one model is evaluated on all test examples of a data set.
+
+    objective: gives losses and right answers. metrics: are measured beside them.
+    """
+
+    model: nn.Module
+    dataset: Dataset
+    objective: Objective
+    metrics: Sequence[Metric] = ()
+
+    def __call__(self, params: Params) -> tuple[dict[str, float], np.ndarray]:
+        """Values by name, and (classes,) accuracy by class; nan for a class without examples."""
+        tallies = [metric.start(self.dataset) for metric in self.metrics]
+        x, y = self.dataset.x_test, self.dataset.y_test
+        loss, right = score(self.model, params, x, y, objective=self.objective, tallies=tallies)
+        measured = {
+            metric.name: number_of(tally, metric.name)
+            for metric, tally in zip(self.metrics, tallies, strict=True)
+        }
+        return averaged(loss, right) | measured, by_class(right, self.dataset)
 
 
 def with_decay(metrics: dict[str, float], params: Params, weight_decay: float) -> dict[str, float]:
@@ -68,6 +106,7 @@ def evaluate_devices(
 ) -> dict[str, np.ndarray]:
     """(devices,) "loss" and "accuracy" of one model on each device's part of x, y."""
     loss, right = score(model, params, x, y, batch)
+    assert right is not None
     owners = np.repeat(np.arange(len(partition)), partition.sizes)
     pairs = {"loss": loss, "accuracy": right}
     return {k: means(v[partition.indices], owners, len(partition)) for k, v in pairs.items()}
@@ -80,13 +119,13 @@ def means(values: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
     return np.divide(sums, sizes, out=np.full(count, np.nan), where=sizes > 0)
 
 
-def by_class(right: np.ndarray, dataset: Dataset) -> np.ndarray:
+def by_class(right: np.ndarray | None, dataset: Dataset) -> np.ndarray:
     """(classes,) accuracy on the test examples of each class, nan for one that has none.
 
-    right: (n,) share of right answers of each test example. Sequences have no class: all nan. Of
-    values there are no classes, and the array is empty.
+    right: (n,) share of right answers of each test example, if any can be right. Sequences have
+    no class: all nan. Of values there are no classes, and the array is empty.
     """
-    if dataset.sequence or dataset.classes is None:
+    if right is None or dataset.sequence or dataset.classes is None:
         return np.full(dataset.classes or 0, np.nan)
     return means(right, dataset.y_test.numpy(), dataset.classes)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from simfl.learn.evaluation import by_class, score
+from simfl.learn.evaluation import Examination
 from simfl.learn.trainers.jobs import Job, LocalData
 from simfl.learn.trainers.local_training import Local, asking, checked
 from simfl.learn.trainers.one_by_one import OneByOne
@@ -32,10 +32,14 @@ class Personal:
 
     A device that never took part fits its private part first, as the rule's `transfer` says.
     Nothing of that is charged or remembered.
+
+    examine: what a model is asked; by default its loss and accuracy.
     """
 
-    def __init__(self, local: Local) -> None:
+    def __init__(self, local: Local, examine: Examination | None = None) -> None:
+        parts = (local.model, local.data.dataset, local.options.objective)
         self._local = local
+        self._examine = examine or Examination(*parts)
         self._shares = class_shares(local.data)
         self._rule = local.rule if isinstance(local.rule, PersonalRule) else None
         with asking(local.rule, "transfer"):
@@ -58,22 +62,27 @@ class Personal:
         devices = range(len(self._shares))
         with asking(rule, "metrics"):
             told = [rule.metrics(kept(i), structure) for i in devices]
-        rows = [self._score(self._model(params, device, kept(device))) for device in devices]
-        losses, right, classes = (np.array(column) for column in zip(*rows, strict=True))
-        metrics = self._columns(losses, right, classes) | {"pers_global": float(right.mean())}
+        rows = [self._examine(self._model(params, device, kept(device))) for device in devices]
+        found, classes = [row[0] for row in rows], np.array([row[1] for row in rows])
+        metrics = _means_of(found) | self._columns(found, classes)
+        if "accuracy" in metrics:
+            metrics["pers_global"] = metrics["accuracy"]
         return {**metrics, **_means_of(told)}, classes.mean(0)
 
     def _of_one(self, params: Params) -> tuple[dict[str, Any], np.ndarray]:
-        loss, right, classes = self._score(params)
+        found, classes = self._examine(params)
         shape = self._shares.shape
-        losses, rights = (np.broadcast_to(part, shape[:1]) for part in (loss, right))
-        metrics = self._columns(losses, rights, np.broadcast_to(classes, shape))
-        return {**metrics, "global": right}, classes
+        metrics = found | self._columns([found] * shape[0], np.broadcast_to(classes, shape))
+        return {**metrics, "global": found["accuracy"]}, classes
 
-    def _columns(
-        self, losses: np.ndarray, right: np.ndarray, classes: np.ndarray
-    ) -> dict[str, Any]:
-        """What all devices have. losses, right: (devices,); classes: (devices, classes)."""
+    def _columns(self, found: Sequence[Mapping[str, float]], classes: np.ndarray) -> dict[str, Any]:
+        """What all devices have where answers are right or wrong.
+
+        found: values by name, of each device. classes: (devices, classes) accuracy.
+        """
+        if "accuracy" not in found[0]:
+            return {}
+        losses, right = (np.array([one[name] for one in found]) for name in ("loss", "accuracy"))
         local = weighted(classes, self._shares)
         by_device = {"device": np.arange(len(local)), "loss": losses, "pers_global": right}
         return {
@@ -97,12 +106,6 @@ class Personal:
             checked(point, self._local.initial.flat, self._rule, "whole")
         )
 
-    def _score(self, params: Params) -> tuple[float, float, np.ndarray]:
-        """Mean loss, accuracy, and (classes,) accuracy by class, nan where there is none."""
-        dataset = self._local.data.dataset
-        loss, right = score(self._local.model, params, dataset.x_test, dataset.y_test)
-        return float(loss.mean()), float(right.mean()), by_class(right, dataset)
-
 
 def _means_of(told: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Mean of each value over those who tell it."""
@@ -111,7 +114,9 @@ def _means_of(told: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def class_shares(data: LocalData) -> np.ndarray:
-    """(devices, classes) share of each class in a device's training examples."""
+    """(devices, classes) share of each class in a device's training examples; values are one."""
+    if data.dataset.classes is None:
+        return np.zeros((len(data.partition), 0))
     labels, partition = data.dataset.labels, data.partition
     devices, classes = len(partition), data.dataset.outputs
     owners = np.repeat(np.arange(devices), partition.sizes)

@@ -12,13 +12,14 @@ from torch import nn
 from simfl.errors import PluginError, ScenarioError, first_line
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.failures import computing, name_of
-from simfl.learn.models.base import example_losses
+from simfl.learn.objective.base import Objective, title
+from simfl.learn.objective.losses import PLAIN
 from simfl.messages import whole_batches
 
 _NEARBY = 200  # batch sizes that are tried before none is proposed
 
 
-def check_model(model: nn.Module, dataset: Dataset) -> None:
+def check_model(model: nn.Module, dataset: Dataset, objective: Objective = PLAIN) -> None:
     """Raises PluginError unless the model can be trained and evaluated on these data."""
     parameters = list(model.parameters())
     if not any(value.requires_grad and value.numel() for value in parameters):
@@ -28,7 +29,7 @@ def check_model(model: nn.Module, dataset: Dataset) -> None:
         raise PluginError("has complex parameters, expected real ones: models travel as float32")
     check_outputs(model, dataset)
     rows = torch.arange(2) % len(dataset)
-    _step(model, dataset, rows, "a trial step of training")
+    _step(model, dataset, objective, rows, "a trial step of training")
 
 
 @torch.no_grad()
@@ -42,12 +43,13 @@ def check_outputs(model: nn.Module, dataset: Dataset) -> None:
     if not isinstance(outputs, torch.Tensor):
         raise PluginError(f"its output is a {type(outputs).__name__}, expected one tensor")
     found = tuple(outputs.shape)
-    if len(found) < 2 or found[-1] < dataset.outputs or not outputs.is_floating_point():
-        what = "value" if dataset.classes is None else "class"
+    if dataset.classes is None:
+        return  # the objective compares shapes
+    if len(found) < 2 or found[-1] < dataset.classes or not outputs.is_floating_point():
         kind = "" if outputs.is_floating_point() else f" of {outputs.dtype}"
         raise PluginError(
             f"its outputs have the shape {found}{kind} for one example, expected a last dimension "
-            f"of {dataset.outputs}, one number for each {what} of {dataset.name}"
+            f"of {dataset.outputs}, one number for each class of {dataset.name}"
         )
 
 
@@ -57,6 +59,7 @@ def check_batches(
     sizes: np.ndarray,
     batch_size: int,
     *,
+    objective: Objective = PLAIN,
     drop_last: bool = False,
     steps: int | None = None,
 ) -> None:
@@ -73,7 +76,7 @@ def check_batches(
     if not alone:
         return
     try:
-        _step(model, dataset, torch.arange(1), "training")
+        _step(model, dataset, objective, torch.arange(1), "training")
     except PluginError as error:
         said = first_line(error.__cause__ or error)
         device, n = int(alone[0]), int(sizes[alone[0]])
@@ -110,12 +113,17 @@ def _lonely(sizes: np.ndarray, batch_size: int, drop_last: bool) -> np.ndarray:
     return found
 
 
-def _step(model: nn.Module, dataset: Dataset, rows: torch.Tensor, doing: str) -> None:
+def _step(
+    model: nn.Module, dataset: Dataset, objective: Objective, rows: torch.Tensor, doing: str
+) -> None:
     """One forward and backward pass of a copy, which leaves nothing behind."""
     with torch.random.fork_rng(devices=[]), computing(model, doing, named=False) as at:
         torch.default_generator.manual_seed(0)
         at.x = dataset.x[rows]
-        losses = example_losses(copy.deepcopy(model).train()(at.x), dataset.y[rows])
+        losses = objective.loss(copy.deepcopy(model).train()(at.x), dataset.y[rows])
         if losses.shape != (len(rows),):
-            raise ValueError(f"losses have the shape {tuple(losses.shape)}, expected one each")
+            raise ValueError(
+                f"the losses of {title(objective)} have the shape {tuple(losses.shape)}, expected "
+                f"({len(rows)},), one for each example"
+            )
         losses.mean().backward()

@@ -11,7 +11,11 @@ import math
 import numpy as np
 import pandas as pd
 
+from simfl import directions
 from simfl.errors import InputError, did_you_mean
+
+#: Attribute of a frame of evaluations: names of further metrics that are the better the lower.
+LOWER = "lower_is_better"
 
 #: Columns of `evaluations` that are no metrics.
 _COUNTERS = ("time_s", "version", "tasks_ended", "down_bytes", "up_bytes")
@@ -20,8 +24,8 @@ _COUNTERS = ("time_s", "version", "tasks_ended", "down_bytes", "up_bytes")
 def reached(evaluations: pd.DataFrame, **target: float) -> pd.Series | None:
     """The first evaluation that meets the target, or None if the run ended before one did.
 
-    target: one metric and its value, `accuracy=0.8`; a loss is met from above, any other metric
-    from below. Raises InputError for an unknown metric.
+    target: one metric and its value, `accuracy=0.8`; a loss or an error is met from above, any
+    other metric from below (see `lower_is_better`). Raises InputError for an unknown metric.
     """
     if len(target) != 1:
         raise InputError(f"a target is one metric and its value, accuracy=0.8, not {target}")
@@ -30,8 +34,14 @@ def reached(evaluations: pd.DataFrame, **target: float) -> pd.Series | None:
         known = [name for name in evaluations if name not in _COUNTERS]
         raise InputError(f"target {metric!r} was not evaluated {did_you_mean(metric, known)}")
     found = evaluations[metric]
-    met = evaluations[found <= value if "loss" in metric else found >= value]
+    lower = lower_is_better(evaluations, metric)
+    met = evaluations[found <= value if lower else found >= value]
     return None if met.empty else met.iloc[0]
+
+
+def lower_is_better(evaluations: pd.DataFrame, metric: str) -> bool:
+    """Which way a metric of a run is better: `simfl.directions`, or as the run's author said."""
+    return directions.lower_is_better(metric, evaluations.attrs.get(LOWER, ()))
 
 
 def time_to(evaluations: pd.DataFrame, **target: float) -> float:

@@ -15,7 +15,7 @@ from simfl.results.digest import digest
 from simfl.results.formatting import as_html, headline
 from simfl.results.model import load_model
 from simfl.results.store import Store
-from simfl.results.summary import summarise
+from simfl.results.summary import summarise, summary_of
 from simfl.results.tables import MODEL, SCENARIO, SUMMARY
 
 if TYPE_CHECKING:
@@ -40,8 +40,13 @@ class Result:
 
     @cached_property
     def evaluations(self) -> pd.DataFrame:
-        """One row per evaluation; columns as in `tables.EVALUATIONS`, then further metrics."""
-        return self.read("evaluations")
+        """One row per evaluation; columns as in `tables.EVALUATIONS`, then further metrics.
+
+        Its attribute `lower_is_better` names metrics of the run's author that are so.
+        """
+        found = self.read("evaluations")
+        found.attrs[metrics.LOWER] = list(summary_of(self.folder).get(metrics.LOWER) or ())
+        return found
 
     @cached_property
     def versions(self) -> pd.DataFrame:

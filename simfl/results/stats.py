@@ -23,7 +23,7 @@ from simfl.errors import InputError, did_you_mean
 from simfl.results import formatting
 from simfl.results.costs import PHASE_S
 from simfl.results.evidence import signed_rank
-from simfl.results.metrics import reached
+from simfl.results.metrics import lower_is_better, reached
 from simfl.results.result import Result
 
 #: What it takes to meet a target. Every cost is what was spent until then, or until the end.
@@ -67,17 +67,12 @@ def cost_of(spent: Mapping[str, float], cost: str) -> float:
     return spent["down_bytes"] + spent["up_bytes"] if cost == "bytes" else spent[cost]
 
 
-def lower_is_better(metric: str) -> bool:
-    """True for a loss; any other metric is the better the higher."""
-    return "loss" in metric
-
-
 def best_of(evaluations: pd.DataFrame, metric: str) -> float:
     """The best value of a metric in a run; NaN without evaluations. Raises InputError."""
     if metric not in evaluations:
         raise InputError(f"{metric!r} was not evaluated {did_you_mean(metric, evaluations)}")
     found = evaluations[metric]
-    return float(found.min() if lower_is_better(metric) else found.max())
+    return float(found.min() if lower_is_better(evaluations, metric) else found.max())
 
 
 def shortfall(evaluations: pd.DataFrame, target: Mapping[str, float]) -> float:

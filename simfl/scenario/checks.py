@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simfl.directions import is_built_in
 from simfl.errors import CatalogueError, ScenarioError, TraceError, did_you_mean
 from simfl.fleet.catalogue import catalogue_dirs, class_files, load_device, load_network
 from simfl.fleet.traces import FOLDER, find_trace
+from simfl.learn.objective.base import has_right_answers
 from simfl.scenario.complain import KeyPath, Problem
-from simfl.scenario.parts import Foreign
-from simfl.scenario.sections import TimingOptions
+from simfl.scenario.parts import Foreign, kind_of
+from simfl.scenario.sections import LearningOptions, TimingOptions
 from simfl.wire.chain import chain
 
 if TYPE_CHECKING:
@@ -65,14 +67,44 @@ def _stop(scenario: Scenario) -> Iterator[Problem]:
     if stop.target is None:
         return
     where = ("stop", "target")
-    if (stop.target.accuracy is None) == (stop.target.loss is None):
-        yield Problem(where, ": give one of accuracy and loss, as in { accuracy = 0.9 }")
+    unknown = list(_target(scenario, *stop.target.wanted)) if endless else []
+    yield from unknown
+    if len(stop.target.wanted) != 1 and not unknown:
+        yield Problem(where, ": give one metric and its value, as in { accuracy = 0.9 }")
     if not endless:
-        return  # whoever ends a run by itself evaluates by itself
+        return  # such a strategy evaluates by itself
     if isinstance(scenario.learning, TimingOptions):
         yield Problem(where, ': cannot be met, since dataset = "none" learns nothing')
     elif evaluate.every_s is None and evaluate.every_versions is None:
         yield Problem(where, ": is never looked at; give evaluate.every_s or every_versions")
+
+
+def _target(scenario: Scenario, *names: str) -> Iterator[Problem]:
+    """Metrics that are never evaluated, or of which nothing says which way is better."""
+    learning = scenario.learning
+    if isinstance(learning, TimingOptions) or hasattr(scenario.strategy, "metrics"):
+        return
+    if any(isinstance(part, Foreign) and part.function is None for part in _judges(learning)):
+        return  # code that was not imported
+    measured = {metric.name: metric.direction for metric in learning.measured}
+    for name in names:
+        where = ("stop", "target", name)
+        if name == "accuracy" and not has_right_answers(learning.objective):
+            kind = kind_of(type(learning.objective))
+            text = f": learning.objective = {kind!r} has no right answers to be accurate about"
+            yield Problem(where, f"{text}; choose one of {_and(['loss', *measured])}")
+        elif name in measured and measured[name] is None:
+            text = f': {name} does not say which way is better; give its table direction = "lower"'
+            yield Problem(where, f'{text} or "higher"')
+        elif name not in measured and not is_built_in(name):
+            hint = did_you_mean(name, ["accuracy", "loss", *measured])
+            text = f" is not an option {hint}: no such metric is evaluated, but learning.metrics"
+            text += " adds others"
+            yield Problem(where, text)
+
+
+def _judges(learning: LearningOptions) -> tuple[Any, ...]:
+    return (learning.objective, *learning.metrics)
 
 
 def _timing(scenario: Scenario) -> Iterator[Problem]:

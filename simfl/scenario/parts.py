@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Strict, ValidationError, create_mode
 from pydantic_core import core_schema
 
 from simfl.errors import InputError, ScenarioError
+from simfl.learn.objective.base import Objective
 from simfl.registry import OBJECT, Registry, target_of
 from simfl.scenario.complain import Problem, carried, problems_of, shown, unknown
 from simfl.strategy.base import LocalRule
@@ -83,6 +84,8 @@ class Family:
         if not (isinstance(given, str) or _is_table(given)):
             given = self._taken_in(given)
         if not isinstance(given, str | dict):
+            if isinstance(given, type) and self.duty != "__call__" and hasattr(given, self.duty):
+                given = given()
             if hasattr(given, self.duty):
                 return _recorded(given)  # made in Python
             raise carried([Problem((), f" = {shown(given)}, expected {self._wanted()}")])
@@ -160,8 +163,16 @@ TRANSFORM = Family("simfl.learn.datasets.transforms:TRANSFORMS")
 CALLBACK = Family("simfl.callbacks:CALLBACKS", "open")
 MODEL = Family(
     "simfl.learn.models.base:MODELS",
-    way_in="simfl.learn.models.given:as_part",
     objects="an nn.Module, its class, or a function of the data set that makes one",
+)
+OBJECTIVE = Family(
+    "simfl.learn.objective.base:OBJECTIVES",
+    "loss",
+    objects="an object with `loss(outputs, targets) -> (n,)`",
+)
+METRIC = Family(
+    "simfl.learn.objective.metrics:METRICS",
+    objects="a function of (outputs, targets), or a metric of torchmetrics",
 )
 
 #: Which family a field of this type takes its part from.
@@ -171,8 +182,9 @@ FAMILIES: dict[type, Family] = {
     Weighting: Family("simfl.strategy:WEIGHTINGS"),
     ServerOptimiser: Family("simfl.strategy:SERVER_OPTIMISERS", "step"),
     Codec: CODEC,
+    Objective: OBJECTIVE,
 }
-ALL = (STRATEGY, *FAMILIES.values(), DATASET, TRANSFORM, PARTITION, MODEL, CALLBACK)
+ALL = (STRATEGY, *FAMILIES.values(), DATASET, TRANSFORM, PARTITION, MODEL, METRIC, CALLBACK)
 
 
 def build(part: type, kind: str, options: dict[str, Any], reading: Reading) -> Any:

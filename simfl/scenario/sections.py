@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Lt
 from pydantic import (
+    ConfigDict,
     Discriminator,
     Field,
     Strict,
@@ -19,10 +20,12 @@ from simfl.fleet.memory import Policy
 from simfl.fleet.network.cells import CellOptions
 from simfl.fleet.options import GroupOptions
 from simfl.fleet.table import Table
+from simfl.learn.objective.base import as_objective
 from simfl.scenario import parts
 from simfl.units import Count, Duration, Every, Fraction, Index, NonNegative, Positive, Rate, Share
 
 if TYPE_CHECKING:
+    from simfl.learn.objective.metrics import Metric
     from simfl.learn.trainers.jobs import TrainingOptions
 
 #: Names become folders, on every system.
@@ -110,6 +113,7 @@ class LearningOptions(Table):
     data_dir: folder of data sets; a relative one starts at the scenario's own folder. transforms:
     what inputs go through; see `simfl.learn.datasets.transforms`. hold_back:
     share of its examples that a device does not train on, for local rules that try models.
+    objective: what is minimised. metrics: what evaluations have beside the objective's own.
     drop_last: leave out an epoch's last batch where it is smaller than `batch_size` and not the
     only one.
     trainer: how this machine computes; nothing on the virtual clock depends on it.
@@ -123,6 +127,10 @@ class LearningOptions(Table):
     drift: DriftOptions | None = None
     hold_back: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
     model: Annotated[Any, parts.MODEL]
+    objective: Annotated[Any, parts.OBJECTIVE] = Field(
+        default="cross-entropy", validate_default=True
+    )
+    metrics: Annotated[tuple[Annotated[Any, parts.METRIC], ...], Strict(False)] = ()
     batch_size: Count = 10
     lr: Positive = 0.05
     momentum: Fraction = 0.0
@@ -139,7 +147,15 @@ class LearningOptions(Table):
         from simfl.learn.trainers.jobs import TrainingOptions
 
         names = [option.name for option in parts.option_fields(TrainingOptions)]
-        return TrainingOptions(**{name: getattr(self, name) for name in names})
+        given = {name: getattr(self, name) for name in names}
+        return TrainingOptions(**{**given, "objective": as_objective(self.objective)})
+
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        """The metrics of its evaluations beside loss and accuracy. Raises ScenarioError."""
+        from simfl.learn.objective.metrics import metrics_of
+
+        return metrics_of(as_objective(self.objective), self.metrics)
 
 
 class TimingOptions(Table):
@@ -186,10 +202,19 @@ class CheckpointOptions(Table):
 
 
 class TargetOptions(Table):
-    """[stop] target: an accuracy to reach or a loss to fall to, as evaluated."""
+    """[stop] target: an accuracy to reach, a loss to fall to, or the value of any other metric."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float]
 
     accuracy: Fraction | None = None
-    loss: NonNegative | None = None
+    loss: float | None = None
+
+    @property
+    def wanted(self) -> dict[str, float]:
+        """The metric and its value."""
+        found: dict[str, float] = self.model_dump(exclude_none=True)
+        return found
 
 
 class StopOptions(Table):

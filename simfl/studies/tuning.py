@@ -19,6 +19,7 @@ import pandas as pd
 
 from simfl.errors import InputError
 from simfl.results import stats
+from simfl.results.metrics import lower_is_better
 from simfl.results.result import Result
 from simfl.results.study import CELLS
 from simfl.results.summary import is_result, summary_of
@@ -190,7 +191,7 @@ def _add(trial: Trial, result: Result, options: TuneOptions, target: Mapping[str
         trial.shortfall = max(trial.shortfall, stats.shortfall(result.evaluations, target))
         return
     found = stats.best_of(result.evaluations, options.objective)
-    trial.value += found if stats.lower_is_better(options.objective) else -found
+    trial.value += found if lower_is_better(result.evaluations, options.objective) else -found
     trial.spent_s += float(result.summary["virtual_s"])
 
 

@@ -183,7 +183,11 @@ def test_local_training_has_the_options_that_trainers_take() -> None:
     """They are repeated in [learning], so that reading a scenario need not load torch."""
     trained = options_model(TrainingOptions).model_fields
     ours = LearningOptions.model_fields
+    parts = {name for name in trained if ours[name].default == "cross-entropy"}
+    assert parts == {"objective"}
     for name, option in trained.items():
+        if name in parts:
+            continue
         assert (ours[name].annotation, ours[name].metadata, ours[name].default) == (
             option.annotation,
             option.metadata,

@@ -39,7 +39,7 @@ def test_the_schema_takes_what_a_scenario_may_say(validator: Any, night: Path) -
         ("strategy", {"buffer": 0}),
         ("strategy", {"local": {"kind": "proximal", "mu": -1}}),
         ("learning", {"dataset": "absent"}),
-        ("stop", {"target": {"f1": 0.5}}),
+        ("stop", {"target": {"f1": "high"}}),
         ("server", {"sharing": "fair"}),
     ],
 )

@@ -85,7 +85,8 @@ class Dataset:
     Any array of numbers will do: see `simfl.learn.datasets.intake`. Examples that are too many for
     memory are `Rows`, and `batch` reads them. users: (n,) natural owner of each training example,
     where the data has any. transforms: what changes training inputs, batch by batch. by_device:
-    user i is device i of the fleet. Raises DataError, which says of which field what was found and what is expected.
+    user i is device i of the fleet. Raises DataError, which says of which field what was found and
+    what is expected.
     """
 
     name: str

@@ -9,18 +9,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from simfl.errors import DataError, PluginError
-from simfl.lazy import functional as F
 from simfl.lazy import nn, torch
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.failures import keep_origin
 from simfl.registry import Registry
 from simfl.units import Count
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 #: Each entry is a frozen dataclass of options, called with a Dataset. Under "package.module:name"
 #: there may also be a plain function, called as name(dataset, **options) -> nn.Module.
@@ -170,12 +165,3 @@ class CharLstm:
         if not dataset.sequence:
             raise DataError(f"{dataset.name} holds no sequences, but this model reads nothing else")
         return Lstm(dataset.outputs, self.embedding, self.hidden, self.layers)
-
-
-def example_losses(logits: Tensor, y: Tensor) -> Tensor:
-    """Cross-entropy of each example, (n,); of a sequence, the mean over its positions.
-
-    logits: (n, classes) with y (n,), or (n, T, classes) with y (n, T).
-    """
-    each = F.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none")
-    return each if y.ndim == 1 else each.view(y.shape).mean(1)

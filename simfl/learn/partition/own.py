@@ -32,8 +32,8 @@ def dealt_out(part: Any, dataset: Dataset, devices: int, rng: np.random.Generato
         sets = len(np.unique(dataset.users))
         if not isinstance(part, User):
             raise DataError(
-                f"deals out anew what is a list of one data set per device ({dataset.name}): set "
-                'learning.partition = "user", which leaves every device its own'
+                f"{dataset.name} is a list of one data set per device, which this partition would deal "
+                'out anew: set learning.partition = "user", which leaves every device its own'
             )
         if sets != devices:
             raise DataError(f"{dataset.name} is a list of {sets} data sets for {devices} devices")

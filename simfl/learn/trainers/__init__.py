@@ -20,6 +20,7 @@ from torch import nn
 
 from simfl.errors import ScenarioError
 from simfl.learn.models.flops import flops_per_example
+from simfl.learn.objective.losses import is_plain
 from simfl.learn.trainers.batched import Batched
 from simfl.learn.trainers.can_batch import trouble
 from simfl.learn.trainers.dense import dense_widths
@@ -164,7 +165,7 @@ def _batched(local: Local) -> Trainer | str:
 
 
 def _kernel(local: Local) -> Kernel:
-    widths = dense_widths(local.model)
-    if widths is not None:
+    widths, objective = dense_widths(local.model), local.options.objective
+    if widths is not None and is_plain(objective):
         return DenseKernel(local.model, widths)
-    return FunctionalKernel(local.model, local.device)
+    return FunctionalKernel(local.model, local.device, objective)

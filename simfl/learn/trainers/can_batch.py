@@ -8,7 +8,6 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from simfl.learn.models.base import example_losses
 from simfl.learn.models.flat import FlatModule
 from simfl.learn.trainers.kernels import Kernel, aligned
 from simfl.learn.trainers.local_training import Local
@@ -65,6 +64,6 @@ def _slopes(local: Local, kernel: Kernel, k: int, x: Tensor, y: Tensor, n: int) 
 def _near(slope: Tensor, local: Local, x: Tensor, y: Tensor) -> bool:
     """Whether this is the gradient of the mean loss, but for rounding."""
     reference = FlatModule(local.model, local.device)
-    example_losses(reference.module(x), y).mean().backward()
+    local.options.objective.loss(reference.module(x), y).mean().backward()
     scale = float(reference.grad.abs().max())
     return isfinite(scale) and torch.allclose(slope, reference.grad, rtol=1e-3, atol=1e-4 * scale)

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from simfl.learn.datasets.base import Dataset
+from simfl.learn.objective.base import Objective
+from simfl.learn.objective.losses import PLAIN
 from simfl.learn.partition.base import Partition
 from simfl.messages import examples_seen, whole_batches
 from simfl.params import Params
@@ -31,6 +33,7 @@ class TrainingOptions:
     """
 
     batch_size: Count = 10
+    objective: Objective = PLAIN
     lr: Positive = 0.05
     momentum: Fraction = 0.0
     weight_decay: NonNegative = 0.0

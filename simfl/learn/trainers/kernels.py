@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from simfl.learn.models.base import example_losses
 from simfl.learn.models.flat import params_of
+from simfl.learn.objective.base import Objective
+from simfl.learn.objective.losses import PLAIN
 
 relu_backward = torch.ops.aten.threshold_backward
 
@@ -46,7 +47,10 @@ def aligned(like: Tensor, k: int, size: int) -> Tensor:
 
 
 class DenseKernel:
-    """The two passes through a chain of linear layers, written out as batched products."""
+    """The two passes through a chain of linear layers, written out as batched products.
+
+    The loss is plain cross-entropy.
+    """
 
     even = True  # gradients are written into rows that begin at like addresses
 
@@ -91,7 +95,10 @@ class FunctionalKernel:
 
     grain = 4
 
-    def __init__(self, model: nn.Module, device: torch.device | str) -> None:
+    def __init__(
+        self, model: nn.Module, device: torch.device | str, objective: Objective = PLAIN
+    ) -> None:
+        self._objective = objective
         self._module = copy.deepcopy(model).float().to(device).train()
         layout = params_of(model).layout
         self._parts = [(name, layout.slices[name], shape) for name, shape in layout.shapes]
@@ -116,7 +123,8 @@ class FunctionalKernel:
         self, named: dict[str, Tensor], constant: dict[str, Tensor], x: Tensor, y: Tensor, w: Tensor
     ) -> tuple[Tensor, Tensor]:
         """One model's weighted loss, and the loss of each example."""
-        each = example_losses(functional_call(self._module, {**named, **constant}, (x,)), y)
+        outputs = functional_call(self._module, {**named, **constant}, (x,))
+        each = self._objective.loss(outputs, y)
         return (each * w).sum(), each
 
     def _views(self, flat: Tensor) -> dict[str, Tensor]:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from simfl.errors import PluginError, plugin_errors
 from simfl.learn.failures import computing
-from simfl.learn.models.base import example_losses
 from simfl.learn.models.flat import FlatModule, params_of
 from simfl.learn.models.structure import split_of
 from simfl.learn.trainers.jobs import Job, LocalData, Trained, TrainingOptions
@@ -149,7 +148,7 @@ class Local:
         aside.grad.zero_()
         with computing(self.model, f"the gradient over all examples of device {device}") as at:
             for at.x, ys in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True):
-                (example_losses(aside.module(at.x), ys).sum() / len(x)).backward()
+                (self.options.objective.loss(aside.module(at.x), ys).sum() / len(x)).backward()
         return aside.grad.clone()
 
 

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from simfl.learn.failures import computing
-from simfl.learn.models.base import example_losses
 from simfl.learn.models.flat import FlatModule
 from simfl.learn.trainers.jobs import Job, LocalData, Trained, Trainer, TrainingOptions
 from simfl.learn.trainers.local_training import Local, Opened, asking, moments
@@ -54,6 +53,7 @@ class OneByOne(Trainer):
     ) -> None:
         self.local = Local(model, data, options, rule, streams, device)
         self._model = FlatModule(model, device)
+        self._loss = options.objective.loss
         added = options.clip_norm is not None or options.weight_decay or options.momentum
         self._plain = not (self.local.hooked or added)
 
@@ -93,7 +93,7 @@ class OneByOne(Trainer):
         3 % of a step of a network with 1.7 million parameters.
         """
         self._model.forget()
-        each = example_losses(self._model.module(x), y)
+        each = self._loss(self._model.module(x), y)
         each.mean().backward()
         self._model.descend(lr)
         return each.detach()
@@ -102,7 +102,7 @@ class OneByOne(Trainer):
         """Sets `grad` to the gradient of one mini-batch; returns its per-example losses."""
         model = self._model
         model.grad.zero_()
-        each = example_losses(model.module(x), y)
+        each = self._loss(model.module(x), y)
         each.mean().backward()
         if self.local.penalises:
             point = model.trained.detach().requires_grad_()

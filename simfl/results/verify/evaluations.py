@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from simfl.results.metrics import lower_is_better
 from simfl.results.verify.subject import SLACK_S, Tables, Unchecked, late
 
 
@@ -22,7 +23,8 @@ def ranges(t: Tables) -> str | None:
             return f"{name} is no share"
         if np.isinf(values).any() and (t.sound or name != "loss"):
             return f"{name} is infinite"
-    if t.sound and not (seen["loss"] >= 0.0).all():
+    kind = t.scenario.get("learning", {}).get("objective", {}).get("kind", "")
+    if t.sound and ":" not in kind and not (seen["loss"] >= 0.0).all():
         return "a loss is negative or missing"
     if t.sound and seen["accuracy"].isna().any() and seen["accuracy"].notna().any():
         return "an accuracy is missing"
@@ -102,6 +104,7 @@ def target(t: Tables) -> str | None:
     wanted = t.scenario.get("stop", {}).get("target", {})
     for name, value in wanted.items():
         seen = t.evaluations[name].to_numpy()[:-1]
-        if ((seen <= value) if name == "loss" else (seen >= value)).any():
+        lower = lower_is_better(t.evaluations, name)
+        if ((seen <= value) if lower else (seen >= value)).any():
             return f"the target {name} = {value:g} was met, and the run went on"
     return None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from simfl.results.digest import digest
+from simfl.results.metrics import lower_is_better
 from simfl.results.result import Result
 from simfl.results.summary import summarise
 from simfl.results.verify.subject import SLACK_S, Tables, Unchecked, plays_an_app, tables_of
@@ -81,7 +82,7 @@ def _met(t: Tables, target: dict[str, float]) -> bool:
         return False
     last = t.evaluations.iloc[-1]
     return any(
-        bool(last[name] <= value if name == "loss" else last[name] >= value)
+        bool(last[name] <= value if lower_is_better(t.evaluations, name) else last[name] >= value)
         for name, value in target.items()
     )
 

@@ -17,11 +17,11 @@ from simfl.learn.models.base import (
     Mlp,
     Softmax,
     build,
-    example_losses,
 )
 from simfl.learn.models.flat import params_of
 from simfl.learn.models.flops import flops_per_example
 from simfl.learn.models.resnet import Resnet20
+from simfl.learn.objective.losses import PLAIN
 
 
 def images(channels: int = 1, side: int = 28) -> Dataset:
@@ -103,7 +103,7 @@ def test_sequences_and_sequence_models_belong_together() -> None:
 def test_the_loss_of_a_sequence_is_the_mean_over_its_positions() -> None:
     logits, y = torch.arange(60.0).view(3, 4, 5).sin(), torch.arange(12).view(3, 4) % 5
     one_by_one = [nn.functional.cross_entropy(logits[i], y[i]) for i in range(3)]
-    torch.testing.assert_close(example_losses(logits, y), torch.stack(one_by_one))
+    torch.testing.assert_close(PLAIN.loss(logits, y), torch.stack(one_by_one))
 
 
 def test_an_mlp_costs_six_flops_per_weight() -> None:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simfl.learn.objective.base import title
+from simfl.learn.objective.losses import is_plain
 from simfl.learn.trainers.dense import dense_widths
 from simfl.learn.trainers.dense.layout import laid_out
 from simfl.learn.trainers.dense.machine_code import compiled_steps
@@ -29,6 +31,8 @@ def cannot_compile(local: Local) -> str | None:
     """Why the steps cannot run as machine code; None if they can."""
     if dense_widths(local.model) is None or local.data.dataset.sequence:
         return "the model is not a chain of linear layers and ReLU"
+    if not is_plain(local.options.objective):
+        return f"the loss of {title(local.options.objective)} is not plain cross-entropy"
     if local.hooked and not local.affine:
         return f"{type(local.rule).__name__} takes part in every step"
     if local.penalises and local.options.clip_norm is not None:
