@@ -111,6 +111,7 @@ class Problem:
     model: Any  #: torch module
     initial: Any  #: Params: what of the model travels
     flops: float  #: of training on one example
+    frozen: int  #: parameters of the model that stay as they are
     groups: Any = None  #: in which uploads may be thinned
 
 
@@ -145,6 +146,7 @@ def problem_of(
         model = build(options.model, dataset, streams.integer("model"))
         check_model(model, dataset, objective)
         flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
+        frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     with _part("partition", options.partition):
         draws = streams.generator("partition")
         partition = dealt_out(options.partition, dataset, devices, draws)
@@ -174,9 +176,9 @@ def problem_of(
     with asking(rule, "split"):
         found = split_of(rule, model, dataset.x[:1])
     if found is None:
-        return Problem(data, model, initial, flops)
+        return Problem(data, model, initial, flops, frozen)
     _, split = found
-    return Problem(data, model, initial.select(split.names), flops, split.groups)
+    return Problem(data, model, initial.select(split.names), flops, frozen, split.groups)
 
 
 def dataset_of(scenario: Scenario, data_dir: Path | None) -> Any:
@@ -262,7 +264,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         drop_last=training.drop_last,
         flops=problem.flops,
         rate=training.rate,
-        memory_bytes=_training_bytes(scenario, problem.initial.layout.size),
+        memory_bytes=_training_bytes(scenario, problem.initial.layout.size, problem.frozen),
         down=guarded(chain(scenario.wire.down)),
         up=guarded(chain(scenario.wire.up)),
     )
@@ -329,6 +331,7 @@ def _sized(scenario: Scenario, problem: Problem, options: LearningOptions) -> Wo
         scenario, initial.layout, lambda: initial, sizes, options.batch_size, problem.flops
     )
     load.drop_last = options.drop_last
+    load.memory_bytes = _training_bytes(scenario, initial.layout.size, problem.frozen)
     return load
 
 
@@ -373,13 +376,15 @@ def _timing(
     )
 
 
-def _training_bytes(scenario: Scenario, parameters: int) -> int:
+def _training_bytes(scenario: Scenario, parameters: int, frozen: int = 0) -> int:
     """What training takes on a device: the model as it came, as it is trained, and its gradient.
+
+    frozen: parameters that lie there once.
 
     A lower bound: activations, data and the framework come on top.
     """
     momentum = getattr(scenario.learning, "momentum", 0.0) > 0.0
-    return 4 * parameters * (4 if momentum else 3)
+    return 4 * (parameters * (4 if momentum else 3) + frozen)
 
 
 def _nbytes(codec: Codec, layout: Any) -> int:

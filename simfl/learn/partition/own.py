@@ -29,11 +29,11 @@ def dealt_out(part: Any, dataset: Dataset, devices: int, rng: np.random.Generato
     what already, and must not be dealt out anew.
     """
     if dataset.by_device:
-        sets = len(np.unique(dataset.users))
+        sets = len(np.unique(np.asarray(dataset.users)))
         if not isinstance(part, User):
             raise DataError(
-                f"{dataset.name} is a list of one data set per device, which this partition would deal "
-                'out anew: set learning.partition = "user", which leaves every device its own'
+                f"{dataset.name} is a list of one data set per device, which this partition would "
+                'deal out anew: set learning.partition = "user", which leaves every device its own'
             )
         if sets != devices:
             raise DataError(f"{dataset.name} is a list of {sets} data sets for {devices} devices")
