@@ -132,8 +132,8 @@ def problem_of(
     from simfl.learn.models.flat import params_of
     from simfl.learn.models.flops import flops_per_example
     from simfl.learn.models.structure import split_of
-    from simfl.learn.partition.base import Partition
     from simfl.learn.partition.intertwine import intertwined
+    from simfl.learn.partition.own import dealt_out
     from simfl.learn.partition.shift import drifting, negative
     from simfl.learn.trainers.jobs import LocalData
     from simfl.learn.trainers.local_training import asking
@@ -148,8 +148,9 @@ def problem_of(
         check_model(model, dataset, objective)
         flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
         frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    with _part("partition", options.partition, Partition) as made:
-        partition = made(options.partition(dataset, devices, streams.generator("partition")))
+    with _part("partition", options.partition):
+        draws = streams.generator("partition")
+        partition = dealt_out(options.partition, dataset, devices, draws)
     held = None
     if options.intertwined is not None:
         slow = _slow(scenario, options, streams, flops, float(partition.sizes.mean()))
@@ -200,7 +201,7 @@ def _source(scenario: Scenario, options: LearningOptions, data_dir: Path | None)
 
     beside = scenario.path.parent if scenario.path else Path()
     own = None if options.data_dir is None else beside / options.data_dir
-    return DataDir(data_dir or own)
+    return DataDir(data_dir or own, scenario.path.parent if scenario.path else None)
 
 
 @contextmanager
