@@ -344,8 +344,8 @@ def _where(grid: VirtualGrid) -> str:
 _WRITE_S = 10.0
 _PERCENT = {"auto": None, "fraction": False, "percent": True}
 _NO_VERSION = (
-    "the app ended after it had taken {replies} reply(s) of which no model was seen: its last model "
-    "is not a version of this run; an app with a loop of its own says what it made of them with "
+    "the app took {replies} train replies after its last version that was seen, and ended: the "
+    "model that it made of them is not in this run; an app with a loop of its own gives it with "
     "simfl.flower.record(model=...)"
 )
 _UNSEEN = (
