@@ -318,7 +318,9 @@ class Lifecycle:
             pauses=plan.pauses,
         )
         if plan.lost_s < inf or self.batteries is not None:
-            self._watch(task)
+            # Not at once: a message that takes no time is through before anything is lost.
+            now_s = self.clock.now
+            plan.alarm = self.clock.at(now_s, Kind.TASK, task.serial, "task.watch", task)
 
     def _carried(self, task: Task) -> None:
         plan: TaskPlan = task.plan
