@@ -161,8 +161,10 @@ def _optimizer(learning: LearningOptions) -> Iterator[Problem]:
 
 def _assumed(scenario: Scenario, learning: LearningOptions) -> Iterator[Problem]:
     """Local training that the strategy's or the local rule's equations do not fit."""
-    training = learning.training
-    for path, part in (("strategy",), scenario.strategy), (("strategy", "local"), _local(scenario)):
+    parts = ((("strategy",), scenario.strategy), (("strategy", "local"), _local(scenario)))
+    picky = [(path, part) for path, part in parts if _is_picky(type(part))]
+    for path, part in picky:
+        training = learning.training  # which loads torch: only where a part looks at it
         name = type(part).__name__
         reason = training.special
         if reason is None and any(by_of(one) == "seconds" for one in training.schedule):
@@ -173,6 +175,10 @@ def _assumed(scenario: Scenario, learning: LearningOptions) -> Iterator[Problem]
         if getattr(type(part), "needs_cross_entropy", False) and not is_plain(training.objective):
             text = f": {name} computes with plain cross-entropy; leave learning.objective out"
             yield Problem(path, text)
+
+
+def _is_picky(kind: type) -> bool:
+    return getattr(kind, "needs_sgd", False) or getattr(kind, "needs_cross_entropy", False)
 
 
 def _local(scenario: Scenario) -> Any:
