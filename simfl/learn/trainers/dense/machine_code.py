@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from simfl.errors import ScenarioError
 
@@ -83,13 +83,16 @@ def _name(version: str) -> str:
 
 @contextmanager
 def _alone(folder: Path | None) -> Iterator[None]:
-    """Of processes that need the code at once, one makes it and the others load it."""
+    """Of processes that need the code at once, one makes it and the others load it.
+
+    None waits for more than a minute, or on a disk without locks: then each makes its own.
+    """
     if folder is None:
         yield
         return
     lock = FileLock(folder / "lock")
-    with suppress(NotImplementedError, OSError):  # a disk without locks: each makes its own
-        lock.acquire()
+    with suppress(Timeout, NotImplementedError, OSError):
+        lock.acquire(timeout=60)
     try:
         yield
     finally:
