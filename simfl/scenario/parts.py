@@ -163,6 +163,7 @@ TRANSFORM = Family("simfl.learn.datasets.transforms:TRANSFORMS")
 CALLBACK = Family("simfl.callbacks:CALLBACKS", "open")
 MODEL = Family(
     "simfl.learn.models.base:MODELS",
+    way_in="simfl.learn.models.given:as_part",
     objects="an nn.Module, its class, or a function of the data set that makes one",
 )
 OBJECTIVE = Family(
