@@ -44,7 +44,7 @@ class Trip:
             train_s,
             up_s + self.nbytes[2] / up_rate,
         ]
-        self.drops_in = fleet.faults.drop_leg(task.device)
+        self.drops_in = fleet.faults.drop_phase(task.device)
         #: Where it fails by itself: leg, and nominal seconds into it.
         self.fails = self.place(DOWNLOAD, share) if share < 1.0 else (HOME, inf)
         if self.hangs:
