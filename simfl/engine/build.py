@@ -18,6 +18,7 @@ from simfl.errors import PluginError, ScenarioError, did_you_mean, plugin_errors
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
+from simfl.learn.optimizers import Sgd, floats_per_parameter
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.checks import trace_dirs
 from simfl.strategy.base import LearningInfo, LocalRule
@@ -383,8 +384,17 @@ def _training_bytes(scenario: Scenario, parameters: int, frozen: int = 0) -> int
 
     A lower bound: activations, data and the framework come on top.
     """
-    momentum = getattr(scenario.learning, "momentum", 0.0) > 0.0
-    return 4 * (parameters * (4 if momentum else 3) + frozen)
+    return 4 * (int(parameters * (3 + _remembered(scenario))) + frozen)
+
+
+def _remembered(scenario: Scenario) -> float:
+    """Numbers that the optimizer holds for each parameter."""
+    if isinstance(scenario.learning, TimingOptions):
+        return 0.0
+    training = scenario.learning.training
+    if isinstance(training.optimizer, Sgd):
+        return float(training.momentum > 0.0)
+    return floats_per_parameter(training.optimizer)
 
 
 def _nbytes(codec: Codec, layout: Any) -> int:

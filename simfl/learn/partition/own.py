@@ -37,7 +37,11 @@ def dealt_out(part: Any, dataset: Dataset, devices: int, rng: np.random.Generato
             )
         if sets != devices:
             raise DataError(f"{dataset.name} is a list of {sets} data sets for {devices} devices")
-    return as_partition(part(dataset, devices, rng), dataset, devices)
+    given = part(dataset, devices, rng)
+    try:
+        return as_partition(given, dataset, devices)
+    except DataError as error:
+        raise DataError(f"the partition of {dataset.name}: {error}") from error
 
 
 def as_partition(given: Any, dataset: Dataset, devices: int) -> Partition:
