@@ -58,7 +58,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "optuna": ("studies",),
     "typer": ("cli",),
     "torchmetrics": ("learn",),
-    "pandas": ("results", "studies", "interop"),
+    "pandas": ("results", "studies", "interop", "learn"),
     "torch": ("lazy", "params", "strategy", "wire", "learn", "engine", "interop"),
 }
 

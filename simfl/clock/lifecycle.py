@@ -40,6 +40,9 @@ from simfl.streams import Streams
 #: A mini-batch that is over but for so much of it is over.
 _HARDLY = 1e-9
 
+#: A hair more than half a byte: halves are common, and are not to hang on a rounding error.
+_HALF = 0.5 + 1e-5
+
 
 class Lifecycle:
     """Moves every task in flight; calls `ended(task)` once for each, whatever became of it."""
@@ -147,7 +150,7 @@ class Lifecycle:
             self._charge(task, task.phase, share)
         elif self.transfers is not None:
             moved = self.transfers.abandon(task)
-            task.moved_bytes[task.phase != DOWNLOAD] += round(moved)
+            task.moved_bytes[task.phase != DOWNLOAD] += _whole(moved)
         if plan.alarm is not None:
             plan.alarm.cancel()
 
@@ -174,9 +177,9 @@ class Lifecycle:
     def _under_way(self, task: Task, plan: TaskPlan, phase: int, begun_s: float) -> int:
         """What has passed of the message of this phase, begun then."""
         if self.transfers is not None:
-            return round(self.transfers.passed_bytes(task))
+            return _whole(self.transfers.passed_bytes(task))
         nbytes = task.up_bytes if phase == UPLOAD else task.down_bytes
-        return round((nbytes + FRAME_BYTES) * self._share_moved(task, plan, phase, begun_s))
+        return _whole((nbytes + FRAME_BYTES) * self._share_moved(task, plan, phase, begun_s))
 
     def _go_on(self, task: Task, begun_s: float) -> None:
         """Plans from the current phase, begun at begun_s, as far as is known; then waits once."""
@@ -315,7 +318,9 @@ class Lifecycle:
             pauses=plan.pauses,
         )
         if plan.lost_s < inf or self.batteries is not None:
-            self._watch(task)
+            # Not at once: a message that takes no time is through before anything is lost.
+            now_s = self.clock.now
+            plan.alarm = self.clock.at(now_s, Kind.TASK, task.serial, "task.watch", task)
 
     def _carried(self, task: Task) -> None:
         plan: TaskPlan = task.plan
@@ -355,9 +360,9 @@ class Lifecycle:
     def _charge(self, task: Task, phase: int, share: float) -> None:
         """Charges this share of a message to its direction; training moves nothing."""
         if phase == DOWNLOAD:
-            task.moved_bytes[0] += round((task.down_bytes + FRAME_BYTES) * share)
+            task.moved_bytes[0] += _whole((task.down_bytes + FRAME_BYTES) * share)
         elif phase == UPLOAD:
-            task.moved_bytes[1] += round((task.up_bytes + FRAME_BYTES) * share)
+            task.moved_bytes[1] += _whole((task.up_bytes + FRAME_BYTES) * share)
 
 
 def _carried_share(plan: TaskPlan, phase: int) -> float:
@@ -367,3 +372,8 @@ def _carried_share(plan: TaskPlan, phase: int) -> float:
     carry_s = plan.work_s[phase] - plan.latency_s[phase]
     past_s = plan.stop_share * plan.work_s[phase] - plan.latency_s[phase]
     return min(1.0, past_s / carry_s) if past_s > 0.0 else 0.0
+
+
+def _whole(nbytes: float) -> int:
+    """The nearest number of bytes; of half a byte, a whole one, whatever rounding made of it."""
+    return int(nbytes + _HALF)

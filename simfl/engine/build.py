@@ -18,6 +18,7 @@ from simfl.errors import PluginError, ScenarioError, did_you_mean, plugin_errors
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
+from simfl.learn.optimizers import Sgd, floats_per_parameter
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.checks import trace_dirs
 from simfl.strategy.base import LearningInfo, LocalRule
@@ -131,8 +132,8 @@ def problem_of(
     from simfl.learn.models.flat import params_of
     from simfl.learn.models.flops import flops_per_example
     from simfl.learn.models.structure import split_of
-    from simfl.learn.partition.base import Partition
     from simfl.learn.partition.intertwine import intertwined
+    from simfl.learn.partition.own import dealt_out
     from simfl.learn.partition.shift import drifting, negative
     from simfl.learn.trainers.jobs import LocalData
     from simfl.learn.trainers.local_training import asking
@@ -147,8 +148,9 @@ def problem_of(
         check_model(model, dataset, objective)
         flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
         frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    with _part("partition", options.partition, Partition) as made:
-        partition = made(options.partition(dataset, devices, streams.generator("partition")))
+    with _part("partition", options.partition):
+        draws = streams.generator("partition")
+        partition = dealt_out(options.partition, dataset, devices, draws)
     held = None
     if options.intertwined is not None:
         slow = _slow(scenario, options, streams, flops, float(partition.sizes.mean()))
@@ -199,7 +201,7 @@ def _source(scenario: Scenario, options: LearningOptions, data_dir: Path | None)
 
     beside = scenario.path.parent if scenario.path else Path()
     own = None if options.data_dir is None else beside / options.data_dir
-    return DataDir(data_dir or own)
+    return DataDir(data_dir or own, scenario.path.parent if scenario.path else None)
 
 
 @contextmanager
@@ -382,8 +384,17 @@ def _training_bytes(scenario: Scenario, parameters: int, frozen: int = 0) -> int
 
     A lower bound: activations, data and the framework come on top.
     """
-    momentum = getattr(scenario.learning, "momentum", 0.0) > 0.0
-    return 4 * (parameters * (4 if momentum else 3) + frozen)
+    return 4 * (int(parameters * (3 + _remembered(scenario))) + frozen)
+
+
+def _remembered(scenario: Scenario) -> float:
+    """Numbers that the optimizer holds for each parameter."""
+    if isinstance(scenario.learning, TimingOptions):
+        return 0.0
+    training = scenario.learning.training
+    if isinstance(training.optimizer, Sgd):
+        return float(training.momentum > 0.0)
+    return floats_per_parameter(training.optimizer)
 
 
 def _nbytes(codec: Codec, layout: Any) -> int:

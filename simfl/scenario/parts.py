@@ -171,6 +171,10 @@ OBJECTIVE = Family(
     "loss",
     objects="an object with `loss(outputs, targets) -> (n,)`",
 )
+OPTIMIZER = Family(
+    "simfl.learn.optimizers:OPTIMIZERS", objects="a class of torch.optim, as torch.optim:RMSprop"
+)
+SCHEDULE = Family("simfl.learn.schedules:SCHEDULES", objects="a function of the version")
 METRIC = Family(
     "simfl.learn.objective.metrics:METRICS",
     objects="a function of (outputs, targets), or a metric of torchmetrics",
@@ -185,7 +189,18 @@ FAMILIES: dict[type, Family] = {
     Codec: CODEC,
     Objective: OBJECTIVE,
 }
-ALL = (STRATEGY, *FAMILIES.values(), DATASET, TRANSFORM, PARTITION, MODEL, METRIC, CALLBACK)
+ALL = (
+    STRATEGY,
+    *FAMILIES.values(),
+    DATASET,
+    TRANSFORM,
+    PARTITION,
+    MODEL,
+    METRIC,
+    OPTIMIZER,
+    SCHEDULE,
+    CALLBACK,
+)
 
 
 def build(part: type, kind: str, options: dict[str, Any], reading: Reading) -> Any:

@@ -53,20 +53,20 @@ class FlatModule:
 
     def forget(self) -> None:
         """The next `backward` makes gradients of its own instead of adding to those in `grad`."""
-        for value in self._learnt:
+        for value in self.learnt:
             value.grad = None
 
     @torch.no_grad()
     def descend(self, lr: float) -> None:
         """A step along the gradients that `backward` made after `forget`: y = y - lr * g."""
-        for value in self._learnt:
+        for value in self.learnt:
             if value.grad is not None:
                 value.add_(value.grad, alpha=-lr)
 
     def _bind(self) -> None:
         """Points the module's tensors into the flat ones."""
         where, shapes = self.layout.slices, dict(self.layout.shapes)
-        self._learnt = [value for value in self.module.parameters() if value.requires_grad]
+        self.learnt = [value for value in self.module.parameters() if value.requires_grad]
         for name, value in self.module.named_parameters():
             if name not in where:  # frozen
                 continue

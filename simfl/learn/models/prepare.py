@@ -32,7 +32,7 @@ def prepared(model: nn.Module, x: Tensor) -> nn.Module:
         _tried(model, x)
     model = model.float()
     model = model if half is None else Half(model, half)
-    if not isinstance(outputs := _tried(model, x), Tensor):
+    if not isinstance(outputs := _tried(copy.deepcopy(model), x), Tensor):
         tensor_of(outputs)
         model.register_forward_hook(_only_tensor)
     if any(not value.requires_grad for value in model.parameters()):

@@ -101,7 +101,7 @@ class Local:
             epochs=examples_seen(used, options.batch_size, steps) / used,
             steps=steps,
             batch_size=options.batch_size,
-            lr=options.rate(job.version),
+            lr=options.rate(job.version, job.now_s),
             momentum=options.momentum,
             trainable=job.base.layout.trainable,
             gradient=lambda point: self._gradient(point, job.device),
