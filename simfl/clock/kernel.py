@@ -99,7 +99,10 @@ class Kernel:
 
     def ask(self, _: object = None) -> None:
         """The strategy is asked at this instant, or when its last step's work is done."""
-        self._step_soon()
+        if self._free_s > self.clock.now:
+            self.clock.at(self._free_s, Kind.TASK, 0, "run.step")
+        else:
+            self._step_due = True
 
     def play(self, met: Callable[[], bool]) -> bool:
         """Plays on until a step leaves `met()` true; False if the run ended before that."""
@@ -132,7 +135,7 @@ class Kernel:
         self.evaluations.begin()
         self.driver.save_next()
         self.clock.at(self.plan.limits.after_s, Kind.STOP, 0, "run.stop", "after_s")
-        self._step_soon()
+        self.ask()
 
     # The loop.
 
@@ -189,17 +192,11 @@ class Kernel:
             self.watchdog.lost_in_a_row += task.outcome != "cancelled"
             bearable = self._wait.losses
             if bearable is not None and len(server.lost) >= bearable:
-                self._step_soon()
+                self.ask()
         self.driver.task_ended()
         wanted = self._wait.arrivals
         if not server.tasks or (wanted is not None and len(self._arrived) >= wanted):
-            self._step_soon()
-
-    def _step_soon(self) -> None:
-        if self._free_s > self.clock.now:
-            self.clock.at(self._free_s, Kind.TASK, 0, "run.step")
-        else:
-            self._step_due = True
+            self.ask()
 
     def _step(self) -> None:
         server = self.server
