@@ -21,7 +21,7 @@ from simfl.fleet.columns import Fleet
 from simfl.learn.optimizers import Sgd, floats_per_parameter
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.checks import trace_dirs
-from simfl.strategy.base import LearningInfo, LocalRule
+from simfl.strategy.base import LearningInfo, overrides
 from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
@@ -362,8 +362,7 @@ def _timing(
     initial: makes the model, which only a rule with extras of its own needs (and torch with it).
     """
     rule = scenario.strategy.local
-    plain = type(rule).sends is LocalRule.sends
-    sends = rule.sends(None if plain else initial())
+    sends = rule.sends(initial() if overrides(rule, "sends") else None)
     return TimingOnly(
         sizes,
         batch_size,
