@@ -96,7 +96,7 @@ def _fastest(local: Local) -> Choice:
     kind, why = _rule(local)
     made = _made(kind, local)
     if isinstance(made, str):
-        return Choice(_one_by_one(local), "one-by-one", f"not {kind}: {made}")
+        return Choice(OneByOne(local), "one-by-one", f"not {kind}: {made}")
     return Choice(made, kind, why)
 
 
@@ -125,7 +125,7 @@ _HEAVY = (nn.modules.conv._ConvNd, nn.RNNBase)
 def _made(kind: Kind, local: Local) -> Trainer | str:
     """The trainer of this kind, or why it cannot train this run."""
     if kind == "one-by-one":
-        return _one_by_one(local)
+        return OneByOne(local)
     alone = _alone(local)
     if alone is not None:
         return alone
@@ -139,11 +139,6 @@ def _alone(local: Local) -> str | None:
     if local.data.changes:
         return "its data change from version to version"
     return local.data.dataset.batchwise or local.options.special
-
-
-def _one_by_one(local: Local) -> Trainer:
-    parts = (local.model, local.data, local.options, local.rule, local.streams, local.device)
-    return OneByOne(*parts)
 
 
 def _batched(local: Local) -> Trainer | str:

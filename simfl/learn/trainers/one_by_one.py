@@ -18,19 +18,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from simfl.errors import plugin_errors
 from simfl.learn.failures import computing
 from simfl.learn.models.flat import FlatModule
 from simfl.learn.optimizers import begin, keeps, name_of, restore, state_of
 from simfl.learn.schedules import factor
-from simfl.learn.trainers.jobs import Job, LocalData, Trained, Trainer, TrainingOptions
+from simfl.learn.trainers.jobs import Job, Trained, Trainer, TrainingOptions
 from simfl.learn.trainers.local_training import Local, Opened, asking, moments
 from simfl.learn.trainers.minibatches import met
-from simfl.strategy.base import Context, LocalRule
+from simfl.strategy.base import Context
 from simfl.strategy.special_rules import MomentumRule
-from simfl.streams import Streams
 
 
 @contextmanager
@@ -67,21 +66,14 @@ class Optimised:
 
 
 class OneByOne(Trainer):
-    """Trains jobs one after another. The model passed in is copied and never altered."""
+    """Trains jobs one after another. The model of `local` is copied and never altered."""
 
     width = 1
 
-    def __init__(
-        self,
-        model: nn.Module,
-        data: LocalData,
-        options: TrainingOptions,
-        rule: LocalRule,
-        streams: Streams,
-        device: str = "cpu",
-    ) -> None:
-        self.local = Local(model, data, options, rule, streams, device)
-        self._model = FlatModule(model, device)
+    def __init__(self, local: Local) -> None:
+        options = local.options
+        self.local = local
+        self._model = FlatModule(local.model, local.device)
         self._loss = options.objective.loss
         added = options.clip_norm is not None or options.weight_decay or options.momentum
         self._plain = not (self.local.hooked or added or options.special)

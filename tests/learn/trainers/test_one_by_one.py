@@ -16,6 +16,7 @@ from simfl.learn.models.base import Mlp, Softmax, build
 from simfl.learn.models.flat import params_of
 from simfl.learn.partition.base import Iid
 from simfl.learn.trainers.jobs import Job, LocalData, TrainingOptions, batches
+from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.one_by_one import OneByOne, single_thread
 from simfl.params import Params
 from simfl.strategy.base import Context, LocalRule, Report, Work
@@ -38,7 +39,7 @@ BASE = params_of(MODEL)
 
 def trainer(rule: LocalRule | None = None, model: nn.Module = MODEL, **options: Any) -> OneByOne:
     chosen = TrainingOptions(**{"batch_size": 4, "lr": 0.1, **options})
-    return OneByOne(model, DATA, chosen, rule or LocalRule(), STREAMS)
+    return OneByOne(Local(model, DATA, chosen, rule or LocalRule(), STREAMS))
 
 
 def delta(rule: LocalRule | None = None, job: Job | None = None, **options: Any) -> Tensor:

@@ -23,8 +23,7 @@ RMSPROP = Foreign("torch.optim:RMSprop", {"alpha": 0.9}, torch.optim.RMSprop)
 
 
 def trained(local: Any, given: list[Job]) -> list[Any]:
-    parts = (local.model, local.data, local.options, local.rule, local.streams)
-    return OneByOne(*parts).train(given)
+    return OneByOne(local).train(given)
 
 
 def by_hand(local: Any, job: Job, make: Any, rates: list[float] | None = None) -> torch.Tensor:
