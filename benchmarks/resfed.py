@@ -23,6 +23,7 @@ from simfl.learn.models.cnn5 import Cnn5
 from simfl.learn.models.flat import params_of
 from simfl.learn.partition.base import Partition
 from simfl.learn.trainers.jobs import Job, LocalData, TrainingOptions
+from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.one_by_one import OneByOne, single_thread
 from simfl.params import Params
 from simfl.strategy.base import LocalRule
@@ -47,7 +48,7 @@ def trainer_of(dataset: Dataset, model: torch.nn.Module) -> OneByOne:
     everything = Partition.from_sizes(np.arange(IMAGES), np.array([IMAGES]))
     options = TrainingOptions(batch_size=BATCH, lr=0.01, momentum=0.9)
     data = LocalData(dataset, everything)
-    return OneByOne(model, data, options, LocalRule(), Streams(0))
+    return OneByOne(Local(model, data, options, LocalRule(), Streams(0)))
 
 
 def one_way(codec: ResFed, up: bool, models: list[Params]) -> tuple[float, float, Wire]:

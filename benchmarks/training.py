@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from simfl.engine.build import problem_of
 from simfl.learn.models.flat import params_of
 from simfl.learn.trainers.jobs import Job, batches
+from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.one_by_one import OneByOne, single_thread
 from simfl.messages import local_steps
 from simfl.scenario import parse
@@ -53,7 +54,7 @@ def compared(model: dict, batch_size: int, epochs: float) -> list[float]:
     whole, streams = parse(table), Streams(0)
     problem = problem_of(whole, whole.learning, streams, None)
     options = whole.learning.training
-    trainer = OneByOne(problem.model, problem.data, options, LocalRule(), streams)
+    trainer = OneByOne(Local(problem.model, problem.data, options, LocalRule(), streams))
     jobs = [Job(problem.initial, d, 0, epochs=epochs) for d in range(DEVICES)]
 
     def bare() -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from simfl.interop import flower
     from simfl.learn.datasets.as_dataset import as_dataset
     from simfl.learn.datasets.base import DataDir, Dataset
+    from simfl.learn.datasets.frames import table
     from simfl.messages import Task, Update
     from simfl.params import Params
     from simfl.results import Result
@@ -95,6 +96,7 @@ __all__ = [
     "run",
     "staleness_of",
     "study",
+    "table",
     "weighted",
     "write_trace",
 ]
@@ -132,6 +134,7 @@ _HOMES = {
     "write_trace": "simfl.fleet.traces:write_trace",
     "Dataset": "simfl.learn.datasets.base:Dataset",
     "as_dataset": "simfl.learn.datasets.as_dataset:as_dataset",
+    "table": "simfl.learn.datasets.frames:table",
     "DataDir": "simfl.learn.datasets.base:DataDir",
     "DataError": "simfl.errors:DataError",
     "mean": "simfl.strategy.aggregation:mean",

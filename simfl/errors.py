@@ -19,6 +19,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable
@@ -131,7 +132,15 @@ def origin(error: BaseException) -> str:
     foreign = [line for line in lines if not line[0].startswith((ours, "<"))]
     libraries = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
     written = [line for line in foreign if not line[0].startswith(libraries)] or foreign[:1]
-    return f" at {Path(written[-1][0]).name}:{written[-1][1]}" if written else ""
+    return f" at {_name(written[-1][0])}:{written[-1][1]}" if written else ""
+
+
+def _name(file: str) -> str:
+    """Of a file of code: with its folder where another loaded file has the same name."""
+    name = Path(file).name
+    loaded = [getattr(one, "__dict__", {}).get("__file__") for one in [*sys.modules.values()]]
+    others = {one for one in loaded if one and one != file and Path(one).name == name}
+    return file if others else name
 
 
 def shorten(text: str, most: int = 60) -> str:

@@ -128,9 +128,9 @@ def settle_folder(folder: Path) -> None:
             os.close(handle)
 
 
-#: Bytes that a file may have: three times what a list with a number for each of 131,072 devices
-#: has. Reading the worst of so many takes some five seconds.
-TOML_BYTES = 4 * 2**20
+#: Bytes that a file may have: more than a list with a number of 17 digits for each of 131,072
+#: devices has. Reading the worst of so many takes some two seconds of a free processor.
+TOML_BYTES = 3 * 2**20
 
 #: A key of many parts, quoted or not, costs tomllib the square of their number.
 _PART = r"""(?:[\w-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""

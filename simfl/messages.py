@@ -49,7 +49,8 @@ class Task:
     outcome: str = "in_flight"
     cause: str = ""
     message: Any = None  #: the exchange's, from dispatch to the task's end
-    journey: Any = None  #: the clock's own bookkeeping
+    plan: Any = None  #: the clock's: what chance decided, and how far the task is
+    transfer: Any = None  #: the clock's: its message on a shared link
 
 
 def whole_batches(n: int, batch_size: int, drop_last: bool) -> int:

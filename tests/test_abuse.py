@@ -263,14 +263,25 @@ GUILTY: dict[str, tuple[str, Any]] = {
     "encodes nothing": (r"codec Plug\.encode", coded("up", encode=lambda *_: None)),
     "encodes too little": (r"codec Plug\.decode", coded("down", encode=lambda *_: Wire(b"xx"))),
     "data set": ("data set .*:fail", under(dataset=fail)),
-    "no data set": ("data set .*must make a Dataset", under(dataset=lambda *_: None)),
     "model": ("model .*:fail", under(model=fail)),
     "no model": ("model .*must make a torch Module", under(model=lambda *_: None)),
     "forward": ("model .*oops", under(model=lambda *_: Net(ask=fail))),
     "few classes": ("model .*a last dimension of 10", under(model=lambda *_: Net(3))),
     "partition": ("partition .*:fail", under(partition=fail)),
-    "no partition": ("partition .*must make a Partition", under(partition=lambda *_: None)),
 }
+
+#: Functions that make something else than what they are asked for.
+EMPTY = {
+    "data set": ("dataset: a NoneType is no data set", under(dataset=lambda *_: None)),
+    "partition": ("the partition of .*: gave a NoneType", under(partition=lambda *_: None)),
+}
+
+
+@pytest.mark.parametrize("which", EMPTY)
+def test_a_function_that_makes_nothing_is_an_error_that_says_what_is_expected(which: str) -> None:
+    said, table = EMPTY[which]
+    with pytest.raises(InputError, match=rf"{said}.*expected"):
+        simfl.run(table)
 
 
 @pytest.mark.parametrize("which", GUILTY)
@@ -322,11 +333,11 @@ def test_losses_without_end_end_a_run_that_has_a_limit_of_time(
 
 
 def test_no_data_file_is_read_by_pickle() -> None:
-    """One reader refuses all but plain containers and numbers; the other reads its own workers."""
+    """One reader refuses all but plain values; the others read what a process sends its workers."""
     code = re.compile(r"import pickle|torch\.load|allow_pickle=True|(?<![.\w])(?:eval|exec)\(")
     files = (ROOT / "simfl").rglob("*.py")
     users = {path.name for path in files if code.search(path.read_text("utf-8"))}
-    assert users == {"plain_pickle.py", "shared_memory.py"}
+    assert users == {"plain_pickle.py", "shared_memory.py", "packing.py"}
 
 
 def test_validate_says_which_code_a_run_would_import_and_imports_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import subprocess
@@ -20,7 +21,7 @@ import torch
 import simfl
 from simfl.cli import main
 from simfl.engine import checkpoint
-from simfl.errors import DataError, InputError, PluginError, ScenarioError, shorten
+from simfl.errors import DataError, InputError, PluginError, ScenarioError, origin, shorten
 from simfl.files import own_folder, put, read_file, remove
 from simfl.learn.datasets.formats import read_idx, read_npz
 from simfl.strategy.base import LocalRule, Wait
@@ -85,12 +86,16 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 SHADOWS = ("torch", "random", "numpy", "json", "pickle", "threading", "difflib")
 
 
-@pytest.mark.parametrize("entry", ["simfl", "python -m simfl"])
-def test_no_file_of_the_current_folder_stands_in_for_a_library(here: Path, entry: str) -> None:
+@pytest.mark.parametrize(("entry", "timing"), [("simfl", ["--timing"]), ("python -m simfl", [])])
+def test_no_file_of_the_current_folder_stands_in_for_a_library(
+    here: Path, entry: str, timing: list[str]
+) -> None:
+    """Without `--timing`, torch is loaded, too: once is enough, where the folder comes first."""
     for name in SHADOWS:
         (here / f"{name}.py").write_text("open('sprung', 'w').close()\n", "utf-8")
     start = ["-c", "import sys; del sys.path[0]; from simfl.cli import main; sys.exit(main())"]
     words = [*(["-m", "simfl"] if "-m" in entry else start), "run", "timing.toml", "--quiet"]
+    words += timing
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=here)
     assert done.returncode == 0, done.stderr
     assert not (here / "sprung").exists()
@@ -450,6 +455,24 @@ def test_a_module_that_ends_the_program_is_the_one_to_blame(
     (here / f"{name}.py").write_text(f"import sys\nsys.exit({code})\n", "utf-8")
     said = refusal(capsys, "run", "timing.toml", "--set", f"strategy.kind={name}:Rule")
     assert f"cannot import {name}:Rule (SystemExit" in said
+
+
+def test_a_file_of_a_plugin_is_named_with_its_folder_where_two_have_one_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raised_in(package: str) -> str:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "rule_of_two.py").write_text("def step():\n    1 / 0\n", "utf-8")
+        name = f"{package}.rule_of_two"
+        module = importlib.import_module(name)
+        monkeypatch.setitem(sys.modules, name, module)
+        with pytest.raises(ZeroDivisionError) as caught:
+            module.step()
+        return origin(caught.value)
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert raised_in("first_place") == " at rule_of_two.py:2"
+    assert raised_in("second_place") == f" at {tmp_path}/second_place/rule_of_two.py:2"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ NOUNS = [
 VERBS = [
     "as_dataset",
     "callbacks", "compare", "discounted", "fleet_of", "flower", "load", "mean", "open", "plot",
-    "run", "staleness_of", "study", "weighted", "write_trace",
+    "run", "staleness_of", "study", "table", "weighted", "write_trace",
 ]
 # fmt: on
 

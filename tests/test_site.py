@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 
 import simfl
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
-
-import reference
-
 ROOT = Path(__file__).parents[1]
+
+# By its path: the tests have a package of the same name.
+_SPEC = spec_from_file_location("docs_reference", ROOT / "docs" / "reference.py")
+assert _SPEC is not None
+assert _SPEC.loader is not None
+reference = module_from_spec(_SPEC)
+_SPEC.loader.exec_module(reference)
 
 
 def everything() -> str:

@@ -40,7 +40,8 @@ LARGER = {
     "engine": (11, "how one run is built, joined, kept and explained"),
     "fleet": (12, "one file for each kind of column"),
     "interop/flower": (23, "Flower's app, client and grid interfaces, each with its stand-in"),
-    "learn/datasets": (12, "one file for each kind of source"),
+    "learn/datasets": (15, "one file for each kind of source"),
+    "learn/models": (11, "one file for each family of models"),
     "results": (20, "one file for each question that is asked of the tables"),
     "strategy/methods": (21, "one file a method"),
 }

@@ -16,6 +16,10 @@ import numpy as np
 
 from simfl.fleet.table import view
 
+#: A charge that is enough within this share of the time of day is enough now: rounding errors
+#: must not decide which of two devices, equally charged on paper, can be given a task.
+_HARDLY = 1e-11
+
 
 class Work(NamedTuple):
     """A stretch of a task: it draws so many watts from start_s to end_s, but not in pauses."""
@@ -100,7 +104,7 @@ class Batteries:
         """(N,) bool: who has enough for a task, among those that are idle."""
         lacks_j = self._needed_j - self._levels_j
         with np.errstate(all="ignore"):  # without a charger: never
-            later = self._booked_s + lacks_j / self._charge_w <= t
+            later = self._booked_s + lacks_j / self._charge_w <= _latest(t)
         return np.asarray((lacks_j <= 0.0) | later)
 
     def enough_after(self, device: int, t: float) -> float:
@@ -109,7 +113,8 @@ class Batteries:
         lacks_j = needed_j - self._level_j[device]
         if lacks_j <= 0.0:
             return t
-        return max(t, self._since_s[device] + lacks_j / charge_w) if charge_w else inf
+        enough_s: float = self._since_s[device] + lacks_j / charge_w if charge_w else inf
+        return enough_s if enough_s > _latest(t) else t
 
     def _of(self, device: int) -> Battery:
         full_j, charge_w, _ = self._energy.battery(device)
@@ -127,6 +132,10 @@ class Batteries:
                 off_s = min(self._presence.off_after(device, start_s), end_s)
                 yield start_s, off_s
                 start_s = off_s
+
+
+def _latest(t: float) -> float:
+    return t + _HARDLY * max(1.0, t)
 
 
 class Reachable:

@@ -10,7 +10,7 @@ from simfl.clock.events import Alarm
 from simfl.messages import FRAME_BYTES, Task
 from simfl.streams import Streams
 
-DOWNLOAD, TRAIN, UPLOAD, HOME = range(4)
+DOWNLOAD, TRAIN, UPLOAD, DONE = range(4)
 
 # Why a task fails or is lost; what is not acted upon is a word of the fleet or the strategy.
 DROP_OUT = "drop-out"
@@ -20,26 +20,26 @@ BATTERY = "battery"
 
 
 @dataclass(slots=True, eq=False)
-class Journey:
-    """The clock's bookkeeping for one task. A leg is one phase; clock times are absolute."""
+class TaskPlan:
+    """The clock's bookkeeping for one task. A phase is one phase; clock times are absolute."""
 
     latency_s: tuple[float, float, float]
     rate: tuple[float, float]  #: bytes/s down and up of a device that is alone on its link
-    work_s: list[float]  #: seconds that each leg takes when nothing interferes
-    stop_leg: int  #: the leg in which the task fails by itself; HOME: none
-    stop_share: float  #: how much of that leg is done by then
+    work_s: list[float]  #: seconds that each phase takes when nothing interferes
+    stop_phase: int  #: the phase in which the task fails by itself; DONE: none
+    stop_share: float  #: how much of that phase is done by then
     stop_cause: str
     lost_s: float  #: when the device's lifetime or absence ends the task; inf: never
     lost_cause: str
-    pauses: bool  #: absence stretches the legs instead of ending the task
+    pauses: bool  #: absence stretches the phases instead of ending the task
     empty_s: float = field(default=inf, init=False)  #: when the battery is empty, as far as known
     attempt: int = field(default=0, init=False)  #: retries so far
-    leg_s: float = field(init=False)  #: when the current leg began
-    ends_s: list[float] = field(init=False)  #: planned ends, from the current leg on
+    begun_s: float = field(init=False)  #: when the current phase began
+    ends_s: list[float] = field(init=False)  #: planned ends, from the current phase on
     alarm: Alarm | None = field(default=None, init=False)
 
 
-def draw(task: Task, fleet: Any, streams: Streams, now_s: float) -> Journey:
+def draw_task(task: Task, fleet: Any, streams: Streams, now_s: float) -> TaskPlan:
     """Everything that the task's own eight draws decide about it."""
     device = task.device
     u = streams.uniforms("task", device, task.index)
@@ -52,11 +52,11 @@ def draw(task: Task, fleet: Any, streams: Streams, now_s: float) -> Journey:
         up_latency_s + (up_bytes + FRAME_BYTES) / up_rate,
     ]
     share, hang_s, lifetime_s = fleet.faults.fate(device, u[5], u[6], u[7], task.local_steps)
-    stop_leg, stop_share, stop_cause = HOME, 1.0, DROP_OUT
+    stop_phase, stop_share, stop_cause = DONE, 1.0, DROP_OUT
     if share < 1.0:
-        stop_leg, stop_share = _where(work_s, share, DOWNLOAD, fleet.faults.drop_leg(device))
+        stop_phase, stop_share = _where(work_s, share, DOWNLOAD, fleet.faults.drop_phase(device))
     elif hang_s < inf:
-        work_s[TRAIN], stop_leg, stop_cause = hang_s, TRAIN, SUSPENDED
+        work_s[TRAIN], stop_phase, stop_cause = hang_s, TRAIN, SUSPENDED
     lost_s, cause, pauses = now_s + lifetime_s, "hazard", False
     if not fleet.presence.always:
         policy = fleet.faults.on_offline(device)
@@ -65,32 +65,34 @@ def draw(task: Task, fleet: Any, streams: Streams, now_s: float) -> Journey:
         if away_s < lost_s:
             lost_s, cause = away_s, OFFLINE
     latency_s, rate = (down_latency_s, 0.0, up_latency_s), (down_rate, up_rate)
-    return Journey(latency_s, rate, work_s, stop_leg, stop_share, stop_cause, lost_s, cause, pauses)
+    return TaskPlan(
+        latency_s, rate, work_s, stop_phase, stop_share, stop_cause, lost_s, cause, pauses
+    )
 
 
-def draw_again(
-    task: Task, j: Journey, streams: Streams, drop_probability: float, drop_leg: int | None
+def draw_retry(
+    task: Task, plan: TaskPlan, streams: Streams, drop_probability: float, drop_phase: int | None
 ) -> None:
-    """Decides where a retry of the current leg fails, if it does."""
-    j.attempt += 1
-    u = streams.uniforms("retry", task.device, task.index << 20 | j.attempt)
-    j.stop_leg, j.stop_share = HOME, 1.0
+    """Decides where a retry of the current phase fails, if it does."""
+    plan.attempt += 1
+    u = streams.uniforms("retry", task.device, task.index << 20 | plan.attempt)
+    plan.stop_phase, plan.stop_share = DONE, 1.0
     if u[0] < drop_probability:
-        j.stop_leg, j.stop_share = _where(j.work_s, u[1], task.phase, drop_leg)
+        plan.stop_phase, plan.stop_share = _where(plan.work_s, u[1], task.phase, drop_phase)
 
 
 def _where(
     work_s: list[float], share: float, first: int, only: int | None = None
 ) -> tuple[int, float]:
-    """The leg in which this share of the work from `first` on is reached, and how much of it.
+    """The phase in which this share of the work from `first` on is reached, and how much of it.
 
-    only: the share is one of this leg, whatever the others take.
+    only: the share is one of this phase, whatever the others take.
     """
     if only is not None:
         return only, share
     left_s = share * sum(work_s[first:])
-    for leg in range(first, UPLOAD):
-        if left_s < work_s[leg]:
-            return leg, left_s / work_s[leg]
-        left_s -= work_s[leg]
+    for phase in range(first, UPLOAD):
+        if left_s < work_s[phase]:
+            return phase, left_s / work_s[phase]
+        left_s -= work_s[phase]
     return UPLOAD, min(1.0, left_s / work_s[UPLOAD]) if work_s[UPLOAD] else 0.0

@@ -17,9 +17,9 @@ from simfl.clock.driver import Driver
 from simfl.clock.evaluations import Evaluations
 from simfl.clock.events import Alarm, Clock, Kind
 from simfl.clock.ledger import Append, Ledger
-from simfl.clock.lifecycle import Journeys
+from simfl.clock.lifecycle import Lifecycle
 from simfl.clock.network.sharing import SharedLink
-from simfl.clock.network.transfer import Carrier
+from simfl.clock.network.transfer import Transfers
 from simfl.clock.plan import Plan as Plan
 from simfl.clock.plan import Status as Status
 from simfl.clock.server import Limits as Limits
@@ -63,9 +63,9 @@ class Kernel:
         self.server = Server(
             self.clock, fleet, workload, streams, self.ledger, plan.server_flops, plan.limits
         )
-        carrier = self._carrier(fleet) if plan.shared_links or fleet.link.varying else None
-        self.server.journeys = Journeys(
-            self.clock, fleet, workload, streams, self._ended, carrier, self.server.batteries
+        transfers = self._transfers(fleet) if plan.shared_links or fleet.link.varying else None
+        self.server.lifecycle = Lifecycle(
+            self.clock, fleet, workload, streams, self._ended, transfers, self.server.batteries
         )
         self.clock.handlers |= {
             "run.step": self.ask,
@@ -99,7 +99,10 @@ class Kernel:
 
     def ask(self, _: object = None) -> None:
         """The strategy is asked at this instant, or when its last step's work is done."""
-        self._step_soon()
+        if self._free_s > self.clock.now:
+            self.clock.at(self._free_s, Kind.TASK, 0, "run.step")
+        else:
+            self._step_due = True
 
     def play(self, met: Callable[[], bool]) -> bool:
         """Plays on until a step leaves `met()` true; False if the run ended before that."""
@@ -132,7 +135,7 @@ class Kernel:
         self.evaluations.begin()
         self.driver.save_next()
         self.clock.at(self.plan.limits.after_s, Kind.STOP, 0, "run.stop", "after_s")
-        self._step_soon()
+        self.ask()
 
     # The loop.
 
@@ -161,7 +164,7 @@ class Kernel:
             del self.server.open[serial]
         flying, self.server.tasks = self.server.tasks, {}
         for task in flying.values():
-            self.server.journeys.book(task)
+            self.server.lifecycle.book(task)
             task.ended_s = self.clock.now
             self.ledger.count(task)
             age = self.server.version - task.version
@@ -189,17 +192,11 @@ class Kernel:
             self.watchdog.lost_in_a_row += task.outcome != "cancelled"
             bearable = self._wait.losses
             if bearable is not None and len(server.lost) >= bearable:
-                self._step_soon()
+                self.ask()
         self.driver.task_ended()
         wanted = self._wait.arrivals
         if not server.tasks or (wanted is not None and len(self._arrived) >= wanted):
-            self._step_soon()
-
-    def _step_soon(self) -> None:
-        if self._free_s > self.clock.now:
-            self.clock.at(self._free_s, Kind.TASK, 0, "run.step")
-        else:
-            self._step_due = True
+            self.ask()
 
     def _step(self) -> None:
         server = self.server
@@ -260,13 +257,13 @@ class Kernel:
             raise nothing_sent(type(self.strategy).__name__, now_s)
         self.clock.at(back_s, Kind.TASK, 0, "run.step")
 
-    def _carrier(self, fleet: Any) -> Carrier:
+    def _transfers(self, fleet: Any) -> Transfers:
         shared = self.plan.shared_links
         rates = [self.plan.down_rate, self.plan.up_rate] if shared else [inf, inf]
         cells = fleet.cells.rates.T.tolist() if shared else [[], []]
         names = ("down", "up")
         down, up = (SharedLink(self.clock, *one) for one in zip(names, rates, cells, strict=True))
-        return Carrier(self.clock, fleet, down, up, cells=shared)
+        return Transfers(self.clock, fleet, down, up, cells=shared)
 
 
 def _never() -> bool:

@@ -1,9 +1,9 @@
-"""One dispatch, told in order: download, train, upload; or its end on the way.
+"""A task in order: download, train, upload; or its end on the way.
 
-A journey is a small state machine, not a process: it plans as far as the future is known, waits
-once, and goes on from there. On links of their own the devices' whole future is known at
-dispatch, so a task costs one event; a shared link, or a payload whose size depends on the
-training, adds a wait where the plan ends.
+A task is a small state machine, not a SimPy process: its plan reaches as far as the future is
+known; it waits once, and goes on from there. On links of their own the devices' whole future is
+known at dispatch, so a task costs one event; a shared link, or a payload whose size depends on
+the training, adds a wait where the plan ends.
 
 What can end a task early: a share of its nominal work after which it fails, a lifetime (hazard),
 its device going away, the server's cancellation. All but the last are pure functions of the
@@ -19,19 +19,19 @@ from typing import Any
 from simfl.clock.battery import Batteries, Work
 from simfl.clock.draws import (
     BATTERY,
+    DONE,
     DOWNLOAD,
     DROP_OUT,
-    HOME,
     OFFLINE,
     SUSPENDED,
     TRAIN,
     UPLOAD,
-    Journey,
-    draw,
-    draw_again,
+    TaskPlan,
+    draw_retry,
+    draw_task,
 )
 from simfl.clock.events import Clock, Kind
-from simfl.clock.network.transfer import Carrier
+from simfl.clock.network.transfer import Transfers
 from simfl.clock.pauses import done_at, worked_s
 from simfl.clock.workload import Workload
 from simfl.messages import FRAME_BYTES, Task
@@ -40,8 +40,11 @@ from simfl.streams import Streams
 #: A mini-batch that is over but for so much of it is over.
 _HARDLY = 1e-9
 
+#: A hair more than half a byte: halves are common, and are not to hang on a rounding error.
+_HALF = 0.5 + 1e-5
 
-class Journeys:
+
+class Lifecycle:
     """Moves every task in flight; calls `ended(task)` once for each, whatever became of it."""
 
     def __init__(
@@ -51,7 +54,7 @@ class Journeys:
         workload: Workload,
         streams: Streams,
         ended: Callable[[Task], None],
-        carrier: Carrier | None = None,
+        transfers: Transfers | None = None,
         batteries: Batteries | None = None,
     ) -> None:
         self.clock = clock
@@ -59,7 +62,7 @@ class Journeys:
         self.workload = workload
         self.streams = streams
         self.ended = ended
-        self.carrier = carrier  # None: every device has its link for itself
+        self.transfers = transfers  # None: every device has its link for itself
         self.batteries = batteries  # None: all are on mains
         clock.handlers |= {
             "task.next": self._next,
@@ -67,13 +70,13 @@ class Journeys:
             "task.lost": self._lost,
             "task.watch": self._watch,
         }
-        if carrier is not None:
-            carrier.arrived = self._carried
+        if transfers is not None:
+            transfers.arrived = self._carried
 
     def begin(self, task: Task) -> None:
         """The task leaves the server now."""
         self.workload.start(task)
-        task.journey = draw(task, self.fleet, self.streams, self.clock.now)
+        task.plan = draw_task(task, self.fleet, self.streams, self.clock.now)
         self._go_on(task, self.clock.now)
 
     def end(self, task: Task, outcome: str, cause: str) -> None:
@@ -85,36 +88,36 @@ class Journeys:
 
     def _over(self, task: Task, outcome: str) -> None:
         task.ended_s, task.outcome = self.clock.now, outcome
-        task.journey = None  # breaks a cycle: nothing here waits for the garbage collector
+        task.plan = None  # breaks a cycle: nothing here waits for the garbage collector
         self.ended(task)
 
-    def hurry(self, task: Task) -> None:
+    def shorten(self, task: Task) -> None:
         """The device sends after the mini-batch at hand, or one of them if it still downloads."""
-        j: Journey | None = task.journey
-        if j is None or task.phase > TRAIN or self._has_passed(j, TRAIN - task.phase):
+        plan: TaskPlan | None = task.plan
+        if plan is None or task.phase > TRAIN or self._has_passed(plan, TRAIN - task.phase):
             return
-        if j.stop_cause == SUSPENDED:
+        if plan.stop_cause == SUSPENDED:
             return  # it does not hear
         steps, setup_s = 1, self._setup_s(task)
-        if task.phase == TRAIN or self._has_passed(j, 0):
-            begun_s = j.ends_s[0] if task.phase == DOWNLOAD else j.leg_s
-            stepped_s = self._worked_s(task.device, j, begun_s) - setup_s
-            done = stepped_s / (j.work_s[TRAIN] - setup_s) if stepped_s > 0.0 else 0.0
+        if task.phase == TRAIN or self._has_passed(plan, 0):
+            begun_s = plan.ends_s[0] if task.phase == DOWNLOAD else plan.begun_s
+            stepped_s = self._worked_s(task.device, plan, begun_s) - setup_s
+            done = stepped_s / (plan.work_s[TRAIN] - setup_s) if stepped_s > 0.0 else 0.0
             steps = min(task.local_steps, max(1, ceil(done * task.local_steps - _HARDLY)))
-        self._shorten(task, j, steps, setup_s)
-        if j.ends_s:  # else its download is on a shared link, and will be followed by less work
-            if j.alarm is not None:
-                j.alarm.cancel()
+        self._cut_work(task, plan, steps, setup_s)
+        if plan.ends_s:  # else its download is on a shared link, and will be followed by less work
+            if plan.alarm is not None:
+                plan.alarm.cancel()
             task.doomed = False
-            self._go_on(task, j.leg_s)
+            self._go_on(task, plan.begun_s)
 
-    def _shorten(self, task: Task, j: Journey, steps: int, setup_s: float) -> None:
-        before_s = j.work_s[TRAIN]
-        j.work_s[TRAIN] = setup_s + (before_s - setup_s) * steps / task.local_steps
-        if j.stop_leg == TRAIN:  # the failure stays where it was, unless it is cut off
-            fails_s = j.stop_share * before_s
-            j.stop_leg = TRAIN if fails_s < j.work_s[TRAIN] else HOME
-            j.stop_share = fails_s / j.work_s[TRAIN] if j.stop_leg == TRAIN else 1.0
+    def _cut_work(self, task: Task, plan: TaskPlan, steps: int, setup_s: float) -> None:
+        before_s = plan.work_s[TRAIN]
+        plan.work_s[TRAIN] = setup_s + (before_s - setup_s) * steps / task.local_steps
+        if plan.stop_phase == TRAIN:  # the failure stays where it was, unless it is cut off
+            fails_s = plan.stop_share * before_s
+            plan.stop_phase = TRAIN if fails_s < plan.work_s[TRAIN] else DONE
+            plan.stop_share = fails_s / plan.work_s[TRAIN] if plan.stop_phase == TRAIN else 1.0
         self.workload.shorten(task, steps)
 
     def _setup_s(self, task: Task) -> float:
@@ -122,166 +125,170 @@ class Journeys:
         setup_s: float = self.fleet.compute.setup_s(task.device, draws[2])
         return setup_s
 
-    def _has_passed(self, j: Journey, leg: int) -> bool:
-        return len(j.ends_s) > leg and j.ends_s[leg] <= self.clock.now
+    def _has_passed(self, plan: TaskPlan, phase: int) -> bool:
+        return len(plan.ends_s) > phase and plan.ends_s[phase] <= self.clock.now
 
-    def _worked_s(self, device: int, j: Journey, begun_s: float) -> float:
+    def _worked_s(self, device: int, plan: TaskPlan, begun_s: float) -> float:
         now_s = self.clock.now
-        if j.pauses:
+        if plan.pauses:
             return worked_s(self.fleet.presence, device, begun_s, now_s)
         return max(0.0, now_s - begun_s)  # a retry begins later
 
     def book(self, task: Task) -> None:
         """Brings the task's phase, seconds and bytes up to now and takes it off the clock."""
-        j: Journey | None = task.journey
-        if j is None:
+        plan: TaskPlan | None = task.plan
+        if plan is None:
             return  # it waits for the server's own work and has not left yet
         now_s = self.clock.now
-        self._pass(task, j, [end_s for end_s in j.ends_s[:-1] if end_s <= now_s])
-        task.phase_s[task.phase] += self._worked_s(task.device, j, j.leg_s)
-        self._draw(task, j, task.phase, now_s)
-        if j.ends_s:  # on a shared link: the failure that ended this leg as planned
-            alone = self.carrier is None
-            own = self._share_moved(task, j, task.phase, j.leg_s) if alone else 0.0
-            share = own if alone else _carried_share(j, task.phase)
+        self._pass(task, plan, [end_s for end_s in plan.ends_s[:-1] if end_s <= now_s])
+        task.phase_s[task.phase] += self._worked_s(task.device, plan, plan.begun_s)
+        self._draw(task, plan, task.phase, now_s)
+        if plan.ends_s:  # on a shared link: the failure that ended this phase as planned
+            alone = self.transfers is None
+            own = self._share_moved(task, plan, task.phase, plan.begun_s) if alone else 0.0
+            share = own if alone else _carried_share(plan, task.phase)
             self._charge(task, task.phase, share)
-        elif self.carrier is not None:
-            moved = self.carrier.abandon(task)
-            task.moved_bytes[task.phase != DOWNLOAD] += round(moved)
-        if j.alarm is not None:
-            j.alarm.cancel()
+        elif self.transfers is not None:
+            moved = self.transfers.abandon(task)
+            task.moved_bytes[task.phase != DOWNLOAD] += _whole(moved)
+        if plan.alarm is not None:
+            plan.alarm.cancel()
 
     def moved_bytes(self, task: Task) -> tuple[int, int]:
         """Bytes down and up that have passed by now, pro rata in a message under way.
 
         What `book` would charge, of a task that goes on: nothing changes.
         """
-        j: Journey | None = task.journey
+        plan: TaskPlan | None = task.plan
         moved = task.moved_bytes.copy()
-        if j is None:
+        if plan is None:
             return moved[0], moved[1]
-        leg, begun_s, now_s = task.phase, j.leg_s, self.clock.now
-        for end_s in j.ends_s[:-1]:
+        phase, begun_s, now_s = task.phase, plan.begun_s, self.clock.now
+        for end_s in plan.ends_s[:-1]:
             if end_s > now_s:
                 break
-            if leg == DOWNLOAD:
+            if phase == DOWNLOAD:
                 moved[0] += task.down_bytes + FRAME_BYTES
-            leg, begun_s = leg + 1, end_s
-        if leg != TRAIN:
-            moved[leg == UPLOAD] += self._under_way(task, j, leg, begun_s)
+            phase, begun_s = phase + 1, end_s
+        if phase != TRAIN:
+            moved[phase == UPLOAD] += self._under_way(task, plan, phase, begun_s)
         return moved[0], moved[1]
 
-    def _under_way(self, task: Task, j: Journey, leg: int, begun_s: float) -> int:
-        """What has passed of the message of this leg, begun then."""
-        if self.carrier is not None:
-            return round(self.carrier.passed_bytes(task))
-        nbytes = task.up_bytes if leg == UPLOAD else task.down_bytes
-        return round((nbytes + FRAME_BYTES) * self._share_moved(task, j, leg, begun_s))
+    def _under_way(self, task: Task, plan: TaskPlan, phase: int, begun_s: float) -> int:
+        """What has passed of the message of this phase, begun then."""
+        if self.transfers is not None:
+            return _whole(self.transfers.passed_bytes(task))
+        nbytes = task.up_bytes if phase == UPLOAD else task.down_bytes
+        return _whole((nbytes + FRAME_BYTES) * self._share_moved(task, plan, phase, begun_s))
 
-    def _go_on(self, task: Task, leg_s: float) -> None:
-        """Plans from the current leg, begun at leg_s, as far as is known; then waits once."""
-        j: Journey = task.journey
-        j.leg_s = leg_s
-        j.ends_s = self._plan(task, j)
-        if not j.ends_s:
-            self._carry(task, j, self.carrier)
+    def _go_on(self, task: Task, begun_s: float) -> None:
+        """Plans from the current phase, begun at begun_s, as far as is known; then waits once."""
+        plan: TaskPlan = task.plan
+        plan.begun_s = begun_s
+        plan.ends_s = self._plan(task, plan)
+        if not plan.ends_s:
+            self._carry(task, plan, self.transfers)
             return
-        due_s, handler = j.ends_s[-1], "task.next"
-        if task.phase + len(j.ends_s) - 1 == j.stop_leg:
+        due_s, handler = plan.ends_s[-1], "task.next"
+        if task.phase + len(plan.ends_s) - 1 == plan.stop_phase:
             task.doomed, handler = True, "task.failed"
-        due_s = max(due_s, self.clock.now)  # a hurried leg may be over by a hair
-        cut_s = j.lost_s if self.batteries is None else self._cut_s(task, j, j.ends_s)
+        due_s = max(due_s, self.clock.now)  # a shortened phase may be over by a hair
+        cut_s = plan.lost_s if self.batteries is None else self._cut_s(task, plan, plan.ends_s)
         if cut_s < due_s:
             task.doomed, handler, due_s = True, "task.lost", cut_s
-        j.alarm = self.clock.at(due_s, Kind.TASK, task.serial, handler, task)
+        plan.alarm = self.clock.at(due_s, Kind.TASK, task.serial, handler, task)
 
-    def _plan(self, task: Task, j: Journey) -> list[float]:
-        """When the legs end whose length is known, from the current one on."""
+    def _plan(self, task: Task, plan: TaskPlan) -> list[float]:
+        """When the phases end whose length is known, from the current one on."""
         ends_s: list[float] = []
-        end_s, stop_leg, pauses = j.leg_s, j.stop_leg, j.pauses
-        alone, presence = self.carrier is None, self.fleet.presence
-        for leg in range(task.phase, HOME if task.up_bytes >= 0 else UPLOAD):
-            if leg != TRAIN and not alone and _carried_share(j, leg):
+        end_s, stop_phase, pauses = plan.begun_s, plan.stop_phase, plan.pauses
+        alone, presence = self.transfers is None, self.fleet.presence
+        for phase in range(task.phase, DONE if task.up_bytes >= 0 else UPLOAD):
+            if phase != TRAIN and not alone and _carried_share(plan, phase):
                 break
-            work_s = j.work_s[leg] if leg != stop_leg else j.work_s[leg] * j.stop_share
+            work_s = (
+                plan.work_s[phase] if phase != stop_phase else plan.work_s[phase] * plan.stop_share
+            )
             end_s = done_at(presence, task.device, end_s, work_s) if pauses else end_s + work_s
             ends_s.append(end_s)
-            if leg == stop_leg:
+            if phase == stop_phase:
                 break
         return ends_s
 
     def _next(self, task: Task) -> None:
-        """Every planned leg is behind the task."""
-        j: Journey = task.journey
-        self._pass(task, j, j.ends_s)
-        if task.phase == HOME:
+        """Every planned phase is behind the task."""
+        plan: TaskPlan = task.plan
+        self._pass(task, plan, plan.ends_s)
+        if task.phase == DONE:
             self._over(task, "delivered")
             return
         if task.phase == UPLOAD and task.up_bytes < 0:
             self.workload.ready(task)
-            j.work_s[UPLOAD] = j.latency_s[UPLOAD] + (task.up_bytes + FRAME_BYTES) / j.rate[1]
+            plan.work_s[UPLOAD] = (
+                plan.latency_s[UPLOAD] + (task.up_bytes + FRAME_BYTES) / plan.rate[1]
+            )
         self._go_on(task, self.clock.now)
 
-    def _pass(self, task: Task, j: Journey, ends_s: list[float]) -> None:
-        """These legs are over: their seconds and, but for training, their bytes are booked."""
-        first = leg = task.phase
-        spent_s, leg_s = task.phase_s, j.leg_s
+    def _pass(self, task: Task, plan: TaskPlan, ends_s: list[float]) -> None:
+        """These phases are over: their seconds and, but for training, their bytes are booked."""
+        first = phase = task.phase
+        spent_s, begun_s = task.phase_s, plan.begun_s
         for end_s in ends_s:
-            if j.pauses:
-                spent_s[leg] += worked_s(self.fleet.presence, task.device, leg_s, end_s)
+            if plan.pauses:
+                spent_s[phase] += worked_s(self.fleet.presence, task.device, begun_s, end_s)
             else:
-                spent_s[leg] += end_s - leg_s
+                spent_s[phase] += end_s - begun_s
             if self.batteries is not None:
-                j.leg_s = leg_s
-                self._draw(task, j, leg, end_s)
-            leg_s = end_s
-            leg += 1
-        if first <= DOWNLOAD < leg:
+                plan.begun_s = begun_s
+                self._draw(task, plan, phase, end_s)
+            begun_s = end_s
+            phase += 1
+        if first <= DOWNLOAD < phase:
             task.moved_bytes[0] += task.down_bytes + FRAME_BYTES
-        if first <= UPLOAD < leg:
+        if first <= UPLOAD < phase:
             task.moved_bytes[1] += task.up_bytes + FRAME_BYTES
-        task.phase, j.leg_s = leg, leg_s
+        task.phase, plan.begun_s = phase, begun_s
 
     def _failed(self, task: Task) -> None:
-        j: Journey = task.journey
-        if j.stop_cause == DROP_OUT:
-            again = self.fleet.faults.again(task.device, j.attempt + 1)
+        plan: TaskPlan = task.plan
+        if plan.stop_cause == DROP_OUT:
+            again = self.fleet.faults.again(task.device, plan.attempt + 1)
             if again is not None:
-                self._retry(task, j, *again)
+                self._retry(task, plan, *again)
                 return
-        self.end(task, "lost", j.stop_cause)
+        self.end(task, "lost", plan.stop_cause)
 
-    def _retry(self, task: Task, j: Journey, wait_s: float, drop_probability: float) -> None:
-        """Begins the current leg anew after a while."""
+    def _retry(self, task: Task, plan: TaskPlan, wait_s: float, drop_probability: float) -> None:
+        """Begins the current phase anew after a while."""
         self.book(task)
         task.doomed = False
-        drop_leg = self.fleet.faults.drop_leg(task.device)
-        draw_again(task, j, self.streams, drop_probability, drop_leg)
+        drop_phase = self.fleet.faults.drop_phase(task.device)
+        draw_retry(task, plan, self.streams, drop_probability, drop_phase)
         self._go_on(task, self.clock.now + wait_s)
 
-    def _draw(self, task: Task, j: Journey, leg: int, end_s: float) -> None:
-        """Books what the leg, begun at leg_s, has drawn from the battery."""
+    def _draw(self, task: Task, plan: TaskPlan, phase: int, end_s: float) -> None:
+        """Books what the phase, begun at begun_s, has drawn from the battery."""
         batteries = self.batteries
         if batteries is not None:
-            work = Work(j.leg_s, end_s, batteries.watts(task.device, leg))
-            batteries.book(task.device, work, pauses=j.pauses)
+            work = Work(plan.begun_s, end_s, batteries.watts(task.device, phase))
+            batteries.book(task.device, work, pauses=plan.pauses)
 
-    def _cut_s(self, task: Task, j: Journey, ends_s: list[float]) -> float:
-        """When the task is lost before these legs, from the current one on, have ended."""
+    def _cut_s(self, task: Task, plan: TaskPlan, ends_s: list[float]) -> float:
+        """When the task is lost before these phases, from the current one on, have ended."""
         batteries = self.batteries
         if batteries is not None:
-            starts_s = (j.leg_s, *ends_s)
+            starts_s = (plan.begun_s, *ends_s)
             ahead = [
                 Work(starts_s[k], end_s, batteries.watts(task.device, task.phase + k))
                 for k, end_s in enumerate(ends_s)
             ]
-            j.empty_s = batteries.empty_s(task.device, ahead, pauses=j.pauses)
-        return min(j.empty_s, j.lost_s)
+            plan.empty_s = batteries.empty_s(task.device, ahead, pauses=plan.pauses)
+        return min(plan.empty_s, plan.lost_s)
 
     def _lost(self, task: Task) -> None:
-        j: Journey = task.journey
-        cause = j.lost_cause
-        if self.batteries is not None and j.empty_s <= j.lost_s:
+        plan: TaskPlan = task.plan
+        cause = plan.lost_cause
+        if self.batteries is not None and plan.empty_s <= plan.lost_s:
             self.end(task, "lost", BATTERY)
             self.batteries.drained(task.device, self.clock.now)
             return
@@ -289,75 +296,84 @@ class Journeys:
             cause = self.fleet.presence.why_away(task.device, self.clock.now)
         self.end(task, "lost", cause)
 
-    # A leg on a shared link: its end is not known when it begins.
+    # A phase on a shared link: its end is not known when it begins.
 
-    def _carry(self, task: Task, j: Journey, carrier: Carrier | None) -> None:
-        assert carrier is not None  # else every leg would have been planned
+    def _carry(self, task: Task, plan: TaskPlan, transfers: Transfers | None) -> None:
+        assert transfers is not None  # else every phase would have been planned
         up = task.phase == UPLOAD
         nbytes = float(FRAME_BYTES + (task.up_bytes if up else task.down_bytes))
-        if task.phase == j.stop_leg:
-            nbytes *= _carried_share(j, task.phase)
-        flows_s = j.leg_s + j.latency_s[task.phase]
-        if j.pauses:
-            flows_s = done_at(self.fleet.presence, task.device, j.leg_s, j.latency_s[task.phase])
-        carrier.begin(
+        if task.phase == plan.stop_phase:
+            nbytes *= _carried_share(plan, task.phase)
+        flows_s = plan.begun_s + plan.latency_s[task.phase]
+        if plan.pauses:
+            flows_s = done_at(
+                self.fleet.presence, task.device, plan.begun_s, plan.latency_s[task.phase]
+            )
+        transfers.begin(
             task,
             up=up,
             nbytes=nbytes,
-            rate=j.rate[up],
+            rate=plan.rate[up],
             flows_s=flows_s,
-            pauses=j.pauses,
+            pauses=plan.pauses,
         )
-        if j.lost_s < inf or self.batteries is not None:
-            self._watch(task)
+        if plan.lost_s < inf or self.batteries is not None:
+            # Not at once: a message that takes no time is through before anything is lost.
+            now_s = self.clock.now
+            plan.alarm = self.clock.at(now_s, Kind.TASK, task.serial, "task.watch", task)
 
     def _carried(self, task: Task) -> None:
-        j: Journey = task.journey
-        if j.alarm is not None:
-            j.alarm.cancel()
-        j.ends_s = [self.clock.now]
-        if task.phase == j.stop_leg:
+        plan: TaskPlan = task.plan
+        if plan.alarm is not None:
+            plan.alarm.cancel()
+        plan.ends_s = [self.clock.now]
+        if task.phase == plan.stop_phase:
             self._failed(task)
         else:
             self._next(task)
 
     def _watch(self, task: Task) -> None:
         """Looks again soon rather than at a far-off loss that most tasks never live to see."""
-        j: Journey = task.journey
+        plan: TaskPlan = task.plan
         now_s, handler = self.clock.now, "task.watch"
-        look_s = max(now_s, j.leg_s) + 4.0 * j.work_s[task.phase] + 1.0
-        if j.empty_s > now_s:
-            self._draw(task, j, task.phase, now_s)
-            look_s = min(look_s, self._cut_s(task, j, [look_s]))
-        if min(j.empty_s, j.lost_s) <= now_s:  # but what is through by now is through
+        look_s = max(now_s, plan.begun_s) + 4.0 * plan.work_s[task.phase] + 1.0
+        if plan.empty_s > now_s:
+            self._draw(task, plan, task.phase, now_s)
+            look_s = min(look_s, self._cut_s(task, plan, [look_s]))
+        if min(plan.empty_s, plan.lost_s) <= now_s:  # but what is through by now is through
             look_s, handler = now_s, "task.lost"
-        j.alarm = self.clock.at(look_s, Kind.TASK, task.serial, handler, task)
+        plan.alarm = self.clock.at(look_s, Kind.TASK, task.serial, handler, task)
 
     # Pro-rata charges.
 
-    def _share_moved(self, task: Task, j: Journey, leg: int, begun_s: float) -> float:
-        """How much of the message of this leg, begun then, has passed by now."""
+    def _share_moved(self, task: Task, plan: TaskPlan, phase: int, begun_s: float) -> float:
+        """How much of the message of this phase, begun then, has passed by now."""
         if begun_s > self.clock.now:
             return 0.0  # a retry waits
-        leg = min(leg, UPLOAD)
-        spent_s = self._worked_s(task.device, j, begun_s)
-        carry_s = j.work_s[leg] - j.latency_s[leg]
+        phase = min(phase, UPLOAD)
+        spent_s = self._worked_s(task.device, plan, begun_s)
+        carry_s = plan.work_s[phase] - plan.latency_s[phase]
         if carry_s <= 0.0:
             return 0.0  # a message that takes no time has not begun
-        return min(1.0, max(0.0, (spent_s - j.latency_s[leg]) / carry_s))
+        return min(1.0, max(0.0, (spent_s - plan.latency_s[phase]) / carry_s))
 
     def _charge(self, task: Task, phase: int, share: float) -> None:
         """Charges this share of a message to its direction; training moves nothing."""
         if phase == DOWNLOAD:
-            task.moved_bytes[0] += round((task.down_bytes + FRAME_BYTES) * share)
+            task.moved_bytes[0] += _whole((task.down_bytes + FRAME_BYTES) * share)
         elif phase == UPLOAD:
-            task.moved_bytes[1] += round((task.up_bytes + FRAME_BYTES) * share)
+            task.moved_bytes[1] += _whole((task.up_bytes + FRAME_BYTES) * share)
 
 
-def _carried_share(j: Journey, leg: int) -> float:
-    """How much of the leg's message passes, latency first, before the leg fails by itself."""
-    if leg != j.stop_leg:
+def _carried_share(plan: TaskPlan, phase: int) -> float:
+    """How much of the phase's message passes, latency first, before the phase fails by itself."""
+    if phase != plan.stop_phase:
         return 1.0
-    carry_s = j.work_s[leg] - j.latency_s[leg]
-    past_s = j.stop_share * j.work_s[leg] - j.latency_s[leg]
+    carry_s = plan.work_s[phase] - plan.latency_s[phase]
+    past_s = plan.stop_share * plan.work_s[phase] - plan.latency_s[phase]
     return min(1.0, past_s / carry_s) if past_s > 0.0 else 0.0
+
+
+def _whole(nbytes: float) -> int:
+    """The nearest number of bytes; of half a byte, a whole one, whatever rounding made of it."""
+    return int(nbytes + _HALF)

@@ -14,7 +14,7 @@ import numpy as np
 from simfl.clock.battery import Batteries, Reachable
 from simfl.clock.events import Clock, Kind
 from simfl.clock.ledger import Ledger
-from simfl.clock.lifecycle import Journeys
+from simfl.clock.lifecycle import Lifecycle
 from simfl.clock.sampling import Pool
 from simfl.clock.versions import VersionStore
 from simfl.clock.workload import Workload
@@ -75,7 +75,7 @@ class Server:
         self.learning = workload.learning
         self.flops_per_s = flops_per_s
         self.lost: list[Task] = []
-        self.journeys: Journeys  # set by the kernel, which hears of every task's end
+        self.lifecycle: Lifecycle  # set by the kernel, which hears of every task's end
         self.batteries = (
             None if fleet.energy.start_j is None else Batteries(fleet.energy, fleet.presence)
         )
@@ -142,7 +142,7 @@ class Server:
                 task.dispatched_s = due_s
                 self._clock.at(due_s, Kind.DISPATCH, task.serial, "server.leave", task)
             else:
-                self.journeys.begin(task)
+                self.lifecycle.begin(task)
         return list(range(first, self._serial))
 
     def apply(self, change: Change) -> None:
@@ -198,14 +198,14 @@ class Server:
         wanted = None if devices is None else {int(device) for device in devices}
         for task in list(self.tasks.values()):
             if wanted is None or task.device in wanted:
-                self.journeys.end(task, "cancelled", cause)
+                self.lifecycle.end(task, "cancelled", cause)
 
     def request(self, devices: Iterable[int]) -> None:
         """Tells these devices to end training with the mini-batch at hand and send what is done."""
         wanted = {int(device) for device in devices}
         for task in list(self.tasks.values()):
             if task.device in wanted:
-                self.journeys.hurry(task)
+                self.lifecycle.shorten(task)
 
     def charge(self, flops: float = 0.0, seconds: float = 0.0) -> None:
         """Server work: what this step applies and dispatches takes effect when it is done."""
@@ -240,7 +240,7 @@ class Server:
 
     def moved_bytes(self) -> tuple[int, int]:
         """Bytes down and up so far, of tasks that ended and of those in flight. A scan of these."""
-        flying = [self.journeys.moved_bytes(task) for task in self.tasks.values()]
+        flying = [self.lifecycle.moved_bytes(task) for task in self.tasks.values()]
         down, up = zip(*flying, strict=True) if flying else ((), ())
         return self._ledger.down_bytes + sum(down), self._ledger.up_bytes + sum(up)
 
@@ -286,7 +286,7 @@ class Server:
 
     def _leave(self, task: Task) -> None:
         if task.serial in self.tasks:  # it may have been cancelled meanwhile
-            self.journeys.begin(task)
+            self.lifecycle.begin(task)
 
     def _close(self, serial: int, how: str) -> tuple[Task, Update]:
         entry = self.open.pop(serial, None)

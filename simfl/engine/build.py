@@ -18,9 +18,10 @@ from simfl.errors import PluginError, ScenarioError, did_you_mean, plugin_errors
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
+from simfl.learn.optimizers import Sgd, floats_per_parameter
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.checks import trace_dirs
-from simfl.strategy.base import LearningInfo, LocalRule
+from simfl.strategy.base import LearningInfo, overrides
 from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
@@ -111,6 +112,7 @@ class Problem:
     model: Any  #: torch module
     initial: Any  #: Params: what of the model travels
     flops: float  #: of training on one example
+    frozen: int  #: parameters of the model that stay as they are
     groups: Any = None  #: in which uploads may be thinned
 
 
@@ -130,8 +132,8 @@ def problem_of(
     from simfl.learn.models.flat import params_of
     from simfl.learn.models.flops import flops_per_example
     from simfl.learn.models.structure import split_of
-    from simfl.learn.partition.base import Partition
     from simfl.learn.partition.intertwine import intertwined
+    from simfl.learn.partition.own import dealt_out
     from simfl.learn.partition.shift import drifting, negative
     from simfl.learn.trainers.jobs import LocalData
     from simfl.learn.trainers.local_training import asking
@@ -145,8 +147,10 @@ def problem_of(
         model = build(options.model, dataset, streams.integer("model"))
         check_model(model, dataset, objective)
         flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
-    with _part("partition", options.partition, Partition) as made:
-        partition = made(options.partition(dataset, devices, streams.generator("partition")))
+        frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    with _part("partition", options.partition):
+        draws = streams.generator("partition")
+        partition = dealt_out(options.partition, dataset, devices, draws)
     held = None
     if options.intertwined is not None:
         slow = _slow(scenario, options, streams, flops, float(partition.sizes.mean()))
@@ -173,9 +177,9 @@ def problem_of(
     with asking(rule, "split"):
         found = split_of(rule, model, dataset.x[:1])
     if found is None:
-        return Problem(data, model, initial, flops)
+        return Problem(data, model, initial, flops, frozen)
     _, split = found
-    return Problem(data, model, initial.select(split.names), flops, split.groups)
+    return Problem(data, model, initial.select(split.names), flops, frozen, split.groups)
 
 
 def dataset_of(scenario: Scenario, data_dir: Path | None) -> Any:
@@ -197,7 +201,7 @@ def _source(scenario: Scenario, options: LearningOptions, data_dir: Path | None)
 
     beside = scenario.path.parent if scenario.path else Path()
     own = None if options.data_dir is None else beside / options.data_dir
-    return DataDir(data_dir or own)
+    return DataDir(data_dir or own, scenario.path.parent if scenario.path else None)
 
 
 @contextmanager
@@ -261,7 +265,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         drop_last=training.drop_last,
         flops=problem.flops,
         rate=training.rate,
-        memory_bytes=_training_bytes(scenario, problem.initial.layout.size),
+        memory_bytes=_training_bytes(scenario, problem.initial.layout.size, problem.frozen),
         down=guarded(chain(scenario.wire.down)),
         up=guarded(chain(scenario.wire.up)),
     )
@@ -328,6 +332,7 @@ def _sized(scenario: Scenario, problem: Problem, options: LearningOptions) -> Wo
         scenario, initial.layout, lambda: initial, sizes, options.batch_size, problem.flops
     )
     load.drop_last = options.drop_last
+    load.memory_bytes = _training_bytes(scenario, initial.layout.size, problem.frozen)
     return load
 
 
@@ -357,8 +362,7 @@ def _timing(
     initial: makes the model, which only a rule with extras of its own needs (and torch with it).
     """
     rule = scenario.strategy.local
-    plain = type(rule).sends is LocalRule.sends
-    sends = rule.sends(None if plain else initial())
+    sends = rule.sends(initial() if overrides(rule, "sends") else None)
     return TimingOnly(
         sizes,
         batch_size,
@@ -372,13 +376,24 @@ def _timing(
     )
 
 
-def _training_bytes(scenario: Scenario, parameters: int) -> int:
+def _training_bytes(scenario: Scenario, parameters: int, frozen: int = 0) -> int:
     """What training takes on a device: the model as it came, as it is trained, and its gradient.
+
+    frozen: parameters that lie there once.
 
     A lower bound: activations, data and the framework come on top.
     """
-    momentum = getattr(scenario.learning, "momentum", 0.0) > 0.0
-    return 4 * parameters * (4 if momentum else 3)
+    return 4 * (int(parameters * (3 + _remembered(scenario))) + frozen)
+
+
+def _remembered(scenario: Scenario) -> float:
+    """Numbers that the optimizer holds for each parameter."""
+    if isinstance(scenario.learning, TimingOptions):
+        return 0.0
+    training = scenario.learning.training
+    if isinstance(training.optimizer, Sgd):
+        return float(training.momentum > 0.0)
+    return floats_per_parameter(training.optimizer)
 
 
 def _nbytes(codec: Codec, layout: Any) -> int:

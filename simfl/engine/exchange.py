@@ -36,6 +36,7 @@ class Memory:
     down_kept: Any = None  #: the downlink codec's, on the device
     up_sent: Any = None  #: the uplink codec's, on the device
     up_kept: Any = None  #: the uplink codec's, on the server
+    optimizer: Mapping[str, Any] = field(default_factory=dict)  #: of local training, if it is kept
 
 
 @dataclass(slots=True)

@@ -30,8 +30,8 @@ MOST_TIME_S, MOST_NUMBER = 1e15, 2.0**62
 
 def parts_of(kernel: Kernel) -> dict[str, Any]:
     """The parts of a run by name: those that change, and those that they refer to."""
-    server, carrier = kernel.server, kernel.server.journeys.carrier
-    down, up = (None, None) if carrier is None else carrier.shared
+    server, transfers = kernel.server, kernel.server.lifecycle.transfers
+    down, up = (None, None) if transfers is None else transfers.shared
     named = {
         "kernel": kernel,
         "watchdog": kernel.watchdog,
@@ -40,8 +40,8 @@ def parts_of(kernel: Kernel) -> dict[str, Any]:
         "pool": server.pool,
         "versions": server.versions,
         "ledger": kernel.ledger,
-        "journeys": server.journeys,
-        "carrier": carrier,
+        "lifecycle": server.lifecycle,
+        "transfers": transfers,
         "down": down,
         "up": up,
         "batteries": server.batteries,

@@ -35,8 +35,8 @@ class Learning:
 
     metrics(params, kept) gives the values of an evaluation, kept(device) being what the local
     rule keeps there. groups: in which a rule may thin its uploads. tried_flops: (devices,) FLOP
-    of trying a model on a device's held-back data. rate(version): local learning rate of a task.
-    memory_bytes: that training takes on a device, at least.
+    of trying a model on a device's held-back data. rate(version, now_s):
+    local learning rate of a task. memory_bytes: that training takes on a device, at least.
 
     notes: how it is computed, in words. choices: trainer and device, where "auto" left them open.
     """
@@ -61,7 +61,7 @@ class Learning:
         tried_flops: np.ndarray | None = None,
         notes: Mapping[str, str] | None = None,
         choices: Mapping[str, str] | None = None,
-        rate: Callable[[int], float] = lambda version: nan,
+        rate: Callable[[int, float], float] = lambda version, now_s: nan,
         memory_bytes: int = 0,
         info: LearningInfo | None = None,
     ) -> None:
@@ -144,6 +144,7 @@ class Learning:
         self._forget(task)
         if received is None:
             return None
+        self.exchange.memory_of(task.device).optimizer = trained.kept
         delta, extras = received
         return Update(
             task=task.serial,
@@ -160,7 +161,7 @@ class Learning:
             dispatched_s=task.dispatched_s,
             arrived_s=task.ended_s,
             server=server,
-            lr=self._rate(task.version),
+            lr=self._rate(task.version, task.dispatched_s),
         )
 
     def lose(self, task: Task) -> None:
@@ -256,6 +257,8 @@ class Learning:
             steps=task.local_steps,
             extras=self.exchange.extras_of(task),
             memory=self.exchange.memory_of(task.device).rule,
+            now_s=task.dispatched_s,
+            kept=self.exchange.memory_of(task.device).optimizer,
         )
 
     def _forget(self, task: Task) -> None:

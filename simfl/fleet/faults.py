@@ -108,12 +108,12 @@ class Faults:
         self.group = group
         self._risk = [_risk(one) for one in options]
         self._on_offline = [one.on_offline for one in options]
-        self._drop_leg = [_LEGS[one.drop_phase] for one in options]
+        self._drop_phase = [_LEGS[one.drop_phase] for one in options]
         self._group = view(group)
 
-    def drop_leg(self, device: int) -> int | None:
+    def drop_phase(self, device: int) -> int | None:
         """The phase in which tasks drop out: 0 download, 1 train, 2 upload; None: any."""
-        return self._drop_leg[self._group[device]]
+        return self._drop_phase[self._group[device]]
 
     def fate(
         self, device: int, u_which: float, u_how: float, u_hazard: float, steps: int = 1

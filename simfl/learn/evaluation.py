@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from simfl.learn.datasets.base import Dataset
+from simfl.learn.datasets.rows import per_pass
 from simfl.learn.failures import computing
 from simfl.learn.objective.base import Objective
 from simfl.learn.objective.losses import PLAIN
@@ -40,6 +41,7 @@ def score(
     """
     device = next(iter(model.parameters())).device
     values = {name: params[name].to(device) for name in params}
+    batch = per_pass(x, batch)
     losses: list[Tensor] = []
     right: list[Tensor] = []
     with _evaluating(model), computing(model, "evaluation") as at:

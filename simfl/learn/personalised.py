@@ -47,8 +47,8 @@ class Personal:
         self._fit: OneByOne | None = None
         if plan is not None:
             rule, self._epochs = plan
-            model, data, options, streams = local.model, local.data, local.options, local.streams
-            self._fit = OneByOne(model, data, options, rule, streams, local.device)
+            fit = Local(local.model, local.data, local.options, rule, local.streams, local.device)
+            self._fit = OneByOne(fit)
 
     def __call__(self, params: Params, kept: Kept) -> tuple[dict[str, Any], np.ndarray]:
         """Values by name, and (classes,) accuracy by class: both are means over devices.

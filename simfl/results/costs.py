@@ -32,20 +32,27 @@ def spent(tasks: pd.DataFrame) -> pd.DataFrame:
     where the task ended. Nothing is counted twice or left out: the columns sum to all.
     """
     columns = [*PHASE_S.values(), *PHASE_BYTES.values()]
-    sums = tasks.groupby(["outcome", "cause"], observed=True)[columns].sum().reset_index()
-    parts = []
-    for phase in PHASES:
-        moved = sums[PHASE_BYTES[phase]] if phase in PHASE_BYTES else 0
-        cost = {"device_s": sums[PHASE_S[phase]], "bytes": moved, "phase": phase}
-        parts.append(sums[["outcome", "cause"]].assign(**cost))
-    table = pd.concat(parts, ignore_index=True).astype({"outcome": str, "cause": str})
-    table.loc[table["outcome"] == "in_flight", "cause"] = "in_flight"
-    return table[["outcome", "cause", "phase", "device_s", "bytes"]]
+    sums = tasks.groupby(["outcome", "cause"], observed=True)[columns].sum()
+    outcome, cause = (
+        sums.index.get_level_values(level).astype(str).to_numpy(object)
+        for level in ("outcome", "cause")
+    )
+    cause = np.where(outcome == "in_flight", "in_flight", cause)
+    still = np.zeros(len(sums), np.int64)
+    moved = [sums[PHASE_BYTES[phase]] if phase in PHASE_BYTES else still for phase in PHASES]
+    return pd.DataFrame(
+        {
+            "outcome": np.tile(outcome, len(PHASES)).astype(str),
+            "cause": np.tile(cause, len(PHASES)).astype(str),
+            "phase": np.repeat(PHASES, len(sums)).astype(str),
+            "device_s": np.concatenate([sums[PHASE_S[phase]] for phase in PHASES]),
+            "bytes": np.concatenate(moved),
+        }
+    )
 
 
-def waste(tasks: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `spent` for tasks that were neither applied nor evaluated."""
-    table = spent(tasks)
+def waste(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of what `spent` found for tasks that were neither applied nor evaluated."""
     return table[table["outcome"].isin(WASTED)].reset_index(drop=True)
 
 

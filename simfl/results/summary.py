@@ -11,7 +11,7 @@ import pandas as pd
 
 from simfl.errors import InputError
 from simfl.files import read_object
-from simfl.results.costs import PHASE_BYTES, PHASE_S, WASTED, spent, wasted_share
+from simfl.results.costs import PHASE_BYTES, PHASE_S, spent, waste, wasted_share
 from simfl.results.metrics import ages_in_flight, gini, jain, participation, spread, staleness_of
 from simfl.results.tables import OUTCOMES, SUMMARY
 from simfl.results.waste import by_cause, energy_by_phase, never_fired
@@ -38,11 +38,14 @@ def summarise(
     tasks = read("tasks", _TASK_COLUMNS)
     evaluations = read("evaluations", ["time_s", "loss", "accuracy"])
     versions = read("versions", ["time_s", "version"])
-    summary = _extent(tasks, evaluations, versions) | _learnt(evaluations) | _cost(tasks)
+    summary = _extent(tasks, evaluations, versions) | _learnt(evaluations)
+    table = spent(tasks)
+    wasted = waste(table)
+    summary |= _cost(tasks, table, wasted)
     found = spread(staleness_of(tasks))
     summary |= {f"staleness_{key}": found[key] for key in ("mean", "p50", "p95", "max")}
     summary["in_flight_age_max"] = ages_in_flight(tasks, summary["versions"]).max()
-    summary |= _failures(tasks, read("devices", None))
+    summary |= _failures(tasks, wasted, read("devices", None))
     if devices is not None:
         counts = participation(tasks, devices)
         summary |= {"participation_jain": jain(counts), "participation_gini": gini(counts)}
@@ -95,9 +98,7 @@ def _learnt(evaluations: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _cost(tasks: pd.DataFrame) -> dict[str, Any]:
-    table = spent(tasks)
-    wasted = table[table["outcome"].isin(WASTED)]
+def _cost(tasks: pd.DataFrame, table: pd.DataFrame, wasted: pd.DataFrame) -> dict[str, Any]:
     return {
         "down_bytes": tasks["down_bytes"].sum(),
         "up_bytes": tasks["up_bytes"].sum(),
@@ -110,10 +111,10 @@ def _cost(tasks: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _failures(tasks: pd.DataFrame, devices: pd.DataFrame) -> dict[str, Any]:
+def _failures(tasks: pd.DataFrame, wasted: pd.DataFrame, devices: pd.DataFrame) -> dict[str, Any]:
     """Lost work and bytes by cause and phase, energy by phase, and faults without effect."""
     return {
-        "waste": by_cause(tasks),
+        "waste": by_cause(wasted),
         "energy_by_phase_j": energy_by_phase(tasks, devices),
         "never_fired": never_fired(tasks, devices),
     }

@@ -158,23 +158,38 @@ def schema(table: str) -> pa.Schema:
 
 def annotated(arrow: pa.Table, table: str) -> pa.Table:
     """The table with unit and meaning of its columns in the metadata, under `simfl`, as JSON."""
-    said = describe(table, arrow.column_names).to_dict(orient="index")
+    said = _meanings(table, arrow.column_names)
     return arrow.replace_schema_metadata({"simfl": json.dumps({"table": table, "columns": said})})
 
 
 def describe(table: str, names: Sequence[str]) -> pd.DataFrame:
     """Unit and meaning of these columns of a table, by name; empty where nothing is known."""
+    rows = _meanings(table, names)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["unit", "meaning"]).rename_axis(
+        "column"
+    )
+
+
+class Meanings(dict[str, dict[str, str]]):
+    """Unit and meaning by column. Copies are the same object.
+
+    pandas makes a deep copy of a frame's attributes for every column that is read of it, which
+    would cost more than what is done with the column.
+    """
+
+    def __deepcopy__(self, memo: object) -> Meanings:
+        return self
+
+
+def _meanings(table: str, names: Sequence[str]) -> Meanings:
     columns = DEVICES if table == "devices" else TABLES.get(table, ())
     further = METRICS if table == "evaluations" else ()
     known = {column.name: column for column in (*columns, *further)}
-    rows = {
-        name: {"unit": known[name].unit, "meaning": known[name].meaning}
+    return Meanings(
+        (name, {"unit": known[name].unit, "meaning": known[name].meaning})
         if name in known
-        else {"unit": "", "meaning": _metric(table, name)}
+        else (name, {"unit": "", "meaning": _metric(table, name)})
         for name in names
-    }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["unit", "meaning"]).rename_axis(
-        "column"
     )
 
 
@@ -257,8 +272,7 @@ def widen(table: pa.Table, plan: pa.Schema) -> pa.Table:
 def to_pandas(arrow: pa.Table, table: str) -> pd.DataFrame:
     """The pandas frame of an Arrow table: words are categories, missing integers are <NA>."""
     frame = arrow.to_pandas()
-    said = describe(table, list(frame))
-    frame.attrs = {"table": table, "columns": said.to_dict(orient="index")}
+    frame.attrs = {"table": table, "columns": _meanings(table, list(frame))}
     for column in TABLES.get(table, ()):
         if column.dtype == "int?" and column.name in frame:
             values = arrow[column.name].combine_chunks().to_pandas(types_mapper=_nullable)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from simfl.messages import PHASES
-from simfl.results.costs import PHASE_S, waste
+from simfl.results.costs import PHASE_S
 
 #: Column of `devices` -> the cause that it should have brought about, and what that is called.
 _FAULTS = {
@@ -19,18 +19,19 @@ _FAULTS = {
 }
 
 
-def by_cause(tasks: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+def by_cause(wasted: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     """What was spent in vain, as cause -> phase -> {device_s, bytes}; what is 0 is left out.
 
-    A discarded or cancelled task without a cause counts under its outcome.
+    A discarded or cancelled task without a cause counts under its outcome. wasted: rows of
+    `costs.waste`.
     """
-    table = waste(tasks)
-    table["cause"] = table["cause"].where(table["cause"] != "", table["outcome"])
-    spent = table.groupby(["cause", "phase"])[["device_s", "bytes"]].sum()
+    named = wasted["cause"].where(wasted["cause"] != "", wasted["outcome"])
+    spent = wasted.groupby([named, wasted["phase"]])[["device_s", "bytes"]].sum()
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for (cause, phase), row in spent[spent.any(axis="columns")].iterrows():
-        numbers = {"device_s": float(row["device_s"]), "bytes": int(row["bytes"])}
-        found.setdefault(cause, {})[phase] = numbers
+    for (cause, phase), device_s, moved in spent.itertuples(name=None):
+        if device_s or moved:
+            numbers = {"device_s": float(device_s), "bytes": int(moved)}
+            found.setdefault(cause, {})[phase] = numbers
     return {
         cause: {phase: phases[phase] for phase in PHASES if phase in phases}
         for cause, phases in sorted(found.items())

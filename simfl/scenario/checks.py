@@ -11,6 +11,9 @@ from simfl.errors import CatalogueError, ScenarioError, TraceError, did_you_mean
 from simfl.fleet.catalogue import catalogue_dirs, class_files, load_device, load_network
 from simfl.fleet.traces import FOLDER, find_trace
 from simfl.learn.objective.base import has_right_answers
+from simfl.learn.objective.losses import is_plain
+from simfl.learn.optimizers import Sgd, name_of
+from simfl.learn.schedules import by_of
 from simfl.scenario.complain import KeyPath, Problem
 from simfl.scenario.parts import Foreign, kind_of
 from simfl.scenario.sections import LearningOptions, TimingOptions
@@ -129,13 +132,57 @@ def _strategy(scenario: Scenario) -> Iterator[Problem]:
 
 def _learning(scenario: Scenario) -> Iterator[Problem]:
     """What a strategy says of how devices learn."""
+    learning = scenario.learning
+    if isinstance(learning, TimingOptions):
+        return
+    yield from _optimizer(learning)
+    yield from _assumed(scenario, learning)
     check = getattr(scenario.strategy, "check_learning", None)
-    if check is None or isinstance(scenario.learning, TimingOptions):
+    if check is None:
         return
     try:
         check(scenario.learning)
     except ScenarioError as error:
         yield Problem(("strategy",), f": {error}")
+
+
+def _optimizer(learning: LearningOptions) -> Iterator[Problem]:
+    """A momentum that is given twice, or to an optimizer that has others."""
+    optimizer = learning.optimizer
+    if not learning.momentum:
+        return
+    if not isinstance(optimizer, Sgd):
+        name = name_of(optimizer)
+        text = f" is a setting of sgd, but learning.optimizer is {name}; leave it out"
+        yield Problem(("learning", "momentum"), text)
+    elif optimizer.momentum:
+        yield Problem(("learning", "momentum"), " is given in learning.optimizer, too; keep one")
+
+
+def _assumed(scenario: Scenario, learning: LearningOptions) -> Iterator[Problem]:
+    """Local training that the strategy's or the local rule's equations do not fit."""
+    parts = ((("strategy",), scenario.strategy), (("strategy", "local"), _local(scenario)))
+    picky = [(path, part) for path, part in parts if _is_picky(type(part))]
+    for path, part in picky:
+        training = learning.training  # which loads torch: only where a part looks at it
+        name = type(part).__name__
+        reason = training.special
+        if reason is None and any(by_of(one) == "seconds" for one in training.schedule):
+            reason = "its learning rate goes by seconds"
+        if getattr(type(part), "needs_sgd", False) and reason is not None:
+            text = f": {name} computes with steps of plain SGD at the rate of the task's version, "
+            yield Problem(path, f"{text}but {reason}; leave learning.optimizer and schedule out")
+        if getattr(type(part), "needs_cross_entropy", False) and not is_plain(training.objective):
+            text = f": {name} computes with plain cross-entropy; leave learning.objective out"
+            yield Problem(path, text)
+
+
+def _is_picky(kind: type) -> bool:
+    return getattr(kind, "needs_sgd", False) or getattr(kind, "needs_cross_entropy", False)
+
+
+def _local(scenario: Scenario) -> Any:
+    return getattr(scenario.strategy, "local", None)
 
 
 def _wire(scenario: Scenario) -> Iterator[Problem]:

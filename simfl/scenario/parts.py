@@ -163,6 +163,7 @@ TRANSFORM = Family("simfl.learn.datasets.transforms:TRANSFORMS")
 CALLBACK = Family("simfl.callbacks:CALLBACKS", "open")
 MODEL = Family(
     "simfl.learn.models.base:MODELS",
+    way_in="simfl.learn.models.given:as_part",
     objects="an nn.Module, its class, or a function of the data set that makes one",
 )
 OBJECTIVE = Family(
@@ -170,6 +171,10 @@ OBJECTIVE = Family(
     "loss",
     objects="an object with `loss(outputs, targets) -> (n,)`",
 )
+OPTIMIZER = Family(
+    "simfl.learn.optimizers:OPTIMIZERS", objects="a class of torch.optim, as torch.optim:RMSprop"
+)
+SCHEDULE = Family("simfl.learn.schedules:SCHEDULES", objects="a function of the version")
 METRIC = Family(
     "simfl.learn.objective.metrics:METRICS",
     objects="a function of (outputs, targets), or a metric of torchmetrics",
@@ -184,7 +189,18 @@ FAMILIES: dict[type, Family] = {
     Codec: CODEC,
     Objective: OBJECTIVE,
 }
-ALL = (STRATEGY, *FAMILIES.values(), DATASET, TRANSFORM, PARTITION, MODEL, METRIC, CALLBACK)
+ALL = (
+    STRATEGY,
+    *FAMILIES.values(),
+    DATASET,
+    TRANSFORM,
+    PARTITION,
+    MODEL,
+    METRIC,
+    OPTIMIZER,
+    SCHEDULE,
+    CALLBACK,
+)
 
 
 def build(part: type, kind: str, options: dict[str, Any], reading: Reading) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Lt
 from pydantic import (
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -21,6 +23,7 @@ from simfl.fleet.network.cells import CellOptions
 from simfl.fleet.options import GroupOptions
 from simfl.fleet.table import Table
 from simfl.learn.objective.base import as_objective
+from simfl.learn.optimizers import Sgd
 from simfl.scenario import parts
 from simfl.units import Count, Duration, Every, Fraction, Index, NonNegative, Positive, Rate, Share
 
@@ -107,13 +110,20 @@ class DriftOptions(Table):
 Transforms = Annotated[tuple[Annotated[Any, parts.TRANSFORM], ...], Strict(False)]
 
 
+def _listed(given: Any) -> Any:
+    """One schedule is a list of one."""
+    return given if isinstance(given, list | tuple) else (given,)
+
+
 class LearningOptions(Table):
     """[learning]: what is learnt, who holds which examples, and local SGD.
 
     data_dir: folder of data sets; a relative one starts at the scenario's own folder. transforms:
     what inputs go through; see `simfl.learn.datasets.transforms`. hold_back:
     share of its examples that a device does not train on, for local rules that try models.
-    objective: what is minimised. metrics: what evaluations have beside the objective's own.
+    optimizer: makes the steps, at rates that `schedule` multiplies; see `simfl.learn.optimizers`
+    and `simfl.learn.schedules`. objective: what is minimised. metrics: what evaluations have
+    beside the objective's own.
     drop_last: leave out an epoch's last batch where it is smaller than `batch_size` and not the
     only one.
     trainer: how this machine computes; nothing on the virtual clock depends on it.
@@ -133,6 +143,10 @@ class LearningOptions(Table):
     metrics: Annotated[tuple[Annotated[Any, parts.METRIC], ...], Strict(False)] = ()
     batch_size: Count = 10
     lr: Positive = 0.05
+    optimizer: Annotated[Any, parts.OPTIMIZER] = Field(default="sgd", validate_default=True)
+    schedule: Annotated[
+        tuple[Annotated[Any, parts.SCHEDULE], ...], Strict(False), BeforeValidator(_listed)
+    ] = ()
     momentum: Fraction = 0.0
     weight_decay: NonNegative = 0.0
     clip_norm: Positive | None = None
@@ -148,7 +162,12 @@ class LearningOptions(Table):
 
         names = [option.name for option in parts.option_fields(TrainingOptions)]
         given = {name: getattr(self, name) for name in names}
-        return TrainingOptions(**{**given, "objective": as_objective(self.objective)})
+        given["objective"] = as_objective(self.objective)
+        if isinstance(self.optimizer, Sgd):
+            given["momentum"] = self.momentum or self.optimizer.momentum
+            given["weight_decay"] = self.weight_decay or self.optimizer.weight_decay
+            given["optimizer"] = replace(self.optimizer, momentum=given["momentum"])
+        return TrainingOptions(**given)
 
     @property
     def measured(self) -> tuple[Metric, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,12 @@ def _numbered(number: int, job: Job) -> Ended:
     return number, play(job)
 
 
+def _reaching(number: int, job: Job, path: Sequence[str]) -> Ended:
+    """In a worker, which may be older than what its parent can import by now."""
+    sys.path.extend(place for place in path if place not in sys.path)
+    return _numbered(number, job)
+
+
 def _local(jobs: Sequence[Job], workers: int) -> Iterator[Ended]:
     """On this machine, one run a process. After a process has died, the rest go one by one."""
     if workers == 1:
@@ -127,4 +134,5 @@ def _in_processes(jobs: dict[int, Job], workers: int) -> Iterator[Ended]:
 
     with safe_path(), parallel_config("loky", inner_max_num_threads=1):
         pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-        yield from pool([delayed(_numbered)(number, job) for number, job in jobs.items()])
+        calls = [delayed(_reaching)(number, job, sys.path) for number, job in jobs.items()]
+        yield from pool(calls)

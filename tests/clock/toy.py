@@ -44,7 +44,7 @@ class ToyFleet:
         self.faults = SimpleNamespace(
             fate=lambda i, a, b, c, steps: (self.drop_share, self.hang_s, self.lifetime_s),
             on_offline=lambda i: self.offline,
-            drop_leg=lambda i: None,
+            drop_phase=lambda i: None,
             again=lambda i, attempt: self.retry if attempt <= self.retries else None,
         )
         self.energy = SimpleNamespace(

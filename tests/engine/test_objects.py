@@ -92,7 +92,6 @@ DATA = {
     "a function": data,
     "a tuple of arrays": (*TENSORS, *(part.numpy() for part in TENSORS)),
     "a pair of torch data sets": (PAIRS, PAIRS),
-    "a list of one data set per device": [TENSORS * 2] * 4,
     "a function that gives a tuple": lambda: (*TENSORS, *TENSORS),
 }
 
@@ -100,6 +99,13 @@ DATA = {
 @pytest.mark.parametrize("dataset", DATA.values(), ids=DATA)
 def test_a_data_set_may_be(dataset: Any) -> None:
     assert play(dataset=dataset, model=lambda d: nn.Linear(5, 2)).summary["versions"] == 2
+
+
+def test_a_list_is_one_data_set_per_device() -> None:
+    given = {"dataset": [TENSORS * 2] * 4, "model": lambda d: nn.Linear(5, 2)}
+    with pytest.raises(simfl.DataError, match=r'set learning.partition = "user"'):
+        play(**given)
+    assert play(**given, **{"learning.partition": "user"}).summary["versions"] == 2
 
 
 NO_DATA = {

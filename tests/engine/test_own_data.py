@@ -75,5 +75,7 @@ def test_one_data_set_per_device_is_dealt_out_as_it_came():
     done = play((sets, (X, Y)), learning={"partition": "user"})
     sizes = done.tasks.groupby("device").examples.first()
     assert all(sizes[device] == len(sets[device][1]) for device in sizes.index)
-    with pytest.raises(simfl.DataError, match="use at most 3 devices"):
+    with pytest.raises(simfl.DataError, match="a list of 3 data sets for 4 devices"):
         play((sets[:3], (X, Y)), learning={"partition": "user"})
+    with pytest.raises(simfl.DataError, match=r'set learning.partition = "user", which leaves'):
+        play((sets, (X, Y)))

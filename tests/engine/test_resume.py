@@ -43,6 +43,14 @@ CASES = {
         },
         "learning": {"dataset": "digits", "model": {"kind": "convnet", "channels": [4, 8]}},
     },
+    "kept moments": {
+        "strategy": BUFFERED,
+        "learning": {
+            **{"dataset": "digits", "model": "softmax", "metrics": ["f1"]},
+            "optimizer": {"kind": "adam", "keep": True},
+            "schedule": [{"kind": "cosine", "over": 90.0, "by": "seconds"}],
+        },
+    },
     "deadline": {"strategy": {"kind": "overselect", "cohort": 5, "deadline_s": 8.0}},
 }
 FLEET = [

@@ -67,10 +67,10 @@ def test_arrays_and_params_come_back_to_the_bit():
 def test_what_is_shared_stays_shared_and_cycles_close():
     base = Params.from_named({"w": torch.ones(2)})
     task = Task(0, 1, 0, 0, base, 0.0)
-    task.journey = {"task": task}
+    task.plan = {"task": task}
     found, again = back([task, base])
     assert found.base is again
-    assert found.journey["task"] is found
+    assert found.plan["task"] is found
 
 
 def test_known_objects_are_kept_by_name():

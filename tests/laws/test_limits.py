@@ -13,6 +13,7 @@ from scenes import DIGITS, group, same, scene
 import simfl
 from simfl.engine.build import problem_of
 from simfl.learn.trainers.jobs import Job
+from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.one_by_one import OneByOne
 from simfl.scenario import parse
 from simfl.strategy.base import LocalRule
@@ -129,7 +130,7 @@ def test_one_task_in_flight_is_sequential_sgd_through_the_devices():
     streams = Streams(4)
     problem = problem_of(whole, whole.learning, streams, None)
     options = whole.learning.training
-    trainer = OneByOne(problem.model, problem.data, options, LocalRule(), streams)
+    trainer = OneByOne(Local(problem.model, problem.data, options, LocalRule(), streams))
     w, index = problem.initial, np.zeros(12, dtype=int)
     for device in result.tasks.device:
         (trained,) = trainer.train([Job(base=w, device=device, index=index[device], epochs=1.0)])

@@ -87,7 +87,7 @@ def test_a_device_that_never_took_part_fits_a_head_first():
 def test_fitting_a_head_leaves_the_encoder_alone(options):
     here = local(FitHead(), **options)
     shared = here.initial.select(here.rule.split(here.structure).names)
-    trainer = OneByOne(here.model, DATA, here.options, here.rule, here.streams)
+    trainer = OneByOne(here)
     report = trainer.train([Job(shared, 0, 0, epochs=3)])[0].report
     assert not report.delta.flat.any()
     assert not torch.equal(report.memory["head"], params_of(here.model).flat[-10:])
@@ -97,7 +97,7 @@ def test_only_the_encoder_travels_and_the_head_stays():
     here = local(PrivateHead())
     shared = here.initial.select(here.rule.split(here.structure).names)
     assert shared.layout.names == ("0.weight", "0.bias")
-    trainer = OneByOne(here.model, DATA, here.options, here.rule, here.streams)
+    trainer = OneByOne(here)
     report = trainer.train([Job(shared, 0, 0, epochs=3)])[0].report
     assert report.delta.layout == shared.layout
     assert len(report.memory["head"]) == 10

@@ -115,4 +115,27 @@ CASES = {
     "a message that takes no time, while its device is away": case(
         {"presence": GRID, "faults": {"on_offline": "pause"}}, exact=True, script=(1, 2, 0, 5)
     ),
+    "a message that takes no time, to a device that is away": case(
+        {"count": 2, "presence": GRID, "faults": {"on_offline": "lost"}}, exact=True,
+        server=SHARED, script=(0, 1, 0, 1, 0, 0, 0, 1, 0),
+    ),
+    "a request in a pause, when the mini-batch at hand is done": case(
+        {"compute": {"kind": "constant", "s": 2.0, "per": "step"}, "presence": GRID,
+         "faults": {"on_offline": "pause"}}, exact=True, after_s=5.0,
+        script=(0, 1, 1, 1, 0, 2, 0, 7, 0, 1, 2, 1, 1, 0, 0, 0, 2, 0, 1, 1, 0, 1, 1, 0, 0, 0, 7, 0),
+    ),
+    "batteries that have enough at one instant, by different sums": case(
+        {"count": 7, "compute": {"kind": "constant", "s": 1.0}, "power": {"radio_w": 7.5},
+         "battery": {"capacity_j": 1.0, "charge_w": 1.0, "resume": 1.0}},
+        server={**SHARED, "down_mbps": 1.0}, strategy={"kind": "fedasync", "concurrency": 6},
+        after_s=70.2,
+    ),
+    "half a byte, but for a rounding error": case(
+        {"count": 2}, {"count": 4, "compute": {"kind": "constant", "s": 0.875}, "cell": "town"},
+        cells=({"name": "town", "down_mbps": 1.9},), server={**SHARED, "up_mbps": 1.0},
+        script=(4, 40, 26, 50, 35, 45, 43, 8, 16, 11, 15, 24), after_s=70.2,
+        seed=242,
+        learning={"dataset": "none", "parameters": 100_001, "examples": 1,
+                  "flops_per_example": 1.0},
+    ),
 }  # fmt: skip

@@ -9,7 +9,7 @@ lifetime over, else the device away), deadlines, the strategy's step, what leave
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import inf, nan
+from math import inf, nan, nextafter
 from typing import Any
 
 from reference.filling import fill
@@ -22,8 +22,11 @@ from simfl.streams import Streams
 #: Moments as close as this, relatively, are one; rounding may move a moment by a hair.
 CLOSE, HAIR = 1e-13, 1e-11
 
-#: Levels this close to what a task needs are enough for it.
-ENOUGH = 1.0 - 1e-12
+#: What is left of a part that is not done.
+LEAST = 5e-324
+
+#: A battery that has enough so soon, relatively, has enough.
+SOON = 1e-11
 
 
 class Engine:
@@ -31,7 +34,7 @@ class Engine:
 
     def __init__(
         self, world: World, strategy: Any, sizes: Any, streams: Streams, stop: Any,
-        hints: Mapping[int, float] | None = None,
+        hints: Mapping[int, tuple[float, int]] | None = None,
     ) -> None:  # fmt: skip
         self.world, self.strategy, self.streams, self.stop = world, strategy, streams, stop
         self.hints, self.close = hints or {}, CLOSE if hints is None else 0.0
@@ -136,9 +139,10 @@ class Engine:
 
     def move_on(self) -> None:
         """Everything moves in straight lines until something is due."""
-        on, now = {trip.task.device: s for s, trip in self.trips.items()}, self.now
+        now, trips = self.now, self.trips
+        on = {trip.task.device: s for s, trip in trips.items()}
         ends = {
-            s: self._hinted(s, _after(now, self.trips[s].parts[0].left, rate))
+            s: self._hinted(s, _after(now, trips[s].parts[0].left, rate), trips[s].task.phase)
             for s, rate in self.rates.items()
         }
         net_w = {d: self.net_w(d) for d in range(len(self.levels))}
@@ -160,14 +164,18 @@ class Engine:
             if part.kind != "rest":
                 trip.task.phase_s[trip.task.phase] += then - now
             part.done = ends[serial] <= then
-            part.left = 0.0 if part.done else part.left - rate * (then - now)
+            part.left = 0.0 if part.done else max(LEAST, part.left - rate * (then - now))
         self.now = then
 
-    def _hinted(self, serial: int, moment: float) -> float:
+    def _hinted(self, serial: int, moment: float, phase: int = -1) -> float:
         """The moment, or the one at which the task is said to end if only rounding parts them:
-        so it can be shown that nothing but rounding has decided what came first."""
-        hint = max(self.now, self.hints.get(serial, inf))
-        return hint if hint < inf and abs(hint - moment) <= HAIR * max(1.0, hint) else moment
+        so it can be shown that nothing but rounding has decided what came first. phase: what
+        would be over then, and is a hair later where the task is said to be cut off in it."""
+        end_s, cut = self.hints.get(serial, (inf, -1))
+        hint = max(self.now, end_s)
+        if hint == inf or abs(hint - moment) > HAIR * max(1.0, hint):
+            return moment
+        return nextafter(hint, inf) if phase == cut else hint
 
     def net_w(self, device: int) -> float:
         """Watts that the device's battery gains."""
@@ -183,8 +191,9 @@ class Engine:
         enough_s = self.now
         if self.levels:
             _, charge_w, needed_j = self.world.fleet.energy.battery(device)
-            if self.levels[device] < needed_j * ENOUGH:
-                enough_s = _after(self.now, needed_j - self.levels[device], charge_w)
+            enough_s = _after(self.now, needed_j - self.levels[device], charge_w)
+            if enough_s <= self.now + SOON * max(1.0, self.now):
+                enough_s = self.now
         return self.world.back_after(device, enough_s) if enough_s < inf else inf
 
     # Tasks.

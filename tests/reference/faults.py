@@ -11,9 +11,9 @@ import pytest
 from simfl.clock import lifecycle
 from simfl.clock.battery import Batteries, Battery
 from simfl.clock.events import Clock
-from simfl.clock.lifecycle import Journeys
+from simfl.clock.lifecycle import Lifecycle
 from simfl.clock.network import sharing
-from simfl.clock.network.transfer import Carrier
+from simfl.clock.network.transfer import Transfers
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -41,29 +41,29 @@ def pauses_without_charge(patch: pytest.MonkeyPatch) -> None:
 
 def shared_unwatched(patch: pytest.MonkeyPatch) -> None:
     """No battery is empty while a transfer is on a shared link."""
-    cut_s = Journeys._cut_s
+    cut_s = Lifecycle._cut_s
 
-    def only_planned(journeys: Any, task: Any, j: Any, ends_s: list[float]) -> float:
-        return cut_s(journeys, task, j, ends_s) if j.ends_s else j.lost_s
+    def only_planned(lifecycle: Any, task: Any, plan: Any, ends_s: list[float]) -> float:
+        return cut_s(lifecycle, task, plan, ends_s) if plan.ends_s else plan.lost_s
 
-    patch.setattr(Journeys, "_cut_s", only_planned)
+    patch.setattr(Lifecycle, "_cut_s", only_planned)
 
 
 def left_at_the_end(patch: pytest.MonkeyPatch) -> None:
     """A message that is through just when its device leaves waits for its return."""
 
-    def suspend(carrier: Carrier, carriage: Any) -> None:
-        carrier._halt(carriage)
-        carrier._flow(carriage)
+    def suspend(transfers: Transfers, transfer: Any) -> None:
+        transfers._halt(transfer)
+        transfers._flow(transfer)
 
-    patch.setattr(Carrier, "_suspend", suspend)
+    patch.setattr(Transfers, "_suspend", suspend)
 
 
 def latency_carries(patch: pytest.MonkeyPatch) -> None:
     """On shared links a failure's share is that of the bytes, whatever the latency."""
 
-    def share(j: Any, leg: int) -> float:
-        return j.stop_share if leg == j.stop_leg else 1.0
+    def share(plan: Any, phase: int) -> float:
+        return plan.stop_share if phase == plan.stop_phase else 1.0
 
     patch.setattr(lifecycle, "_carried_share", share)
 
@@ -75,7 +75,7 @@ def one_by_one(patch: pytest.MonkeyPatch) -> None:
 
 def never_cut(patch: pytest.MonkeyPatch) -> None:
     """Lifetimes and absences are looked at with the plan of a task only where it is alone."""
-    patch.setattr(Journeys, "_watch", lambda journeys, task: None)
+    patch.setattr(Lifecycle, "_watch", lambda lifecycle, task: None)
 
 
 def endless(patch: pytest.MonkeyPatch) -> None:

@@ -58,8 +58,8 @@ def clocked(drawn: Drawn) -> Run:
     return {row["task"]: row for row in tasks}, versions, reason
 
 
-def naive(drawn: Drawn, hints: dict[int, float] | None = None) -> Run:
-    """What looking at everything at every instant makes of it. hints: when tasks may end."""
+def naive(drawn: Drawn, hints: dict[int, tuple[float, int]] | None = None) -> Run:
+    """What looking at everything at every instant makes of it. hints: see `_hint`."""
     scenario, streams = scenario_of(drawn), Streams(drawn.table["seed"])
     fleet, strategy = fleet_of(scenario, streams), strategy_of(drawn, scenario)
     sizes = workload_of(scenario, streams, timing=True, data_dir=None)
@@ -122,6 +122,12 @@ def mismatch(drawn: Drawn) -> tuple[str, bool]:
     wrong = difference(found, naive(drawn))
     if not wrong or drawn.exact:
         return wrong, False
-    hints = {serial: row["ended_s"] for serial, row in found[0].items()}
-    wrong = difference(found, naive(drawn, hints))
+    wrong = difference(found, naive(drawn, {s: _hint(row) for s, row in found[0].items()}))
     return wrong, not wrong
+
+
+def _hint(row: dict[str, Any]) -> tuple[float, int]:
+    """When a task ended, and the phase in which something else than itself cut it off; -1: none."""
+    own = row["outcome"] in ("delivered", "applied", "discarded")
+    own = own or row["cause"] in ("drop-out", "suspended")
+    return row["ended_s"], -1 if own else PHASES.index(row["phase"])

@@ -44,7 +44,7 @@ class Trip:
             train_s,
             up_s + self.nbytes[2] / up_rate,
         ]
-        self.drops_in = fleet.faults.drop_leg(task.device)
+        self.drops_in = fleet.faults.drop_phase(task.device)
         #: Where it fails by itself: leg, and nominal seconds into it.
         self.fails = self.place(DOWNLOAD, share) if share < 1.0 else (HOME, inf)
         if self.hangs:
@@ -89,7 +89,8 @@ class Trip:
         leg = self.task.phase
         if leg != TRAIN and all(part.kind == "flow" for part in self.parts):
             left = sum(part.left for part in self.parts)
-            self.task.moved_bytes[leg == UPLOAD] += round(self.nbytes[leg] * self.share() - left)
+            passed = self.nbytes[leg] * self.share() - left
+            self.task.moved_bytes[leg == UPLOAD] += int(passed + 0.5 + 1e-5)  # halves go up
 
     def again(self, streams: Streams, probability: float) -> None:
         """Draws where a retry fails, from the leg at hand on."""
@@ -112,5 +113,7 @@ class Trip:
         if self.fails[0] == TRAIN and self.fails[1] >= self.work_s[TRAIN]:
             self.fails = HOME, inf
         if task.phase == TRAIN:
-            self.parts[-1].left = max(0.0, self.goal_s() - worked_s)
+            part = self.parts[-1]
+            part.left = max(0.0, self.goal_s() - worked_s)
+            part.done = part.left <= 0.0  # even if the device is away just now
         return steps

@@ -186,10 +186,9 @@ class Numbers:
                 for _ in range(2)
             )
         battery = {
-            # Not small: a fleet that is lost and sent again hundreds of times is a chaos of ties.
-            "capacity_j": 4.0 * self.number(1.0, 10.0),
+            "capacity_j": self.number(1.0, 40.0),
             "charge_w": float(charge_w),
-            "resume": self.draw(either(0.25, 0.5, 1.0)),
+            "resume": self.draw(either(0.0625, 0.25, 0.5, 1.0)),
         }
         battery["start_low"] = battery["start_high"] = self.draw(either(1.0, 1.0, 0.5))
         if not self.exact:

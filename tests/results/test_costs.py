@@ -33,7 +33,7 @@ def rows(draw):
 def test_useful_and_wasted_are_everything(frame, made) -> None:
     """Bytes to the last one, device-seconds to rounding; no cause hides any of them."""
     tasks = frame("tasks", *made)
-    spent, wasted = costs.spent(tasks), costs.waste(tasks)
+    spent, wasted = costs.spent(tasks), costs.waste(costs.spent(tasks))
     useful = spent[spent["outcome"].isin(USEFUL)]
     moved = sum(row["down_bytes"] + row["up_bytes"] for row in made)
     busy_s = [row[f"{phase}_s"] for row in made for phase in ("download", "train", "upload")]
@@ -52,7 +52,7 @@ def test_traffic_moves_every_byte_once(frame, made, bin_s) -> None:
 
 def test_evaluations_on_devices_are_no_waste(frame) -> None:
     tasks = frame("tasks", {}, {"outcome": "evaluated", "cause": "evaluate"}, {"outcome": "lost"})
-    assert set(costs.waste(tasks)["outcome"]) == {"lost"}
+    assert set(costs.waste(costs.spent(tasks))["outcome"]) == {"lost"}
     assert costs.wasted_share(costs.spent(tasks)) == pytest.approx(1 / 3)
     assert costs.energy(tasks)["wasted_j"].tolist() == [4.0]
 
@@ -60,7 +60,8 @@ def test_evaluations_on_devices_are_no_waste(frame) -> None:
 def test_waste_is_split_by_cause_and_phase(frame) -> None:
     """A lost task: a second of download, two of training; half its download was charged."""
     lost = {"outcome": "lost", "cause": "offline", "upload_s": 0.0, "up_bytes": 0, "down_bytes": 5}
-    table = costs.waste(frame("tasks", {}, lost, {"outcome": "in_flight"}))
+    tasks = frame("tasks", {}, lost, {"outcome": "in_flight"})
+    table = costs.waste(costs.spent(tasks))
     found = {(r.cause, r.phase): (r.device_s, r.bytes) for r in table.itertuples()}
     assert found == {
         ("offline", "download"): (1.0, 5),

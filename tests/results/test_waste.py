@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 import simfl
+from simfl.results.costs import spent, waste
 from simfl.results.waste import by_cause, energy_by_phase, never_fired
 
 PHONES = {"device": "phone-mid", "count": 4}
@@ -32,7 +33,7 @@ def test_waste_is_told_by_cause_and_phase(frame):
         {"outcome": "lost", "cause": "hazard"},
         {"outcome": "cancelled", "train_s": 0.0, "upload_s": 0.0, "up_bytes": 0},
     )
-    assert by_cause(tasks) == {
+    assert by_cause(waste(spent(tasks))) == {
         "cancelled": {"download": {"device_s": 1.0, "bytes": 10}},
         "hazard": {
             "download": {"device_s": 2.0, "bytes": 20},

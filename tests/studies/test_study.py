@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 import simfl
 from simfl.errors import InputError
@@ -94,10 +95,13 @@ def test_a_failed_cell_is_reported_and_the_rest_goes_on(bench, tmp_path, listene
 
 @pytest.mark.usefixtures("broken")
 def test_workers_change_nothing_but_the_time_and_survive_one_that_dies(bench, tmp_path) -> None:
+    get_reusable_executor().shutdown(wait=True)  # processes of other tests
     alone = simfl.study(bench, seeds=range(2), out=tmp_path / "alone")
     strategies = [{**ASYNC, "kind": "broken:Dies"}, bench["strategy"]]
     many = simfl.study(bench, strategies, seeds=range(2), workers=2, out=tmp_path / "many")
-    assert many.failed["ended"].str.contains("its process died").tolist() == [True, True]
+    why = many.failed["ended"].tolist()
+    assert len(why) == 2, why
+    assert all("its process died" in one for one in why), why
     digests = many.table.loc[many.table["strategy"] == "fedbuff", "digest"]
     assert digests.tolist() == alone.table["digest"].tolist()
 
@@ -158,3 +162,17 @@ def test_a_study_s_folder_is_opened_as_a_study_and_a_cell_s_as_a_run(small: simf
     assert isinstance(again, simfl.Study)
     cell = again.table["cell"].iloc[0]
     assert isinstance(simfl.open(small.folder / "cells" / cell), simfl.Result)
+
+
+def test_workers_of_an_earlier_study_import_what_is_within_reach_by_now(
+    bench, tmp_path, monkeypatch
+) -> None:
+    """Processes are kept between studies; a folder that came to the path since is theirs, too."""
+    simfl.study(bench, seeds=range(2), workers=2, out=tmp_path / "before")
+    (tmp_path / "later").mkdir()
+    source = "from simfl.strategy.methods.fedasync import FedAsync as Late"
+    (tmp_path / "later" / "latecomer.py").write_text(source, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path / "later")
+    late = [{**ASYNC, "kind": "latecomer:Late"}]
+    study = simfl.study(bench, late, seeds=range(2), workers=2, out=tmp_path / "after")
+    assert study.failed.empty

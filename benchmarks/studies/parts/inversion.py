@@ -55,7 +55,7 @@ def sent(seed: int, device: int, base: Params) -> Update:
     """What a device sends after five epochs from this model."""
     problem, options, streams = _problem(seed)
     local = Local(problem.model, problem.data, options.training, LocalRule(), streams)
-    trainer = OneByOne(local.model, local.data, local.options, local.rule, local.streams)
+    trainer = OneByOne(local)
     (done,) = trainer.train([Job(base, device, 0, epochs=5.0)])
     return Update(
         0, device, 0, base, done.report.delta, {}, done.examples, done.steps, done.epochs,

@@ -18,7 +18,7 @@ from simfl.messages import Task
 
 
 @dataclass(slots=True, eq=False)
-class Carriage:
+class Transfer:
     """One message on its way. left_bytes is right only while the flow is off the link.
 
     nbytes and cap count what is sent, packets that are lost and sent again included.
@@ -35,13 +35,10 @@ class Carriage:
     swing: Alarm | None = None  #: when the device's own rate next changes
 
 
-class Carrier:
+class Transfers:
     """Carries messages over the server's two shared links, through cells if these are shared."""
 
-    __snapshot__ = (
-        "_under_way",
-        "_minded",
-    )  #: kept by checkpoints
+    __snapshot__ = ("_minded",)  #: kept by checkpoints
 
     def __init__(
         self, clock: Clock, fleet: Any, down: SharedLink, up: SharedLink, *, cells: bool
@@ -60,7 +57,6 @@ class Carrier:
             "transfer.swing": self._swing,
             "cell.resize": self._resize_or_rest,
         }
-        self._under_way: dict[int, Carriage] = {}
         self._minded: set[tuple[int, bool]] = set()  # cells whose next change is awaited
 
     def begin(
@@ -69,85 +65,85 @@ class Carrier:
         """Sends nbytes, the first of them at flows_s; calls `arrived` with the last."""
         goodput = self.link.goodput(task.device)
         sent, cap = nbytes / goodput, rate / goodput
-        carriage = Carriage(task, up, cap, sent, sent, pauses)
-        self._under_way[task.serial] = carriage
-        self._at(carriage, flows_s, "transfer.flow")
+        transfer = task.transfer = Transfer(task, up, cap, sent, sent, pauses)
+        self._at(transfer, flows_s, "transfer.flow")
 
     def abandon(self, task: Task) -> float:
         """Takes the message off its link; returns the bytes that had arrived."""
         passed = self.passed_bytes(task)
-        self._halt(self._under_way.pop(task.serial))
+        self._halt(task.transfer)
+        task.transfer = None
         return passed
 
     def passed_bytes(self, task: Task) -> float:
         """What of the message has arrived by now; nothing changes."""
-        carriage = self._under_way.get(task.serial)
-        if carriage is None:
+        transfer: Transfer | None = task.transfer
+        if transfer is None:
             return 0.0  # it fails before its first byte
-        shared, left_bytes = self.shared[carriage.up], carriage.left_bytes
-        if carriage.flowing:
+        shared, left_bytes = self.shared[transfer.up], transfer.left_bytes
+        if transfer.flowing:
             left_bytes = shared.left_bytes(task)
-        return (carriage.nbytes - left_bytes) * float(self.link.goodput(task.device))
+        return (transfer.nbytes - left_bytes) * float(self.link.goodput(task.device))
 
-    def _flow(self, carriage: Carriage) -> None:
-        device, now_s = carriage.task.device, self.clock.now
-        if carriage.pauses:
+    def _flow(self, transfer: Transfer) -> None:
+        device, now_s = transfer.task.device, self.clock.now
+        if transfer.pauses:
             back_s = self.presence.on_after(device, now_s)
             if back_s > now_s:
-                self._at(carriage, back_s, "transfer.flow")
+                self._at(transfer, back_s, "transfer.flow")
                 return
-            self._at(carriage, self.presence.off_after(device, now_s), "transfer.suspend")
+            self._at(transfer, self.presence.off_after(device, now_s), "transfer.suspend")
         cell = -1 if self.cells is None else self.cells.of(device)
         if cell >= 0:
-            self._mind(cell, carriage.up)
-        carriage.flowing = True
-        shared, cap = self.shared[carriage.up], self._cap(carriage)
-        shared.start(carriage.task, carriage.left_bytes, cap, cell)
+            self._mind(cell, transfer.up)
+        transfer.flowing = True
+        shared, cap = self.shared[transfer.up], self._cap(transfer)
+        shared.start(transfer.task, transfer.left_bytes, cap, cell)
 
-    def _suspend(self, carriage: Carriage) -> None:
-        self._halt(carriage)
-        if carriage.left_bytes:
-            self._flow(carriage)
+    def _suspend(self, transfer: Transfer) -> None:
+        self._halt(transfer)
+        if transfer.left_bytes:
+            self._flow(transfer)
         else:  # it was through just when the device left
-            del self._under_way[carriage.task.serial]
-            self.arrived(carriage.task)
+            transfer.task.transfer = None
+            self.arrived(transfer.task)
 
-    def _halt(self, carriage: Carriage) -> None:
-        self._forget_alarms(carriage)
-        if carriage.flowing:
-            carriage.left_bytes = self.shared[carriage.up].stop(carriage.task)
-            carriage.flowing = False
+    def _halt(self, transfer: Transfer) -> None:
+        self._forget_alarms(transfer)
+        if transfer.flowing:
+            transfer.left_bytes = self.shared[transfer.up].stop(transfer.task)
+            transfer.flowing = False
 
     def _through(self, task: Task) -> None:
-        carriage = self._under_way.pop(task.serial)
-        self._forget_alarms(carriage)
+        self._forget_alarms(task.transfer)
+        task.transfer = None
         self.arrived(task)
 
-    def _forget_alarms(self, carriage: Carriage) -> None:
-        for alarm in (carriage.alarm, carriage.swing):
+    def _forget_alarms(self, transfer: Transfer) -> None:
+        for alarm in (transfer.alarm, transfer.swing):
             if alarm is not None:
                 alarm.cancel()
 
-    def _at(self, carriage: Carriage, due_s: float, handler: str) -> None:
-        serial = carriage.task.serial
-        carriage.alarm = self.clock.at(due_s, Kind.TASK, serial, handler, carriage)
+    def _at(self, transfer: Transfer, due_s: float, handler: str) -> None:
+        serial = transfer.task.serial
+        transfer.alarm = self.clock.at(due_s, Kind.TASK, serial, handler, transfer)
 
     # Rates that move.
 
-    def _cap(self, carriage: Carriage) -> float:
+    def _cap(self, transfer: Transfer) -> float:
         """The device's own rate now; it will be looked at again when it changes."""
         if not self.link.varying:
-            return carriage.cap
-        task, now_s = carriage.task, self.clock.now
-        factor, until_s = self.link.swing(task.device, now_s, up=carriage.up)
+            return transfer.cap
+        task, now_s = transfer.task, self.clock.now
+        factor, until_s = self.link.swing(task.device, now_s, up=transfer.up)
         if until_s < inf:
-            carriage.swing = self.clock.at(
-                until_s, Kind.TASK, task.serial, "transfer.swing", carriage
+            transfer.swing = self.clock.at(
+                until_s, Kind.TASK, task.serial, "transfer.swing", transfer
             )
-        return carriage.cap * float(factor)
+        return transfer.cap * float(factor)
 
-    def _swing(self, carriage: Carriage) -> None:
-        self.shared[carriage.up].recap(carriage.task, self._cap(carriage))
+    def _swing(self, transfer: Transfer) -> None:
+        self.shared[transfer.up].recap(transfer.task, self._cap(transfer))
 
     def _mind(self, cell: int, up: bool) -> None:
         if (cell, up) not in self._minded and self.cells.varies(cell):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from io import BytesIO
@@ -36,6 +36,14 @@ class Bridge:
 
     def model_of(self, arrays: Any) -> Model | None:
         return model_of(arrays)
+
+    def model_from(self, given: Any) -> Model | None:
+        if model_of(given) is not None or not isinstance(given, list | tuple | Mapping):
+            return model_of(given)
+        try:
+            return model_of(ArrayRecord(dict(given) if isinstance(given, Mapping) else list(given)))
+        except (TypeError, ValueError):
+            return None
 
     def answered(self, reply: Any) -> str | None:
         return str(reply.metadata.reply_to_message_id) if isinstance(reply, Message) else None

@@ -6,11 +6,12 @@ what is installed there (a virtual environment inside the folder, the standard l
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,17 +54,20 @@ class Code:
                 yield module
 
     def _below_a_root(self, file: Any) -> bool:
-        place = _place(file) if isinstance(file, str) and self.roots else None
-        return place is not None and any(place.is_relative_to(root) for root in self.roots)
+        return isinstance(file, str) and _place(file).startswith(self._prefixes)
+
+    @cached_property
+    def _prefixes(self) -> tuple[str, ...]:
+        return tuple(os.path.join(root, "") for root in self.roots)
 
 
 @cache
-def _place(file: str) -> Path | None:
-    """Where a file of somebody's own lies; None for what is installed."""
+def _place(file: str) -> str:
+    """Where a file of an app lies; empty for what is installed."""
     if any(part in _INSTALLED for part in Path(file).parts):
-        return None
+        return ""
     path = Path(file).resolve()
-    return None if any(path.is_relative_to(library) for library in _LIBRARIES) else path
+    return "" if any(path.is_relative_to(library) for library in _LIBRARIES) else str(path)
 
 
 def code_of(modules: Iterable[ModuleType], packages: Iterable[str] = ()) -> Code:

@@ -69,6 +69,11 @@ class VirtualGrid:
         """Of the app's model, as far as the run has seen it."""
         return self._kernel.server.version
 
+    @property
+    def unseen(self) -> int:
+        """Train replies that the app has taken and that are in no version, so far as was seen."""
+        return self._strategy.unseen
+
     def begin(self) -> None:
         """What happens before the app's first line."""
         self._kernel.begin()

@@ -14,6 +14,7 @@ from inspect import signature
 from types import FunctionType
 from typing import Any
 
+from simfl.errors import PluginError
 from simfl.interop.flower.grid import VirtualGrid
 from simfl.interop.flower.metrics import Columns
 from simfl.interop.flower.protocol import Model
@@ -24,12 +25,21 @@ _ABSTRACT = "__isabstractmethod__"
 _WATCHES: list[Hooks] = []
 
 
-def record(**metrics: Any) -> None:
+def record(*, model: Any = None, **metrics: Any) -> None:
     """An app's word about its model as of now: `simfl.flower.record(accuracy=0.9, loss=0.3)`.
 
     For apps with a loop of their own. Does nothing where simfl is not playing the app.
+
+    model: the app's model from now on, made of the replies that it has taken: a version. An
+        ArrayRecord, the classic API's Parameters, a list of numpy arrays or a state dict. Needed
+        for the last model, which no message carries. Raises PluginError for all else.
+    metrics: an evaluation of the model: real scalars by name.
     """
-    if _WATCHES:
+    if not _WATCHES:
+        return
+    if model is not None:
+        _WATCHES[-1].show(model)
+    if metrics:
         _WATCHES[-1].observe(metrics)
 
 
@@ -39,6 +49,7 @@ class Hooks:
     model_of: arrays of Flower's in any of its forms as a Model; None for what is none.
     answered: the name of the message that a reply is to; None for what is no reply.
     columns: numbers of an evaluation by column.
+    model_from: as model_of, also for lists of numpy arrays and state dicts.
     """
 
     def __init__(
@@ -47,11 +58,13 @@ class Hooks:
         model_of: Callable[[Any], Model | None],
         answered: Callable[[Any], str | None],
         columns: Columns,
+        model_from: Callable[[Any], Model | None],
     ) -> None:
         self.grid = grid
         self.central = False  #: the app evaluates its model on the server
         self.seen = 0  #: evaluations so far
         self._model_of, self._answered, self._columns = model_of, answered, columns
+        self._model_from = model_from
         self._bases: tuple[type, ...] = ()  # of strategies that are overheard
         self._heard = {
             "start": self._started,
@@ -78,6 +91,16 @@ class Hooks:
                 yield
         finally:
             _WATCHES.remove(self)
+
+    def show(self, model: Any) -> None:
+        """The app's model, in any form that an app has it. Raises PluginError."""
+        found = self._model_from(model)
+        if found is None:
+            raise PluginError(
+                f"simfl.flower.record: model is of type {type(model).__name__}; expected an "
+                "ArrayRecord, Parameters, a list of numpy arrays or a state dict"
+            )
+        self.grid.show(found)
 
     def observe(self, metrics: Mapping[str, Any]) -> None:
         """Writes down an evaluation."""

@@ -28,6 +28,9 @@ class Installed(Protocol):
     def model_of(self, arrays: Any) -> Model | None:
         """The model in arrays of any of Flower's forms."""
 
+    def model_from(self, given: Any) -> Model | None:
+        """As `model_of`, also of a list of numpy arrays or a state dict."""
+
     def answered(self, reply: Any) -> str | None:
         """The name of the message that this is a reply to; None for what is no reply."""
 

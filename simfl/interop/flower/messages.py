@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 from simfl.interop.flower.compat import (
@@ -55,12 +56,13 @@ class Flower:
         return float(message.metadata.ttl)
 
     def copy(self, message: Any) -> Any:
-        """Records are copied, arrays are not: nobody writes into their bytes."""
+        """Records are copied; arrays are not, since their bytes cannot be changed."""
         if not isinstance(message, Message):
             raise TypeError(f"expected a Message, got {type(message).__name__}")
-        content = None if message.has_error() else _copy(message.content)
-        error = message.error if message.has_error() else None
-        return Message(content=content, error=error, metadata=message.metadata)
+        copied = copy(message)  # without the checks of its constructor
+        if not message.has_error():
+            copied.content = _copy(message.content)
+        return copied
 
     def nbytes(self, message: Any) -> int:
         """Equal messages in a row, as a round's are, are measured once."""
@@ -125,6 +127,8 @@ def _copy(content: Any) -> Any:
     copied = content.copy()
     for name, record in content.items():
         copied[name] = mine = record.copy()
+        if isinstance(record, ArrayRecord):
+            continue
         for key, value in record.items():
             if isinstance(value, list):
                 mine[key] = value.copy()

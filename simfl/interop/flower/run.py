@@ -278,7 +278,9 @@ class AppRun:
 
     def _play(self, grid: VirtualGrid, server_app: Any) -> None:
         """The app from its first line to its last, or to the run's end."""
-        hooks = Hooks(grid, self.flower.model_of, self.flower.answered, self.columns)
+        hooks = Hooks(
+            grid, self.flower.model_of, self.flower.answered, self.columns, self.flower.model_from
+        )
         grid.begin()
         with (
             self.flower.on_the_grid(grid, hooks) as face,
@@ -289,6 +291,8 @@ class AppRun:
             try:
                 server_app(face, context)
                 grid.threads.finish()
+                if grid.unseen:
+                    LOG.warning("%s", _NO_VERSION.format(replies=grid.unseen))
             except RunOver:
                 pass
             except SystemExit as error:
@@ -339,6 +343,11 @@ def _where(grid: VirtualGrid) -> str:
 #: Seconds of this machine after which what has happened is written to disk.
 _WRITE_S = 10.0
 _PERCENT = {"auto": None, "fraction": False, "percent": True}
+_NO_VERSION = (
+    "the app took {replies} train replies after its last version that was seen, and ended: the "
+    "model that it made of them is not in this run; an app with a loop of its own gives it with "
+    "simfl.flower.record(model=...)"
+)
 _UNSEEN = (
     "no evaluation of the app was seen, so its target {target} could not end the run; an app with "
     "a loop of its own says what it finds with simfl.flower.record(accuracy=...)"

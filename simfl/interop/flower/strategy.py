@@ -190,6 +190,11 @@ class AppStrategy:
         """The app works with this model: a new version, if it has taken replies meanwhile."""
         self.orders.append(partial(self._suggest, model))
 
+    @property
+    def unseen(self) -> int:
+        """Train replies that the app has taken and that are in no version, so far as was seen."""
+        return len(self._taken)
+
     def refuse(self) -> None:
         """What the app has taken does not enter the model."""
         self.orders.append(self._refuse)

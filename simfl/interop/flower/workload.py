@@ -216,11 +216,12 @@ class AppWorkload:
             LOG.warning("device %d: the client app raised", device, exc_info=error)
 
     def _context(self, device: int) -> Any:
+        """A device's context: new for its first message, a copy of the one it keeps later."""
         context = self._contexts.get(device)
-        if context is None:
-            node, devices = FIRST_NODE + device, len(self.examples)
-            context = self._protocol.context(node, device, devices, self._app.run_config)
-        return self._protocol.copy_context(context)
+        if context is not None:
+            return self._protocol.copy_context(context)
+        node, devices = FIRST_NODE + device, len(self.examples)
+        return self._protocol.context(node, device, devices, self._app.run_config)
 
     # Sizes.
 

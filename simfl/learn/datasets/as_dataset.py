@@ -24,7 +24,8 @@ import numpy as np
 
 from simfl.errors import DataError, shorten
 from simfl.learn.datasets import mapped, targets
-from simfl.learn.datasets.base import Dataset
+from simfl.learn.datasets.base import Dataset, written_for
+from simfl.learn.datasets.hugging import is_hugging
 from simfl.learn.datasets.rows import Rows
 
 if TYPE_CHECKING:
@@ -38,24 +39,26 @@ _TAKEN = (
 )
 
 
-def as_dataset(given: Any, name: str = "dataset") -> Dataset:
-    """The Dataset that this is, or makes. name: what messages call it. Raises DataError.
+def as_dataset(given: Any, name: str = "dataset", users: Any = None) -> Dataset:
+    """The Dataset that this is, or makes. Raises DataError.
+
+    name: what messages call it. users: (n,) the owner of each training example.
 
     >>> data = as_dataset((np.eye(3), ["cat", "dog", "cat"], np.eye(3), ["dog", "cat", "cat"]))
     >>> data.classes, data.y.tolist()
     (2, [0, 1, 0])
     """
     if isinstance(given, Dataset):
-        return given
+        return given if users is None else replace(given, users=users)
     if isinstance(given, list) and not _is_quartet(given):
         return _by_device(name, given, None)
     if isinstance(given, tuple) and len(given) == 2 and _is_list_of_sets(given[0]):
         return _by_device(name, given[0], _half(name, given[1]))
     train, test = _halves(name, given)
-    return _joined(name, train, test)
+    return _joined(name, train, test, users)
 
 
-def _joined(name: str, train: Half, test: Half, users: np.ndarray | None = None) -> Dataset:
+def _joined(name: str, train: Half, test: Half, users: Any = None) -> Dataset:
     """A Dataset of its two halves. Raises DataError."""
     (x, y), (x_test, y_test) = train, test
     found = targets.of(name, x, y, x_test, y_test)
@@ -99,7 +102,7 @@ def _by_device(name: str, sets: Sequence[Any], test: Half | None) -> Dataset:
         parts = [train for train, _ in whole]
         test = _stacked(name, [half for _, half in whole])
     users = np.repeat(np.arange(len(parts)), [len(y) for _, y in parts])
-    return _joined(name, _stacked(name, parts), test, users)
+    return replace(_joined(name, _stacked(name, parts), test, users), by_device=True)
 
 
 def _whole(name: str, given: Any) -> tuple[Half, Half]:
@@ -162,7 +165,8 @@ def _check_order(name: str, given: Sequence[Any]) -> None:
 
 def _is_array(thing: Any) -> bool:
     """Whether this is an array by itself, and no data set or tuple of arrays."""
-    return hasattr(thing, "shape") and not isinstance(thing, Dataset | Rows)
+    mine = isinstance(thing, Dataset | Rows) or mapped.is_mapped(thing)
+    return hasattr(thing, "shape") and not mine
 
 
 def _is_quartet(given: Any) -> bool:
@@ -189,15 +193,17 @@ def _advice(given: Any) -> str:
     if isinstance(given, type):
         return f"{given.__name__} is a class, expected what it makes: write {given.__name__}(...)"
     if isinstance(given, str | Path):
-        return (
-            f'{shorten(str(given))!r} is a path: write dataset={{"kind": "table", "path": '
-            f'"{shorten(str(given))}", "target": "COLUMN"}} (or the kind "images" or "text")'
-        )
+        return written_for(given)
     if hasattr(given, "columns") and hasattr(given, "iloc"):
         columns = shorten(", ".join(map(str, given.columns)), 200)
         return (
             f"a {kind} does not say which column to predict: write dataset=simfl.table(frame, "
             f'target="COLUMN") (columns: {columns})'
+        )
+    if is_hugging(given):
+        return (
+            f"a {kind} alone has no test examples: write dataset=data.train_test_split(0.2), or "
+            'dataset={"train": train, "test": test}'
         )
     if mapped.is_mapped(given):
         return (

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simfl.errors import DataError
+from simfl.errors import DataError, ScenarioError, shorten
 from simfl.lazy import torch
 from simfl.learn.datasets import intake
 from simfl.learn.datasets.rows import is_rows
@@ -20,19 +20,54 @@ from simfl.registry import Registry
 #: Environment variable that names the folder of data sets.
 DATA_DIR = "SIMFL_DATA_DIR"
 
+
+class NotPaths(Registry):
+    """Says what to write where a path stands in the place of a name."""
+
+    def target(self, name: str) -> str:
+        suffix = Path(name).suffix.lower()
+        if ":" not in name and (suffix in _TABLES or "/" in name or os.sep in name):
+            raise ScenarioError(f"{written_for(name)}")
+        return super().target(name)
+
+
+def written_for(path: str | Path) -> str:
+    """What to write for a data set that lies at a path."""
+    said = shorten(str(path))
+    where = Path(path)
+    kind = "table"
+    if where.suffix.lower() == ".txt":
+        kind = "text"
+    elif not where.suffix:
+        kind = "images"
+    target = ', "target": "COLUMN"' * (kind == "table")
+    return (
+        f'{said!r} is a path: write dataset={{"kind": "{kind}", "path": "{said}"{target}}} (kinds '
+        "for files: table, images, text, huggingface)"
+    )
+
+
+_TABLES = (".csv", ".tsv", ".parquet", ".pq", ".txt", ".gz")
+
 #: Each entry is a frozen dataclass of options, called with (DataDir, Generator) -> Dataset.
-DATASETS = Registry(
+DATASETS = NotPaths(
     "data set",
     "simfl.datasets",
     {
         "cifar10": "simfl.learn.datasets.images:Cifar10",
+        "cifar100": "simfl.learn.datasets.images:Cifar100",
         "digits": "simfl.learn.datasets.images:Digits",
+        "emnist": "simfl.learn.datasets.images:Emnist",
         "fashion-mnist": "simfl.learn.datasets.images:FashionMnist",
         "femnist": "simfl.learn.datasets.images:Femnist",
+        "huggingface": "simfl.learn.datasets.hugging:HuggingFace",
+        "images": "simfl.learn.datasets.folders:Images",
         "mnist": "simfl.learn.datasets.images:Mnist",
         "shakespeare": "simfl.learn.datasets.text:Shakespeare",
         "synthetic": "simfl.learn.datasets.synthetic:Synthetic",
         "synthetic-types": "simfl.learn.datasets.synthetic:SyntheticTypes",
+        "table": "simfl.learn.datasets.frames:Table",
+        "text": "simfl.learn.datasets.text:Text",
     },
 )
 
@@ -49,8 +84,9 @@ class Dataset:
     int64 next tokens; where `classes` is None (n,) or (n, k) float32 values, or flags of k labels.
     Any array of numbers will do: see `simfl.learn.datasets.intake`. Examples that are too many for
     memory are `Rows`, and `batch` reads them. users: (n,) natural owner of each training example,
-    where the data has any. transforms: what changes training inputs, batch by batch. Raises
-    DataError, which says of which field what was found and what is expected.
+    where the data has any. transforms: what changes training inputs, batch by batch. by_device:
+    user i is device i of the fleet. Raises DataError, which says of which field what was found and
+    what is expected.
     """
 
     name: str
@@ -62,6 +98,7 @@ class Dataset:
     users: np.ndarray | None = None
     sequence: bool = False
     transforms: tuple[Transform, ...] = ()
+    by_device: bool = False
 
     def __post_init__(self) -> None:
         self._take_in()
@@ -172,10 +209,11 @@ def _tensor(indices: np.ndarray) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Remote:
-    """A published file and the MD5 that its bytes must have."""
+    """A published file and the MD5 that its bytes must have. member: the file of an archive."""
 
     url: str
     md5: str
+    member: str = ""
 
 
 @dataclass(frozen=True)
@@ -183,6 +221,19 @@ class DataDir:
     """Finds files: in `path`, else in the folder that SIMFL_DATA_DIR names, else by download."""
 
     path: Path | None = None
+    beside: Path | None = None  #: folder of the scenario
+
+    def file(self, name: str) -> Path:
+        """A file or folder of the user's; DataError says where it was looked for.
+
+        Beside the scenario, in the folder of data sets, and in the current folder.
+        """
+        places = [place for place in (self.beside, self.root, Path()) if place is not None]
+        found = next((place / name for place in places if (place / name).exists()), None)
+        if found is None:
+            where = ", ".join(dict.fromkeys(str((place / name).absolute()) for place in places))
+            raise DataError(f"{shorten(name)!r} is not there: looked for {where}")
+        return found
 
     @property
     def root(self) -> Path | None:
@@ -220,4 +271,9 @@ def _download(folder: str, name: str, remote: Remote) -> Path:
     import pooch
 
     cache = Path(pooch.os_cache("simfl")) / folder
+    if remote.member:
+        unpack = pooch.Unzip if remote.url.endswith(".zip") else pooch.Untar
+        kind = unpack(members=[remote.member])
+        found = pooch.retrieve(remote.url, f"md5:{remote.md5}", path=cache, processor=kind)
+        return Path(next(path for path in found if path.endswith(Path(remote.member).name)))
     return Path(pooch.retrieve(remote.url, f"md5:{remote.md5}", fname=name, path=cache))

@@ -19,7 +19,7 @@ from simfl.errors import DataError, first_line
 from simfl.files import MOST_BYTES, read_file, regular
 
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
-_CIFAR_ROW = 1 + 3 * 32 * 32
+_PIXELS = 3 * 32 * 32
 
 
 def unpacked(path: Path) -> bytes:
@@ -55,13 +55,16 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
-def read_cifar(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 3, 32, 32) and labels (n,), uint8, of one CIFAR-10 binary batch."""
-    raw = unpacked(path)
-    if not raw or len(raw) % _CIFAR_ROW:
-        raise DataError(f"{path}: {len(raw)} bytes, expected a multiple of {_CIFAR_ROW}")
-    rows = np.frombuffer(raw, np.uint8).reshape(-1, _CIFAR_ROW)
-    return rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0]
+def read_cifar(path: Path, labels: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, 3, 32, 32) and labels (n, labels), uint8, of a binary batch of CIFAR.
+
+    labels: of each image; CIFAR-100 has two, the coarse one first.
+    """
+    raw, row = unpacked(path), labels + _PIXELS
+    if not raw or len(raw) % row:
+        raise DataError(f"{path}: {len(raw)} bytes, expected a multiple of {row}")
+    rows = np.frombuffer(raw, np.uint8).reshape(-1, row)
+    return rows[:, labels:].reshape(-1, 3, 32, 32), rows[:, :labels]
 
 
 def read_npz(path: Path, names: Sequence[str]) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -37,6 +38,18 @@ _FASHION_MD5 = (
     "bef4ecab320f06d8554ea6380940ec79",
     "bb300cfdad3c16e7a12a480ee83cd310",
 )
+_CIFAR100 = (
+    "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+    "03b5dce01913d631647c71ecec9e9cb8",
+)
+_EMNIST = (
+    "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
+    "58c8d27c78d21e728a6bc7b3cc06412e",
+)
+_EMNIST_CLASSES = {
+    **{"balanced": 47, "bymerge": 47, "byclass": 62},
+    **{"letters": 26, "digits": 10, "mnist": 10},
+}
 
 
 def _images(
@@ -132,13 +145,59 @@ class Cifar10:
         found = [source.find("cifar-10", _spellings(name)) for name in names]
         paths = [p for p in found if p] or [source.need("cifar-10", _spellings(names[0]))]
         batches = [read_cifar(path) for path in paths]
-        test = read_cifar(source.need("cifar-10", _spellings("test_batch")))
+        x_test, y_test = read_cifar(source.need("cifar-10", _spellings("test_batch")))
         x, y = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
-        return _images("cifar10", (x, y), test, 10)
+        return _images("cifar10", (x, y[:, 0]), (x_test, y_test[:, 0]), 10)
 
 
-def _spellings(batch: str) -> list[str]:
-    return [f"{d}{batch}.bin{e}" for d in ("cifar-10-batches-bin/", "") for e in ("", ".xz")]
+def _spellings(batch: str, folder: str = "cifar-10-batches-bin/") -> list[str]:
+    return [f"{d}{batch}.bin{e}" for d in (folder, "") for e in ("", ".xz")]
+
+
+@dataclass(frozen=True)
+class Cifar100:
+    """Colour photographs of a hundred things, 3x32x32 (A. Krizhevsky, 2009): 50 000 and 10 000.
+
+    coarse: the twenty superclasses. Reads `train.bin` and `test.bin` of the binary version, or
+    `.bin.xz`, in `cifar-100/cifar-100-binary/` or in `cifar-100/`.
+    """
+
+    coarse: bool = False
+
+    def __call__(self, source: DataDir, rng: np.random.Generator) -> Dataset:
+        halves = []
+        for part in ("train", "test"):
+            remote = Remote(*_CIFAR100, member=f"cifar-100-binary/{part}.bin")
+            spellings = _spellings(part, "cifar-100-binary/")
+            x, y = read_cifar(source.need("cifar-100", spellings, remote), labels=2)
+            halves.append((x, y[:, 0 if self.coarse else 1]))
+        return _images("cifar100", halves[0], halves[1], 20 if self.coarse else 100)
+
+
+@dataclass(frozen=True)
+class Emnist:
+    """Handwritten characters, 28x28 (Cohen, Afshar, Tapson, van Schaik, arXiv:1702.05373).
+
+    split: "balanced" and "bymerge" have 47 classes, "byclass" 62, "letters" 26, "digits" and
+    "mnist" 10. Reads `emnist/emnist-SPLIT-train-images-idx3-ubyte` and its three companions,
+    gzipped or not, and turns the images, which lie on their side there.
+    """
+
+    split: Literal["balanced", "byclass", "bymerge", "letters", "digits", "mnist"] = "balanced"
+
+    def __call__(self, source: DataDir, rng: np.random.Generator) -> Dataset:
+        halves = []
+        for part in ("train", "test"):
+            stem = f"emnist-{self.split}-{part}"
+            x = self._read(source, f"{stem}-images-idx3-ubyte", 3)
+            y = self._read(source, f"{stem}-labels-idx1-ubyte", 1)
+            first = 1 if self.split == "letters" else 0
+            halves.append((x.transpose(0, 2, 1)[:, None], y - first))
+        return _images("emnist", halves[0], halves[1], _EMNIST_CLASSES[self.split])
+
+    def _read(self, source: DataDir, stem: str, ndim: int) -> np.ndarray:
+        remote = Remote(*_EMNIST, member=f"gzip/{stem}.gz")
+        return read_idx(source.need("emnist", [f"{stem}.gz", stem], remote), ndim)
 
 
 @dataclass(frozen=True)

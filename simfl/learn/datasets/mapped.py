@@ -11,6 +11,7 @@ import numpy as np
 from simfl.errors import DataError
 from simfl.lazy import torch
 from simfl.learn.datasets import intake
+from simfl.learn.datasets.hugging import Columns, is_hugging
 from simfl.learn.datasets.rows import Rows, Source, per_pass
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _CHECKED = 8  # items that must agree with a list of targets
 
 def is_mapped(thing: Any) -> bool:
     """Whether this is a map-style data set, or a loader of one, and no array or container."""
-    if hasattr(thing, "dataset") and hasattr(thing, "collate_fn"):
+    if (hasattr(thing, "dataset") and hasattr(thing, "collate_fn")) or is_hugging(thing):
         return True
     indexed = hasattr(thing, "__getitem__") and hasattr(thing, "__len__")
     plain = isinstance(thing, str | bytes | list | tuple | dict)
@@ -37,6 +38,8 @@ def half(name: str, given: Any) -> tuple[Any, Any] | None:
     """
     if not is_mapped(given):
         return None
+    if is_hugging(given):
+        given = Columns.of(name, given)
     if hasattr(given, "collate_fn"):
         return _lazily(name, given.dataset, given.collate_fn)
     tensors = getattr(given, "tensors", None)

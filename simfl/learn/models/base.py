@@ -23,6 +23,8 @@ MODELS = Registry(
     "model",
     "simfl.models",
     {
+        "acar-cnn": "simfl.learn.models.convnets:AcarCnn",
+        "causal-transformer": "simfl.learn.models.transformer:CausalTransformer",
         "char-lstm": "simfl.learn.models.base:CharLstm",
         "cnn": "simfl.learn.models.base:Cnn",
         "cnn5": "simfl.learn.models.cnn5:Cnn5",
@@ -30,9 +32,11 @@ MODELS = Registry(
         "lenet": "simfl.learn.models.base:Lenet",
         "mlp": "simfl.learn.models.base:Mlp",
         "resnet": "simfl.learn.models.resnet:Resnet",
+        "resnet18": "simfl.learn.models.resnet:Resnet18",
         "resnet20": "simfl.learn.models.resnet:Resnet20",
         "resnet32": "simfl.learn.models.resnet:Resnet32",
         "softmax": "simfl.learn.models.base:Softmax",
+        "transformer": "simfl.learn.models.transformer:Transformer",
         "twolayercnn": "simfl.learn.models.convnets:TwoLayerCnn",
         "vgg11": "simfl.learn.models.convnets:Vgg11",
     },
@@ -45,13 +49,15 @@ def build(factory: Callable[[Dataset], nn.Module], dataset: Dataset, seed: int) 
     Layers draw their initial values from torch's global generator and from no other, so that
     one is seeded, and given back as it was.
     """
+    from simfl.learn.models.prepare import prepared
+
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = factory(dataset)
-    if not isinstance(model, nn.Module):
-        raise PluginError(f"must make a torch Module, not {model!r}")
-    keep_origin(model, factory)
-    return model.float()
+        if not isinstance(model, nn.Module):
+            raise PluginError(f"must make a torch Module, not {model!r}")
+        keep_origin(model, factory)
+        return prepared(model, dataset.x[:2])
 
 
 def check_numbers(dataset: Dataset) -> None:

@@ -14,13 +14,13 @@ from simfl.params import Params
 
 
 def params_of(module: nn.Module) -> Params:
-    """The module's parameters, and after them its frozen parameters and float buffers, copied.
+    """The module's trained parameters, and after them its float buffers, copied.
 
-    Integer buffers and those that `state_dict` leaves out are not part of the model that
-    travels: every device keeps their initial values.
+    Frozen parameters, integer buffers and those that `state_dict` leaves out are not part of the
+    model that travels: every device keeps their initial values.
     """
-    named = dict(module.named_parameters())
-    later = [name for name, value in named.items() if not value.requires_grad]
+    named = {name: value for name, value in module.named_parameters() if value.requires_grad}
+    later = []
     saved = module.state_dict(keep_vars=True)
     for name, value in module.named_buffers():
         if value.is_floating_point() and name in saved:
@@ -53,24 +53,25 @@ class FlatModule:
 
     def forget(self) -> None:
         """The next `backward` makes gradients of its own instead of adding to those in `grad`."""
-        for value in self._learnt:
+        for value in self.learnt:
             value.grad = None
 
     @torch.no_grad()
     def descend(self, lr: float) -> None:
         """A step along the gradients that `backward` made after `forget`: y = y - lr * g."""
-        for value in self._learnt:
+        for value in self.learnt:
             if value.grad is not None:
                 value.add_(value.grad, alpha=-lr)
 
     def _bind(self) -> None:
         """Points the module's tensors into the flat ones."""
         where, shapes = self.layout.slices, dict(self.layout.shapes)
-        self._learnt = [value for value in self.module.parameters() if value.requires_grad]
+        self.learnt = [value for value in self.module.parameters() if value.requires_grad]
         for name, value in self.module.named_parameters():
+            if name not in where:  # frozen
+                continue
             value.data = self.flat[where[name]].view(shapes[name])
-            if value.requires_grad:
-                value.grad = self.grad[where[name]].view(shapes[name])
+            value.grad = self.grad[where[name]].view(shapes[name])
         self._rest = []
         for name, buffer in self.module.named_buffers():
             if name in where:

@@ -15,18 +15,28 @@ def flops_per_example(model: nn.Module, example: torch.Tensor) -> float:
     """FLOP of training on one example: three times those of its forward pass.
 
     The backward pass costs twice the forward one, for it has two products where that has one.
+    Of a model with frozen parts they are those of a forward pass through all of it and of the
+    products that lead back to what is trained.
     example: (1, ...) input. Counted on the meta device, where nothing is computed and recurrent
     layers fall apart into products that the counter knows; fused CPU kernels would count zero.
     """
+    frozen = any(not value.requires_grad for value in model.parameters())
+    count = _both_ways if frozen else lambda *given: 3.0 * _forward(*given)
     try:
-        return 3.0 * _forward(copy.deepcopy(model).to("meta"), example.to("meta"))
+        return count(copy.deepcopy(model).to("meta"), example.to("meta"))
     except Exception:  # a model that looks at its data
         with computing(model, "a trial evaluation", named=False) as at:
             at.x = example
-            return 3.0 * _forward(copy.deepcopy(model), example)
+            return count(copy.deepcopy(model), example)
 
 
 def _forward(model: nn.Module, x: torch.Tensor) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.eval()(x)
     return counter.get_total_flops()
+
+
+def _both_ways(model: nn.Module, x: torch.Tensor) -> float:
+    with FlopCounterMode(display=False) as counter:
+        model.eval()(x).sum().backward()
+    return float(counter.get_total_flops())

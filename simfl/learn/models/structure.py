@@ -35,7 +35,7 @@ def structure_of(model: nn.Module, example: Tensor) -> ModelStructure:
     """
     layout = params_of(model).layout
     calls = _calls(model, example)
-    at = [i for i, call in enumerate(calls) if isinstance(call.layer, nn.Conv2d)]
+    at = [i for i, call in enumerate(calls) if _is_trained_conv(call, layout.names)]
     linear = [i for i, call in enumerate(calls) if isinstance(call.layer, nn.Linear)]
     head = [i for i in linear if not at or i > at[-1]]
     names = [n for i in (head if at else head[-1:]) for n in _tensors(calls[i], layout.names)]
@@ -68,6 +68,10 @@ def _calls(model: nn.Module, example: Tensor) -> list[_Call]:
     with torch.no_grad():
         model(example)
     return calls
+
+
+def _is_trained_conv(call: _Call, known: tuple[str, ...]) -> bool:
+    return isinstance(call.layer, nn.Conv2d) and f"{call.name}.weight".lstrip(".") in known
 
 
 def _tensors(call: _Call, known: tuple[str, ...]) -> list[str]:

@@ -96,12 +96,12 @@ def _fastest(local: Local) -> Choice:
     kind, why = _rule(local)
     made = _made(kind, local)
     if isinstance(made, str):
-        return Choice(_one_by_one(local), "one-by-one", f"not {kind}: {made}")
+        return Choice(OneByOne(local), "one-by-one", f"not {kind}: {made}")
     return Choice(made, kind, why)
 
 
 def _rule(local: Local) -> tuple[Kind, str]:
-    alone = _batchwise(local)
+    alone = _alone(local)
     if alone is not None:
         return "one-by-one", alone
     if local.device != "cpu":
@@ -125,8 +125,8 @@ _HEAVY = (nn.modules.conv._ConvNd, nn.RNNBase)
 def _made(kind: Kind, local: Local) -> Trainer | str:
     """The trainer of this kind, or why it cannot train this run."""
     if kind == "one-by-one":
-        return _one_by_one(local)
-    alone = _batchwise(local)
+        return OneByOne(local)
+    alone = _alone(local)
     if alone is not None:
         return alone
     if kind == "compiled":
@@ -134,16 +134,11 @@ def _made(kind: Kind, local: Local) -> Trainer | str:
     return _batched(local)
 
 
-def _batchwise(local: Local) -> str | None:
-    """Why no trainer may look at the data ahead of a job; None if all may."""
+def _alone(local: Local) -> str | None:
+    """Why no trainer may look at the data ahead, or make the steps by itself; None if all may."""
     if local.data.changes:
         return "its data change from version to version"
-    return local.data.dataset.batchwise
-
-
-def _one_by_one(local: Local) -> Trainer:
-    parts = (local.model, local.data, local.options, local.rule, local.streams, local.device)
-    return OneByOne(*parts)
+    return local.data.dataset.batchwise or local.options.special
 
 
 def _batched(local: Local) -> Trainer | str:

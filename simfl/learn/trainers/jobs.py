@@ -16,17 +16,21 @@ import torch
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.objective.base import Objective
 from simfl.learn.objective.losses import PLAIN
+from simfl.learn.optimizers import Kept, Sgd, name_of
 from simfl.learn.partition.base import Partition
+from simfl.learn.schedules import by_of, factor
 from simfl.messages import examples_seen, whole_batches
 from simfl.params import Params
 from simfl.strategy.base import Report
 from simfl.streams import Streams
 from simfl.units import Count, Fraction, NonNegative, Positive, Share
 
+SGD = Sgd()
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Local SGD. clip_norm bounds the L2 norm of each step's gradient of the loss.
+    """Local training. clip_norm bounds the L2 norm of each step's gradient of the loss.
 
     lr_decay: the rate is lr * lr_decay ** version, with the server version that the task has.
     drop_last: a pass leaves out its last batch where that is smaller than the others.
@@ -35,6 +39,8 @@ class TrainingOptions:
     batch_size: Count = 10
     objective: Objective = PLAIN
     lr: Positive = 0.05
+    optimizer: Any = SGD
+    schedule: tuple[Any, ...] = ()
     momentum: Fraction = 0.0
     weight_decay: NonNegative = 0.0
     clip_norm: Positive | None = None
@@ -45,9 +51,29 @@ class TrainingOptions:
         """Examples of n that a pass goes through."""
         return whole_batches(n, self.batch_size, self.drop_last)
 
-    def rate(self, version: int) -> float:
-        """Learning rate of a task dispatched at this version."""
-        return self.lr * self.lr_decay**version
+    def rate(self, version: int, now_s: float = 0.0) -> float:
+        """Learning rate of a task dispatched at this version and virtual time, at its beginning."""
+        lr = self.lr * self.lr_decay**version
+        if not self.schedule:
+            return lr
+        passed = factor(self.schedule, "seconds", now_s)
+        return lr * factor(self.schedule, "versions", version) * passed
+
+    @property
+    def within(self) -> bool:
+        """Whether the rate changes from step to step of a task."""
+        return any(by_of(one) == "steps" for one in self.schedule)
+
+    @property
+    def special(self) -> str | None:
+        """Why steps are not plain SGD at one rate, with or without momentum; None if they are."""
+        if self.within:
+            return "its learning rate changes within a task"
+        if not isinstance(self.optimizer, Sgd):
+            return f"the optimizer {name_of(self.optimizer)} makes its steps"
+        if self.optimizer.nesterov:
+            return "Nesterov's momentum makes its steps"
+        return "its optimizer keeps its state from task to task" if self.optimizer.keep else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +88,8 @@ class Job:
     steps: int | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
     memory: Mapping[str, Any] = field(default_factory=dict)
+    now_s: float = 0.0  #: the virtual time of the dispatch
+    kept: Kept = field(default_factory=dict)  #: the optimizer's state on the device, if it keeps it
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +102,7 @@ class Trained:
     epochs: float  #: passes over the local data
     loss: float  #: mean per-example training loss over the task
     loss_rms: float  #: root mean square of the same
+    kept: Kept = field(default_factory=dict)  #: the optimizer's state, if the device keeps it
 
 
 class Trainer(Protocol):

@@ -20,7 +20,7 @@ from simfl.learn.models.structure import split_of
 from simfl.learn.trainers.jobs import Job, LocalData, Trained, TrainingOptions
 from simfl.messages import examples_seen, local_steps
 from simfl.params import Params
-from simfl.strategy.base import Context, LocalRule, Report, Work
+from simfl.strategy.base import Context, LocalRule, Report, Work, overrides
 from simfl.strategy.special_rules import HOOKS, AffineRule, MomentumRule, PersonalContext
 from simfl.streams import Streams
 
@@ -101,7 +101,7 @@ class Local:
             epochs=examples_seen(used, options.batch_size, steps) / used,
             steps=steps,
             batch_size=options.batch_size,
-            lr=options.rate(job.version),
+            lr=options.rate(job.version, job.now_s),
             momentum=options.momentum,
             trainable=job.base.layout.trainable,
             gradient=lambda point: self._gradient(point, job.device),
@@ -155,11 +155,6 @@ class Local:
 def asking(rule: LocalRule, hook: str) -> plugin_errors:
     """Whatever a local rule raises inside becomes a PluginError that names rule and hook."""
     return plugin_errors(f"local rule {type(rule).__name__}.{hook}")
-
-
-def overrides(rule: LocalRule, hook: str) -> bool:
-    """Whether the rule has a hook of its own; one that it inherits is the identity."""
-    return getattr(type(rule), hook) is not getattr(LocalRule, hook)
 
 
 def inherits_its_hooks(rule: LocalRule) -> LocalRule:

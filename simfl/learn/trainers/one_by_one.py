@@ -5,25 +5,31 @@ One step, with the local rule's hooks in their places:
     g = gradient of (mean batch loss + penalty(y));  g = clip(g);  g = g + weight_decay * y
     g = correct(g, y);  v = momentum * v + g;  y = y - lr * (v + correction(y))
 
-With the identity rule that is torch.optim.SGD after clip_grad_norm_, in the same order.
+With the identity rule that is torch.optim.SGD after clip_grad_norm_, in the same order. Another
+optimizer stands where v is made and followed; its rate is lr times what the schedule says:
+
+    y = optimizer(y, g, lr);  y = y - lr * correction(y)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from simfl.errors import plugin_errors
 from simfl.learn.failures import computing
 from simfl.learn.models.flat import FlatModule
-from simfl.learn.trainers.jobs import Job, LocalData, Trained, Trainer, TrainingOptions
+from simfl.learn.optimizers import begin, keeps, name_of, restore, state_of
+from simfl.learn.schedules import factor
+from simfl.learn.trainers.jobs import Job, Trained, Trainer, TrainingOptions
 from simfl.learn.trainers.local_training import Local, Opened, asking, moments
 from simfl.learn.trainers.minibatches import met
-from simfl.strategy.base import Context, LocalRule
+from simfl.strategy.base import Context
 from simfl.strategy.special_rules import MomentumRule
-from simfl.streams import Streams
 
 
 @contextmanager
@@ -37,25 +43,40 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class Optimised:
+    """The optimizer of one task, in place of plain SGD."""
+
+    def __init__(self, model: FlatModule, options: TrainingOptions, opened: Opened) -> None:
+        self.optimizer = begin(options.optimizer, model.learnt, opened.work.lr)
+        if opened.job.kept:
+            restore(self.optimizer, opened.job.kept)
+        self._model, self._options = model, options
+        self._lr, self._taken = opened.work.lr, 0
+
+    def step(self, grad: Tensor) -> float:
+        """One step along a (T,) gradient; returns the learning rate that it had."""
+        lr = self._lr * factor(self._options.schedule, "steps", self._taken)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self._model.grad.copy_(grad)
+        with plugin_errors(f"optimizer {name_of(self._options.optimizer)}.step"):
+            self.optimizer.step()
+        self._taken += 1
+        return lr
+
+
 class OneByOne(Trainer):
-    """Trains jobs one after another. The model passed in is copied and never altered."""
+    """Trains jobs one after another. The model of `local` is copied and never altered."""
 
     width = 1
 
-    def __init__(
-        self,
-        model: nn.Module,
-        data: LocalData,
-        options: TrainingOptions,
-        rule: LocalRule,
-        streams: Streams,
-        device: str = "cpu",
-    ) -> None:
-        self.local = Local(model, data, options, rule, streams, device)
-        self._model = FlatModule(model, device)
+    def __init__(self, local: Local) -> None:
+        options = local.options
+        self.local = local
+        self._model = FlatModule(local.model, local.device)
         self._loss = options.objective.loss
         added = options.clip_norm is not None or options.weight_decay or options.momentum
-        self._plain = not (self.local.hooked or added)
+        self._plain = not (self.local.hooked or added or options.special)
 
     def train(self, jobs: Sequence[Job]) -> list[Trained]:
         """The results in the order of the jobs."""
@@ -68,10 +89,15 @@ class OneByOne(Trainer):
         torch.default_generator.manual_seed(seed)
         opened = self.local.open(job)
         self._model.load(opened.start)
-        losses = self._descend(opened)
-        return self.local.close(opened, self._model.flat.clone(), moments(losses))
+        options = self.local.options
+        steps = None if options.special is None else Optimised(self._model, options, opened)
+        losses = self._descend(opened, steps)
+        trained = self.local.close(opened, self._model.flat.clone(), moments(losses))
+        if steps is not None and keeps(options.optimizer):
+            return replace(trained, kept=state_of(steps.optimizer))
+        return trained
 
-    def _descend(self, opened: Opened) -> list[Tensor]:
+    def _descend(self, opened: Opened, steps: Optimised | None) -> list[Tensor]:
         """Runs the job's steps on the loaded model; returns the per-example losses met."""
         local, work = self.local, opened.work
         velocity = torch.zeros_like(self._model.grad) if local.options.momentum else None
@@ -83,7 +109,7 @@ class OneByOne(Trainer):
                     losses.append(self._plain_step(xs, ys, work.lr))
                     continue
                 losses.append(self._slope(xs, ys, opened.context))
-                self._move(work.lr, opened.context, velocity)
+                self._move(work.lr, opened.context, steps or velocity)
         return losses
 
     def _plain_step(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
@@ -112,8 +138,8 @@ class OneByOne(Trainer):
         return each.detach()
 
     @torch.no_grad()
-    def _move(self, lr: float, context: Context, velocity: Tensor | None) -> None:
-        """One step along `grad`."""
+    def _move(self, lr: float, context: Context, steps: Optimised | Tensor | None) -> None:
+        """One step along `grad`. steps: an optimizer, else the velocity of momentum."""
         options, rule = self.local.options, self.local.rule
         y, g = self._model.trained, self._model.grad
         if options.clip_norm is not None:
@@ -123,8 +149,10 @@ class OneByOne(Trainer):
         if self.local.corrects:
             with asking(rule, "correct"):
                 g = rule.correct(g, y, context)
-        if velocity is not None:
-            g = velocity.mul_(options.momentum).add_(g)
+        if isinstance(steps, Optimised):
+            lr, g = steps.step(g), g.new_zeros(())
+        elif steps is not None:
+            g = steps.mul_(options.momentum).add_(g)
         if isinstance(rule, MomentumRule):
             with asking(rule, "momentum_correction"):
                 g = g + rule.momentum_correction(y, context)

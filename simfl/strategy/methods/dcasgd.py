@@ -43,6 +43,8 @@ class DcAsgd(Asynchronous):
     lam: λ, or λ₀ when adaptive (2 is usual then). decay: m. `lam = 0` is asynchronous SGD.
     """
 
+    needs_sgd: ClassVar[bool] = True
+
     reference: ClassVar[str] = "Zheng et al., ICML 2017, arXiv 1609.08326"
 
     lam: NonNegative = 0.04

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 class Normalised(Proximal):
     """Send the length of the local path beside the update (FedNova). mu: proximal term."""
 
+    needs_sgd: ClassVar[bool] = True
+
     mu: NonNegative = 0.0
 
     def sends(self, params: Any) -> Mapping[str, Any]:
@@ -54,6 +56,8 @@ class Normalised(Proximal):
 class FedNova(FedAvg):
     """Synchronous rounds that average directions, whatever number of steps each device made."""
 
+    needs_sgd: ClassVar[bool] = True
+
     reference: ClassVar[str] = "Wang et al., NeurIPS 2020, arXiv 2007.07481"
 
     def __post_init__(self) -> None:
@@ -66,10 +70,11 @@ class FedNova(FedAvg):
 
     def check_learning(self, learning: Any) -> None:
         """Raises ScenarioError if paths are longer than their steps and devices do not say so."""
-        if learning.momentum and not isinstance(self.local, Normalised):
+        momentum = learning.training.momentum
+        if momentum and not isinstance(self.local, Normalised):
             raise ScenarioError(
                 "FedNova divides by the length of the local path, which is more than the number of "
-                f"steps with learning.momentum = {learning.momentum:g}; write "
+                f"steps with learning.momentum = {momentum:g}; write "
                 'local = { kind = "normalised" }, with which devices send it'
             )
 

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 class ControlVariate(AffineRule):
     """Correct each gradient by c - cᵢ (SCAFFOLD). option: how cᵢ is renewed."""
 
+    needs_sgd: ClassVar[bool] = True
+
     option: Literal["I", "II"] = "II"
 
     def prepare(

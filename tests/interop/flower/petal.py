@@ -103,6 +103,9 @@ class Petal:
     def model_of(self, arrays: tuple[bytes, ...] | None) -> Model | None:
         return None if arrays is None else Model(tuple(map(str, range(len(arrays)))), arrays)
 
+    def model_from(self, given: Any) -> Model | None:
+        return self.model_of(given) if isinstance(given, tuple) else None
+
     def answered(self, reply: Any) -> str | None:
         return reply.to
 

@@ -18,8 +18,8 @@ PROJECT = """
 [project]
 name = "mine"
 [tool.flwr.app.components]
-serverapp = "parts.server:app"
-clientapp = "parts.client:app.inner"
+serverapp = "petals.server:app"
+clientapp = "petals.client:app.inner"
 [tool.flwr.app.config]
 rounds = 3
 name = "a b"
@@ -30,18 +30,18 @@ optimiser.lr = 0.1
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
     (tmp_path / "pyproject.toml").write_text(PROJECT, "utf-8")
-    (tmp_path / "parts").mkdir()
-    (tmp_path / "parts" / "__init__.py").touch()
-    (tmp_path / "parts" / "server.py").write_text("calls = []\napp = calls.append", "utf-8")
+    (tmp_path / "petals").mkdir()
+    (tmp_path / "petals" / "__init__.py").touch()
+    (tmp_path / "petals" / "server.py").write_text("calls = []\napp = calls.append", "utf-8")
     source = "from types import SimpleNamespace as N\napp = N(inner=len)"
-    (tmp_path / "parts" / "client.py").write_text(source, "utf-8")
+    (tmp_path / "petals" / "client.py").write_text(source, "utf-8")
     return tmp_path
 
 
 def test_a_folder_says_what_its_apps_are_and_how_they_are_configured(app: Path) -> None:
     folder = folders.read(app)
     assert (folder.name, folder.server, folder.client) == (
-        "mine", "parts.server:app", "parts.client:app.inner",
+        "mine", "petals.server:app", "petals.client:app.inner",
     )  # fmt: skip
     assert folder.config == {"rounds": 3, "name": "a b", "optimiser.lr": 0.1}
 
@@ -50,17 +50,17 @@ def test_apps_are_imported_anew_for_every_run(app: Path) -> None:
     path = list(sys.path)
     for _ in range(2):
         with folders.loaded(folders.read(app)) as (server, client):
-            assert sys.modules["parts.server"].calls == []
+            assert sys.modules["petals.server"].calls == []
             server(1)
             assert client is len
-        assert not any(name.startswith("parts") for name in sys.modules)
+        assert not any(name.startswith("petals") for name in sys.modules)
     assert sys.path == path
 
 
 def test_an_app_that_cannot_be_imported_is_told(app: Path) -> None:
-    (app / "parts" / "client.py").write_text("import no_such_thing", "utf-8")
+    (app / "petals" / "client.py").write_text("import no_such_thing", "utf-8")
     with (
-        pytest.raises(PluginError, match=r"parts.client:app.inner cannot be imported.*no_such"),
+        pytest.raises(PluginError, match=r"petals.client:app.inner cannot be imported.*no_such"),
         folders.loaded(folders.read(app)),
     ):
         pass
@@ -72,7 +72,7 @@ def test_an_app_that_cannot_be_imported_is_told(app: Path) -> None:
         (None, "not a Flower app"),
         ("[tool.flwr.app", "pyproject.toml"),
         ("[project]\nname = 'x'", "components.serverapp is missing"),
-        (PROJECT.replace("parts.client:app.inner", "parts"), "components.clientapp is missing"),
+        (PROJECT.replace("petals.client:app.inner", "petals"), "components.clientapp is missing"),
     ],
 )
 def test_a_folder_that_is_no_app_is_told(text: str | None, said: str, tmp_path: Path) -> None:

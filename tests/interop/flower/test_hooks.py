@@ -263,6 +263,31 @@ def test_the_classic_api_is_overheard_whoever_runs_the_rounds(kind: str) -> None
 # What is not seen, and what is undone.
 
 
+@pytest.mark.parametrize("form", ["arrays", "parameters", "list", "state dict"])
+def test_the_last_model_of_a_loop_can_be_recorded_in_every_form(form: str) -> None:
+    forms = {
+        "arrays": lambda model: ArrayRecord([model]),
+        "parameters": lambda model: ndarrays_to_parameters([model]),
+        "list": lambda model: [model],
+        "state dict": lambda model: {"w": torch.from_numpy(model)},
+    }
+
+    def main(grid: Any, context: Any) -> None:
+        model = np.zeros(3, np.float32)
+        for _ in range(2):
+            content = RecordDict({"arrays": ArrayRecord([model])})
+            messages = [Message(content, node, "train") for node in grid.get_node_ids()]
+            replies = grid.send_and_receive(messages)
+            model = np.mean([r.content["arrays"].to_numpy_ndarrays()[0] for r in replies], axis=0)
+        simfl.flower.record(model=forms[form](model))
+
+    result = run(main)
+    assert result.versions["updates"].tolist() == [6, 6]
+    assert result.summary["wasted_share"] == 0.0
+    assert result.params.flat.tolist() == [2.0, 2.0, 2.0]
+    assert broken(result) == []
+
+
 def test_a_target_that_cannot_be_seen_is_warned_of(caplog: Any) -> None:
     def main(grid, context):
         grid.send_and_receive(
@@ -270,10 +295,10 @@ def test_a_target_that_cannot_be_seen_is_warned_of(caplog: Any) -> None:
         )
 
     run(main)
-    assert "simfl.flower.record" in caplog.text
+    assert "simfl.flower.record(accuracy=...)" in caplog.text
     caplog.clear()
     run(main, {**SIX, "stop": {}})
-    assert "simfl.flower.record" not in caplog.text
+    assert "simfl.flower.record(accuracy=...)" not in caplog.text
 
 
 def test_all_patches_are_undone_also_after_an_exception() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from petal import SECOND, Note, answer, model, played, scene
 
-from simfl.errors import ScenarioError
+from simfl.errors import PluginError, ScenarioError
 from simfl.interop.flower import record
 from simfl.interop.flower.metrics import columns
 from simfl.results.verify import verify
@@ -72,6 +74,33 @@ def test_what_an_app_records_is_an_evaluation_and_meets_the_target() -> None:
     assert result.evaluations["time_s"].tolist() == [3.0, 6.0, 9.0, 12.0, 15.0]
     assert result.evaluations["version"].tolist() == [0, 1, 2, 3, 4]
     record(accuracy=1.0)  # outside of a run nobody listens
+
+
+@pytest.mark.parametrize("says", [False, True])
+def test_the_last_model_is_a_version_if_the_app_records_it(says: bool, caplog: Any) -> None:
+    def main(grid, context):
+        for value in range(3):
+            grid.send_and_receive(ask(float(value), 0))
+        if says:
+            record(model=model(3.0), accuracy=0.9)
+            record(model=model(3.0))  # the same one again makes no other
+
+    result = played(main, scene({"count": 1}))
+    assert result.summary["versions"] == 2 + says
+    assert (result.tasks["outcome"] == "applied").sum() == 2 + says
+    assert ("took 1 train replies" in caplog.text) is not says
+    if says:
+        assert result.evaluations["version"].tolist()[-1] == 3
+        assert float(result.params.flat[0]) == 3.0
+    assert [check.law for check in verify(result) if check.wrong] == []
+
+
+def test_a_model_that_is_none_is_refused_where_it_is_recorded() -> None:
+    def main(grid, context):
+        record(model="model.pt")
+
+    with pytest.raises(PluginError, match="model is of type str; expected an ArrayRecord"):
+        played(main, scene({"count": 1}))
 
 
 def test_a_function_evaluates_every_version_of_an_app_that_does_not() -> None:

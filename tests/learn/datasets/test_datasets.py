@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,15 @@ import torch
 
 from simfl.errors import DataError, ScenarioError
 from simfl.learn.datasets.base import DATASETS, DataDir, Dataset
-from simfl.learn.datasets.images import Cifar10, Digits, FashionMnist, Femnist, Mnist
+from simfl.learn.datasets.images import (
+    Cifar10,
+    Cifar100,
+    Digits,
+    Emnist,
+    FashionMnist,
+    Femnist,
+    Mnist,
+)
 from simfl.learn.datasets.synthetic import Synthetic
 from simfl.learn.datasets.text import Shakespeare, speeches
 from simfl.streams import Streams
@@ -48,7 +57,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_shipped_name_is_a_part_that_imports() -> None:
-    assert all(callable(DATASETS.get(name)()) for name in DATASETS.names())
+    assert all(is_dataclass(DATASETS.get(name)) for name in DATASETS.names())
 
 
 def test_an_unknown_data_set_suggests_the_nearest() -> None:
@@ -257,3 +266,43 @@ def test_digits_are_those_of_scikit_learn() -> None:
     for ours, theirs in zip(_digits(), load_digits(return_X_y=True), strict=True):
         assert ours.dtype == theirs.dtype
         assert np.array_equal(ours, theirs)
+
+
+def test_cifar_100_has_fine_and_coarse_labels(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-100" / "cifar-100-binary"
+    folder.mkdir(parents=True)
+    rows = np.arange(4 * 3074, dtype=np.uint64).astype(np.uint8).reshape(4, 3074)
+    rows[:, 0], rows[:, 1] = [0, 1, 2, 19], [99, 1, 2, 3]
+    (folder / "train.bin").write_bytes(rows.tobytes())
+    (folder / "test.bin").write_bytes(rows[:2].tobytes())
+    fine = Cifar100()(DataDir(tmp_path), rng())
+    assert (fine.x.shape, fine.classes, fine.y.tolist()) == ((4, 3, 32, 32), 100, [99, 1, 2, 3])
+    coarse = Cifar100(coarse=True)(DataDir(tmp_path), rng())
+    assert (coarse.classes, coarse.y_test.tolist()) == (20, [0, 1])
+
+
+def test_emnist_stands_upright_and_its_letters_count_from_zero(tmp_path: Path) -> None:
+    pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    for part in ("train", "test"):
+        write_idx(tmp_path / "emnist" / f"emnist-letters-{part}-images-idx3-ubyte.gz", pixels)
+        labels = np.array([1, 26], np.uint8)
+        write_idx(tmp_path / "emnist" / f"emnist-letters-{part}-labels-idx1-ubyte.gz", labels)
+    data = Emnist("letters")(DataDir(tmp_path), rng())
+    assert (data.classes, data.y.tolist()) == (26, [0, 25])
+    assert data.x.shape == (2, 1, 3, 2)
+    assert torch.equal(data.x[0, 0, 1:, 0].diff(), data.x[0, 0, :2, 0].diff())
+    assert data.x[0, 0, 0, 1] > data.x[0, 0, 2, 0]
+
+
+def test_a_member_of_an_archive_is_unpacked_from_its_download(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, offline: None
+) -> None:
+    def retrieve(url: str, known_hash: str, path: Path, processor: pooch.Untar) -> list[str]:
+        assert known_hash == "md5:03b5dce01913d631647c71ecec9e9cb8"
+        (member,) = processor.members
+        file = tmp_path / Path(member).name
+        file.write_bytes(bytes(3074))
+        return [str(tmp_path / "other"), str(file)]
+
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    assert len(Cifar100()(DataDir(), rng())) == 1

@@ -66,7 +66,7 @@ def test_a_cifar_batch_is_a_label_and_three_planes_per_row(tmp_path: Path) -> No
     (tmp_path / "b.bin.xz").write_bytes(lzma.compress(rows.tobytes()))
     images, labels = read_cifar(tmp_path / "b.bin.xz")
     assert images.shape == (2, 3, 32, 32)
-    np.testing.assert_array_equal(labels, rows[:, 0])
+    np.testing.assert_array_equal(labels, rows[:, :1])
     assert images[1, 2, 0, 5] == rows[1, 1 + 2048 + 5]
 
 

@@ -18,9 +18,10 @@ from simfl.learn.models.base import (
     Softmax,
     build,
 )
+from simfl.learn.models.convnets import AcarCnn
 from simfl.learn.models.flat import params_of
 from simfl.learn.models.flops import flops_per_example
-from simfl.learn.models.resnet import Resnet20
+from simfl.learn.models.resnet import Resnet18, Resnet20
 from simfl.learn.objective.losses import PLAIN
 
 
@@ -34,6 +35,11 @@ def text(length: int = 6) -> Dataset:
     return Dataset("text", x, x, x, x, 65, sequence=True)
 
 
+def labelled_text() -> Dataset:
+    x, y = text().x, torch.tensor([0, 9])
+    return Dataset("labelled text", x, y, x, y, 10)
+
+
 def own_model(dataset: Dataset, width: int = 3) -> nn.Module:
     """A model that is no part of simfl."""
     return nn.Sequential(nn.Flatten(), nn.Linear(dataset.x[0].numel(), width))
@@ -42,7 +48,8 @@ def own_model(dataset: Dataset, width: int = 3) -> nn.Module:
 @pytest.mark.parametrize("name", MODELS.shipped)
 @pytest.mark.parametrize(("channels", "side"), [(1, 8), (1, 28), (3, 32)])
 def test_every_model_maps_examples_to_logits(name: str, channels: int, side: int) -> None:
-    data = text() if name == "char-lstm" else images(channels, side)
+    kinds = {"char-lstm": text, "causal-transformer": text, "transformer": labelled_text}
+    data = kinds[name]() if name in kinds else images(channels, side)
     logits = build(MODELS.get(name)(), data, 1)(data.x)
     assert logits.shape == (*data.y.shape, data.classes)
 
@@ -55,9 +62,11 @@ def test_every_model_maps_examples_to_logits(name: str, channels: int, side: int
         (Lenet()(images()), 61_706),
         (Cnn()(images()), 1_663_370),
         (Resnet20()(images(3, 32)), 269_722),
+        (Resnet18()(images(3, 32)), 11_173_962),
+        (AcarCnn()(images(3, 32)), 797_962),
         (CharLstm()(text()), 520 + 1024 * (8 + 256 + 2) + 1024 * (512 + 2) + 257 * 65),
     ],
-    ids=["softmax", "2nn", "lenet", "cnn", "resnet20", "char-lstm"],
+    ids=["softmax", "2nn", "lenet", "cnn", "resnet20", "resnet18", "acar-cnn", "char-lstm"],
 )
 def test_models_have_the_published_number_of_parameters(model: nn.Module, parameters: int) -> None:
     """He et al. say 0.27 million of the ResNet; the LSTM's are its embedding, gates and output."""

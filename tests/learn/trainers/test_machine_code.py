@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,33 @@ def test_without_numba_a_dense_model_is_not_trained_in_another_way(
     )
     with pytest.raises(ScenarioError, match=r'needs Numba.*set learning\.trainer = "batched"'):
         choose("auto", problem())
+
+
+def test_code_is_made_by_one_at_a_time(tmp_path: Path) -> None:
+    """So that of many processes on a fresh machine one makes it and the others find it."""
+    inside, most = [], []
+
+    def make(name: int) -> None:
+        with machine_code._alone(tmp_path):
+            inside.append(name)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.remove(name)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(make, range(4)))
+    assert most == [1] * 4
+
+
+def test_on_a_disk_without_locks_each_makes_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with machine_code._alone(tmp_path):
+        pass
 
 
 PLAYED = """

@@ -125,6 +125,7 @@ from trainer_bench import jobs, problem
 from simfl.learn.trainers import make
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     local = problem()
     trainer = make("one-by-one", local, workers=2).trainer
     trainer.train(jobs(local))

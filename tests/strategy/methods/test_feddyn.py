@@ -20,6 +20,7 @@ from simfl.learn.datasets.base import Dataset
 from simfl.learn.models.flat import params_of
 from simfl.learn.partition.base import Partition
 from simfl.learn.trainers.jobs import LocalData, TrainingOptions
+from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.one_by_one import OneByOne
 from simfl.messages import FRAME_BYTES
 from simfl.strategy.base import LocalRule, Work
@@ -97,7 +98,7 @@ def quadratics(strategy, versions, seed=0, **faults):
     group = GroupOptions.model_validate({"compute": law, "count": 3, "faults": faults})
     workload = Learning(
         params_of(model),
-        OneByOne(model, data, options, strategy.local, streams),
+        OneByOne(Local(model, data, options, strategy.local, streams)),
         lambda *_: {},
         strategy.local,
         streams,

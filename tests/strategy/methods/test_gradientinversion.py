@@ -25,6 +25,7 @@ from simfl.learn.models.flat import params_of
 from simfl.learn.models.flops import flops_per_example
 from simfl.learn.partition.base import Iid
 from simfl.learn.trainers.jobs import Job, LocalData, TrainingOptions, batches
+from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.one_by_one import OneByOne
 from simfl.messages import Update
 from simfl.strategy.base import LearningInfo, LocalRule
@@ -79,7 +80,8 @@ def info(**training: Any) -> LearningInfo:
 def sent(known: LearningInfo, device: int = 0, base: Any = None, server: Any = None) -> Update:
     """What the reference trainer makes of three epochs on a device's data."""
     base = params_of(known.model) if base is None else base
-    trainer = OneByOne(known.model, digits(), known.training, LocalRule(), Streams(SEED))
+    local = Local(known.model, digits(), known.training, LocalRule(), Streams(SEED))
+    trainer = OneByOne(local)
     (done,) = trainer.train([Job(base, device, 0, epochs=3.0)])
     return Update(
         0, device, 0, base, done.report.delta, {}, done.examples, done.steps, done.epochs,

@@ -12,10 +12,12 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from simfl.errors import ScenarioError
 
@@ -35,7 +37,7 @@ def compiled_steps() -> Callable[..., None]:
             'install it, or set learning.trainer = "batched", which gives other last digits'
         ) from error
     folder = private_folder(_homes(), f"dense-{_name(numba.__version__)}")
-    with _kept_in(numba.config, folder):
+    with _alone(folder), _kept_in(numba.config, folder):
         made: Callable[..., None] = numba.njit(SIGNATURE, cache=folder is not None)(steps)
     return made
 
@@ -77,6 +79,24 @@ def _name(version: str) -> str:
     for source in _SOURCES:
         whole.update(Path(__file__).with_name(source).read_bytes())
     return whole.hexdigest()
+
+
+@contextmanager
+def _alone(folder: Path | None) -> Iterator[None]:
+    """Of processes that need the code at once, one makes it and the others load it.
+
+    None waits for more than a minute, or on a disk without locks: then each makes its own.
+    """
+    if folder is None:
+        yield
+        return
+    lock = FileLock(folder / "lock")
+    with suppress(Timeout, NotImplementedError, OSError):
+        lock.acquire(timeout=60)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

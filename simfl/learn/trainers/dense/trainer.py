@@ -20,8 +20,8 @@ from simfl.learn.trainers.dense import dense_widths
 from simfl.learn.trainers.dense.layout import laid_out
 from simfl.learn.trainers.dense.machine_code import compiled_steps
 from simfl.learn.trainers.jobs import Job, Trained, Trainer, passes
-from simfl.learn.trainers.local_training import Local, Opened, asking, overrides
-from simfl.strategy.base import Report
+from simfl.learn.trainers.local_training import Local, Opened, asking
+from simfl.strategy.base import Report, overrides
 from simfl.strategy.special_rules import AffineRule
 
 _NOTHING = np.empty(0, np.float32)

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from math import nan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from simfl.errors import ScenarioError
 from simfl.messages import Update
@@ -103,6 +103,9 @@ class GradientInversion(SemiSync):
     switch, patience, window: go back to late updates after so many rounds in a row with E1 > E2,
     within this share of the rounds so far. cells: numbers that are kept of an update for this.
     """
+
+    needs_sgd: ClassVar[bool] = True
+    needs_cross_entropy: ClassVar[bool] = True
 
     share: Positive = 0.5
     iterations: Count = 300

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from simfl.errors import ScenarioError
 from simfl.lazy import torch
@@ -38,6 +38,8 @@ class Salient(PrivateHead, MomentumRule):
     afterwards. upload: "rows" sends filters, "rows+cols" without what reads unsent ones, "dense"
     everything. full_every: so many of a device's tasks make one that sends everything; 0: none.
     """
+
+    needs_sgd: ClassVar[bool] = True
 
     control: Literal["in_grad", "post_step", "none"] = "in_grad"
     kappa: Positive = 1.0

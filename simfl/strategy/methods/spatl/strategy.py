@@ -59,6 +59,8 @@ Running = SpatlState | AsyncSpatlState
 class _Salience(Choosing):
     """The server's variate, the agent's graph network, and who has it."""
 
+    needs_cross_entropy: ClassVar[bool] = True
+
     reference: ClassVar[str] = "Yu et al., SC 2022, arXiv 2111.14345"
 
     aggregate: Divisor = "index_mean"
