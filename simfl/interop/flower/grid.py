@@ -17,11 +17,11 @@ import numpy as np
 from simfl.clock.events import Kind
 from simfl.clock.kernel import Kernel
 from simfl.errors import PluginError, Stalled
-from simfl.interop.flower.callers import Code
 from simfl.interop.flower.protocol import FIRST_NODE, FlowerProtocol, Model
 from simfl.interop.flower.strategy import AppStrategy, Letter
-from simfl.interop.flower.threads import Met, RunOver, Threads
-from simfl.interop.flower.virtual_time import VirtualTime
+from simfl.interop.flower.virtual_time.callers import Code
+from simfl.interop.flower.virtual_time.clock import VirtualTime
+from simfl.interop.flower.virtual_time.threads import Met, RunOver, Threads
 from simfl.interop.flower.workload import AppWorkload, Interrupted
 
 #: So many looks at who is there in a row, with nothing sent and nothing in flight, lead nowhere

@@ -16,9 +16,10 @@ import numpy as np
 import tomli_w
 
 from simfl.fleet.traces import Trace, write_trace
-from simfl.interop.flower.callers import code_of
+from simfl.interop.flower.play import AppRun
 from simfl.interop.flower.protocol import FIRST_NODE, Model
-from simfl.interop.flower.run import AppRun, scenario_of
+from simfl.interop.flower.run import scenario_of
+from simfl.interop.flower.virtual_time.callers import code_of
 from simfl.params import Params
 from simfl.results.result import Result
 

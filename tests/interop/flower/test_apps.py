@@ -272,8 +272,8 @@ def test_the_bytes_are_those_of_the_serialised_messages() -> None:
 def test_large_arrays_are_counted_as_they_would_be_serialised(shapes: list[Any]) -> None:
     from flwr.common.serde import message_to_proto
 
-    from simfl.interop.flower.compat import TaskIdentity
-    from simfl.interop.flower.messages import Flower
+    from simfl.interop.flower.bridge.compat import TaskIdentity
+    from simfl.interop.flower.bridge.messages import Flower
 
     if TaskIdentity is not None:  # newer releases ask who sends
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1

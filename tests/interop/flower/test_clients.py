@@ -12,8 +12,9 @@ import pytest
 from petal import SECOND, Note, Petal, answer, model, played, scene
 
 from simfl.errors import InputError
-from simfl.interop.flower.callers import Code
-from simfl.interop.flower.run import AppRun, scenario_of
+from simfl.interop.flower.play import AppRun
+from simfl.interop.flower.run import scenario_of
+from simfl.interop.flower.virtual_time.callers import Code
 
 FLEET = scene({"count": 6, "faults": {"drop_probability": 0.3}})
 

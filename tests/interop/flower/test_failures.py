@@ -16,7 +16,8 @@ import simfl
 from simfl.clock.watchdog import Watchdog
 from simfl.errors import PluginError, Stalled
 from simfl.interop.flower.app import Folder, code_of, loaded
-from simfl.interop.flower.run import AppRun, scenario_of
+from simfl.interop.flower.play import AppRun
+from simfl.interop.flower.run import scenario_of
 from simfl.results.verify import verify
 
 
@@ -205,7 +206,7 @@ def test_a_run_that_is_killed_leaves_tables_that_can_be_verified(
 ) -> None:
     """What a killed process leaves is what lies on disk at any moment."""
 
-    monkeypatch.setattr(sys.modules["simfl.interop.flower.run"], "_WRITE_S", 0.0)
+    monkeypatch.setattr(sys.modules["simfl.interop.flower.play"], "_WRITE_S", 0.0)
     seen = []
 
     def main(grid, context):

@@ -295,10 +295,10 @@ def test_a_target_that_cannot_be_seen_is_warned_of(caplog: Any) -> None:
         )
 
     run(main)
-    assert "simfl.flower.record" in caplog.text
+    assert "simfl.flower.record(accuracy=...)" in caplog.text
     caplog.clear()
     run(main, {**SIX, "stop": {}})
-    assert "simfl.flower.record" not in caplog.text
+    assert "simfl.flower.record(accuracy=...)" not in caplog.text
 
 
 def test_all_patches_are_undone_also_after_an_exception() -> None:

@@ -88,7 +88,7 @@ def test_the_last_model_is_a_version_if_the_app_records_it(says: bool, caplog: A
     result = played(main, scene({"count": 1}))
     assert result.summary["versions"] == 2 + says
     assert (result.tasks["outcome"] == "applied").sum() == 2 + says
-    assert ("taken 1 reply" in caplog.text) is not says
+    assert ("took 1 train replies" in caplog.text) is not says
     if says:
         assert result.evaluations["version"].tolist()[-1] == 3
         assert float(result.params.flat[0]) == 3.0

@@ -17,8 +17,8 @@ import pytest
 from petal import SECOND, Note, answer, played, scene
 
 from simfl.errors import InputError
-from simfl.interop.flower.callers import Code
-from simfl.interop.flower.virtual_time import EPOCH_S, VirtualTime
+from simfl.interop.flower.virtual_time.callers import Code
+from simfl.interop.flower.virtual_time.clock import EPOCH_S, VirtualTime
 
 
 def test_an_app_reads_and_sleeps_on_the_virtual_clock() -> None:

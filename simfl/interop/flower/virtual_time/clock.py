@@ -17,9 +17,9 @@ from types import ModuleType
 from typing import Any
 
 from simfl.errors import InputError
-from simfl.interop.flower.callers import Code
-from simfl.interop.flower.generators import Generators
-from simfl.interop.flower.stand_ins import STAND_INS, TO_REAL, Source
+from simfl.interop.flower.virtual_time.callers import Code
+from simfl.interop.flower.virtual_time.generators import Generators
+from simfl.interop.flower.virtual_time.stand_ins import STAND_INS, TO_REAL, Source
 
 #: Where the virtual clock begins for those who ask for a date: 2025-01-01, in UTC.
 EPOCH_S = Source.EPOCH_S
