@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import repeat
 from math import inf
 from operator import index
@@ -136,7 +137,9 @@ class Server:
         n, extras = len(chosen), extras or {}
         each = zip(chosen, _each(epochs, n, 0.0), _each(steps, n, 1, whole=True), strict=True)
         for device, its_epochs, its_steps in each:
-            task = self._open_task(self._known(device), its_epochs, its_steps, extras)
+            if type(device) is not int or not 0 <= device < self.devices:
+                device = self._known(device)
+            task = self._open_task(device, its_epochs, its_steps, extras)
             if self._charged_s:
                 due_s = self._clock.now + self._charged_s
                 task.dispatched_s = due_s
@@ -316,7 +319,7 @@ def _each(values: Any, n: int, least: float, whole: bool = False) -> Iterable[An
     if values is None:
         return repeat(None, n)
     if isinstance(values, _NUMBERS):
-        if _is_work(values, least, whole):
+        if _is_known_work(values, least, whole):
             return repeat(values, n)
         raise PluginError(_no_work(values, whole))
     each = np.asarray(values).tolist()
@@ -331,6 +334,9 @@ def _each(values: Any, n: int, least: float, whole: bool = False) -> Iterable[An
 
 def _is_work(value: Any, least: float, whole: bool) -> bool:
     return bool(least <= value <= MOST_WORK) and not (whole and value % 1)
+
+
+_is_known_work = lru_cache(maxsize=256)(_is_work)  # strategies ask for the same again and again
 
 
 def _no_work(values: Any, whole: bool) -> str:
