@@ -53,7 +53,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     ),
     "studies": ("scenario", "engine", "results", "notebook"),
     "interop": ("fleet",),  # formats of other projects become traces and device classes
-    "interop.measure": ("fleet", "learn", "scenario", "engine.build"),
+    "interop.measure": ("fleet", "learn", "scenario", "engine.loading"),
     "interop.flower": ("fleet", "strategy.base", "clock", "scenario", "results", "engine"),
     "cli": (
         *("fleet", "strategy", "scenario", "engine", "studies", "results", "interop"),
