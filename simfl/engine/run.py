@@ -19,7 +19,7 @@ from simfl.clock.workload import Workload
 from simfl.engine import checkpoint, identity, record, resuming, saving, session
 from simfl.engine.build import fleet_of, plan_of, workload_of
 from simfl.engine.loading import problem_of
-from simfl.engine.play import Progress, one_thread, play
+from simfl.engine.playing import Progress, one_thread, play
 from simfl.errors import Diverged, ScenarioError, Stalled
 from simfl.fleet.memory import fitting
 from simfl.results.result import Result
