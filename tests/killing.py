@@ -132,7 +132,8 @@ def watch(ticker: Ticker) -> None:
     from simfl.clock.evaluations import Evaluations
     from simfl.clock.events import Clock
     from simfl.clock.kernel import Kernel
-    from simfl.engine import record, saving
+    from simfl.engine import record
+    from simfl.engine.checkpoints import saving
     from simfl.engine.workload import Learning
     from simfl.results.store import Store
 

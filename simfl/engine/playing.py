@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Protocol
 
 from simfl.clock.kernel import Kernel, Status
-from simfl.engine import checkpoint, record, session
+from simfl.engine import record, session
+from simfl.engine.checkpoints import checkpoint
 from simfl.errors import Diverged, Stalled
 from simfl.results.store import Store
 from simfl.scenario import Scenario

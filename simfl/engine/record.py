@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from simfl.clock.kernel import Kernel
-from simfl.engine import checkpoint, identity, session
+from simfl.engine import identity, session
 from simfl.engine.build import lower_metrics
+from simfl.engine.checkpoints import checkpoint
 from simfl.files import own_folder, put, read_file, remove
 from simfl.fleet.build import unused
 from simfl.fleet.columns import Fleet

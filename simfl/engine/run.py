@@ -16,8 +16,9 @@ from simfl import notebook
 from simfl.callbacks import RunInfo, Watchers
 from simfl.clock.kernel import Kernel
 from simfl.clock.workload import Workload
-from simfl.engine import checkpoint, identity, record, resuming, saving, session
+from simfl.engine import identity, record, session
 from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.engine.checkpoints import checkpoint, resuming, saving
 from simfl.engine.loading import problem_of
 from simfl.engine.playing import Progress, one_thread, play
 from simfl.errors import Diverged, ScenarioError, Stalled

@@ -12,8 +12,8 @@ import pytest
 from simfl.clock.kernel import Kernel
 from simfl.clock.ledger import Ledger
 from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.engine.checkpoints.saving import parts_of
 from simfl.engine.loading import problem_of
-from simfl.engine.saving import parts_of
 from simfl.results.store import Store
 from simfl.scenario import parse
 from simfl.streams import Streams
