@@ -91,7 +91,7 @@ def _summary(
         **({"diverged": diverged} if diverged and not cause else {}),
         **numbers,
         **kernel.workload.totals,
-        **(dict.fromkeys(("final_accuracy", "final_loss")) if ended == "diverged" else {}),
+        **{key: None for key in numbers if key.startswith("final_") and ended == "diverged"},
         **kernel.workload.notes,
         "unused_settings": unused(scenario.fleet.group, scenario.network.cell, kernel.server.fleet),
         "models_alive_max": kernel.server.versions.peak,
