@@ -31,9 +31,7 @@ def test_an_override_may_use_the_older_name() -> None:
 
 
 def test_a_sweep_may_use_the_older_name() -> None:
-    with pytest.warns(
-        FutureWarning, match=r"called learning\.shift\.last now"
-    ):
+    with pytest.warns(FutureWarning, match=r"called learning\.shift\.last now"):
         old = parse({**learning(shift=SHIFT), "sweep": {"learning.drift.last": [5, 9]}})
     assert list(old.sweep) == ["learning.shift.last"]
 
