@@ -18,6 +18,7 @@ from simfl.errors import PluginError, ScenarioError, did_you_mean, plugin_errors
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
+from simfl.learn.loops.base import called, directions_of
 from simfl.learn.optimizers import Sgd, floats_per_parameter
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.checks import trace_dirs
@@ -79,6 +80,9 @@ def lower_metrics(scenario: Scenario) -> list[str]:
     """Metrics of a scenario that are the better the lower, as their authors say."""
     if isinstance(scenario.learning, TimingOptions):
         return []
+    own = scenario.learning.evaluate
+    if own is not None:
+        return [name for name, way in directions_of(own).items() if way == "lower"]
     return [metric.name for metric in scenario.learning.measured if metric.direction == "lower"]
 
 
@@ -142,11 +146,14 @@ def problem_of(
     dataset, source = dataset_of(scenario, data_dir), _source(scenario, options, data_dir)
     devices = scenario.fleet.devices
     objective = options.training.objective
-    objective.check(dataset)
+    free = options.train is not None and options.evaluate is not None
+    if not free:
+        objective.check(dataset)
     with _part("model", options.model):
-        model = build(options.model, dataset, streams.integer("model"))
-        check_model(model, dataset, objective)
-        flops, initial = flops_per_example(model, dataset.x[:1]), params_of(model)
+        model = build(options.model, dataset, streams.integer("model"), free)
+        if not free:
+            check_model(model, dataset, objective)
+        flops, initial = flops_per_example(model, dataset.x[:1], free), params_of(model)
         frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     with _part("partition", options.partition):
         draws = streams.generator("partition")
@@ -157,15 +164,16 @@ def problem_of(
         partition = intertwined(partition, dataset, options.intertwined.label, slow)
     if options.hold_back:
         partition, held = partition.hold_back(options.hold_back, streams.generator("hold back"))
-    check_batches(
-        model,
-        dataset,
-        partition.sizes,
-        options.batch_size,
-        objective=objective,
-        drop_last=options.drop_last,
-        steps=getattr(scenario.strategy, "steps", None),
-    )
+    if options.train is None:
+        check_batches(
+            model,
+            dataset,
+            partition.sizes,
+            options.batch_size,
+            objective=objective,
+            drop_last=options.drop_last,
+            steps=getattr(scenario.strategy, "steps", None),
+        )
     data = LocalData(dataset, partition, held)
     if options.drift is not None:
         later = negative(dataset)
@@ -257,6 +265,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         streams,
         notes={"trainer": f"{choice.kind}: {choice.why}"},
         choices={"trainer": choice.kind, "device": device},
+        reports=None if options.train is None else called(options.train),
         info=_learning_info(problem, training),
         groups=problem.groups,
         tried_flops=problem.flops / 3.0 * problem.data.tried,
@@ -289,6 +298,7 @@ def _learning_info(problem: Problem, training: Any) -> LearningInfo:
 def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
     """How models are evaluated: (params, kept) -> values by name."""
     from simfl.learn.evaluation import Examination, averaged, score, with_decay
+    from simfl.learn.loops.own_evaluation import OwnEvaluation
     from simfl.learn.personalised import Personal
 
     options, dataset = scenario.learning, problem.data.dataset
@@ -296,14 +306,16 @@ def _metrics(scenario: Scenario, problem: Problem, local: Any) -> Any:
     _check_metrics(scenario, dataset)
     shared = local.structure is None
     objective = local.options.objective
-    examine = Examination(problem.model, dataset, objective, options.measured)
+    examine: Any = Examination(problem.model, dataset, objective, options.measured)
+    if options.evaluate is not None:
+        examine = OwnEvaluation(problem.model, dataset, options.evaluate, local.device)
     personal = Personal(local, examine) if scenario.evaluate.personal or not shared else None
 
     def metrics(params: Any, kept: Any) -> dict[str, Any]:
         found, classes = examine(params) if personal is None else personal(params, kept)
         if scenario.evaluate.by_class:
             found |= {f"accuracy_class_{label}": float(a) for label, a in enumerate(classes)}
-        if shared:
+        if shared and "loss" in found:
             found = with_decay(found, params, local.options.weight_decay)
         if shared and options.drift is not None:
             later = problem.data.later

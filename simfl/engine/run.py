@@ -52,6 +52,8 @@ def run(
     *,
     model: Any = None,
     dataset: Any = None,
+    train: Any = None,
+    evaluate: Any = None,
     seed: int | None = None,
     timing: bool = False,
     workers: int = 1,
@@ -68,6 +70,8 @@ def run(
     folder; without one the results live as long as the Result. model, dataset: in the place of
     those of [learning]: an nn.Module, its class, or a function of the data set that makes one;
     what `simfl.as_dataset` takes, or a function that gives it; or what a scenario's file says.
+    train, evaluate: functions in the place of simfl's own loop and evaluation, see
+    `simfl.learn.loops.base`; `evaluate` may also be the table of [evaluate].
     timing: the same clock without learning. workers: processes that train; results do not depend
     on it. resume: go on from the newest checkpoint in `out`, if there is one, to the digest of an
     unbroken run; a run that has ended is not played again, and a folder of any other run is
@@ -77,7 +81,7 @@ def run(
     `simfl.callbacks`. tags: what callbacks are told of the run beside its seed.
     overrides: options by key path, as in `**{"strategy.buffer": 20}`.
     """
-    whole = resolve(scenario, with_objects(overrides, model, dataset), seed)
+    whole = resolve(scenario, with_objects(overrides, model, dataset, train, evaluate), seed)
     if whole.sweep or whole.tune:
         section = "sweep" if whole.sweep else "tune"
         raise ScenarioError(f"{whole.name}: has a [{section}], which is a study: use simfl.study")
@@ -212,9 +216,17 @@ def resolve(
     return parse(scenario, overrides, seed)
 
 
-def with_objects(overrides: Mapping[str, Any], model: Any, dataset: Any) -> dict[str, Any]:
-    """The overrides with the model and the data set that were given beside them."""
-    given = {"learning.model": model, "learning.dataset": dataset}
+def with_objects(
+    overrides: Mapping[str, Any], model: Any, dataset: Any, train: Any = None, evaluate: Any = None
+) -> dict[str, Any]:
+    """The overrides with the parts of [learning] that were given beside them."""
+    section = isinstance(evaluate, Mapping) and "kind" not in evaluate
+    given = {
+        "learning.model": model,
+        "learning.dataset": dataset,
+        "learning.train": train,
+        "evaluate" if section else "learning.evaluate": evaluate,
+    }
     return {**overrides, **{key: value for key, value in given.items() if value is not None}}
 
 
