@@ -25,6 +25,7 @@ from simfl.params import Params
 from simfl.strategy.special_rules import PersonalRule
 
 Kept = Callable[[int], Mapping[str, Any]]
+Examine = Callable[[Params], tuple[dict[str, float], np.ndarray]]
 
 
 class Personal:
@@ -36,10 +37,10 @@ class Personal:
     examine: what a model is asked; by default its loss and accuracy.
     """
 
-    def __init__(self, local: Local, examine: Examination | None = None) -> None:
+    def __init__(self, local: Local, examine: Examine | None = None) -> None:
         parts = (local.model, local.data.dataset, local.options.objective)
         self._local = local
-        self._examine = examine or Examination(*parts)
+        self._examine: Examine = examine or Examination(*parts)
         self._shares = class_shares(local.data)
         self._rule = local.rule if isinstance(local.rule, PersonalRule) else None
         with asking(local.rule, "transfer"):
