@@ -30,7 +30,9 @@ class Evaluator:
             problem.model, dataset, training.objective, problem.metrics
         )
         if problem.evaluate is not None:
-            self._examine = OwnEvaluation(problem.model, dataset, problem.evaluate, local.device)
+            self._examine = OwnEvaluation(
+                problem.model, dataset, problem.evaluate, local.torch_device
+            )
         personal = problem.personal or not self._shared
         self._personal = Personal(local, self._examine) if personal else None
 

@@ -54,7 +54,7 @@ class DeviceData(MapStyle[tuple[Tensor, Tensor]]):
     def held_back(self) -> tuple[Tensor, Tensor]:
         """Inputs and targets that are held back from training; all, if none are."""
         x, y = self._local.data.held_back(self._opened.job.device)
-        return x.to(self._local.device), y.to(self._local.device)
+        return x.to(self._local.torch_device), y.to(self._local.torch_device)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The task's mini-batches, `work.steps` pairs (inputs, targets) over `work.epochs` passes.
@@ -71,8 +71,8 @@ class DeviceData(MapStyle[tuple[Tensor, Tensor]]):
         if data.dataset.batchwise is not None:
             return self._read(self._rows)
         x, y = data.of(job.device, job.version)
-        return x.to(self._local.device), y.to(self._local.device)
+        return x.to(self._local.torch_device), y.to(self._local.torch_device)
 
     def _read(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         x, y = self._local.data.dataset.batch(rows, self._draws)
-        return torch.as_tensor(x).to(self._local.device), y.to(self._local.device)
+        return torch.as_tensor(x).to(self._local.torch_device), y.to(self._local.torch_device)

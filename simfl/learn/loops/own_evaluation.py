@@ -30,11 +30,11 @@ class OwnEvaluation:
     model: nn.Module
     dataset: Dataset
     function: Callable[[nn.Module, Dataset], Mapping[str, Any]]
-    device: str = "cpu"
+    torch_device: str = "cpu"
 
     def __call__(self, params: Params) -> tuple[dict[str, float], np.ndarray]:
         """Values by name; there are none by class."""
-        flat = FlatModule(self.model, self.device)
+        flat = FlatModule(self.model, self.torch_device)
         for name, start in flat.layout.slices.items():
             flat.flat[start].copy_(params[name].reshape(-1))
         model = as_written(flat.module).eval()

@@ -38,7 +38,7 @@ class OwnLoop(Trainer):
 
     def _one(self, job: Job) -> JobResult:
         opened = self.local.open(replace(job, kept=job.kept.get("optimizer", {})))
-        model = FlatModule(self.local.model, self.local.device)
+        model = FlatModule(self.local.model, self.local.torch_device)
         model.load(opened.start)
         model.forget()
         work = TaskWork(model, self.local, opened, job.kept.get("memory", {}))

@@ -82,7 +82,7 @@ class OneByOne(Trainer):
     def __init__(self, local: Local) -> None:
         options = local.options
         self.local = local
-        self._model = FlatModule(local.model, local.device)
+        self._model = FlatModule(local.model, local.torch_device)
         self._loss = options.objective.loss
         self._correction = correction_of(local)
         added = local.adds or options.momentum or self._correction
