@@ -41,6 +41,8 @@ def study(
     *,
     model: Any = None,
     dataset: Any = None,
+    train: Any = None,
+    evaluate: Any = None,
     seeds: Iterable[int] | None = None,
     sweep: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
@@ -55,13 +57,17 @@ def study(
 
     strategies: kinds, tables or instances in place of the scenario's own; or a mapping from a
     label to one of these, or to overrides by key path where more than the strategy changes.
-    model, dataset: as for `simfl.run`, in all runs. seeds: default those that the scenario
-    sweeps, else 0 to 4. sweep: more key paths with their values, beside the scenario's [sweep].
-    out: default runs/NAME. workers: runs at the same time. backend: "local", or "ray" for the
-    cluster at `address`. progress: a display; default: a bar in a notebook, none elsewhere;
-    False: none. overrides: for all runs.
+    model, dataset, train, evaluate: as for `simfl.run`, in all runs.
+    seeds: by default those that the scenario sweeps, else 0 to 4.
+    sweep: more key paths with their values, beside the scenario's [sweep].
+    out: by default runs/NAME.
+    data_dir: folder of data sets.
+    workers: runs at the same time.
+    backend: "local", or "ray" for the cluster at `address`.
+    progress: a display; by default a bar in a notebook, none elsewhere; False: none.
+    overrides: for all runs.
     """
-    base = resolve(scenario, with_objects(overrides, model, dataset), None)
+    base = resolve(scenario, with_objects(overrides, model, dataset, train, evaluate), None)
     folder = Path("runs") / base.name if out is None else Path(out)
     runs, asked = _with_earlier(base, strategies, seeds, sweep or {}, folder)
     if workers < 1:
