@@ -135,15 +135,24 @@ class Server:
             return list(range(first, first + len(chosen)))
         n, extras = len(chosen), extras or {}
         each = zip(chosen, _each(epochs, n, 0.0), _each(steps, n, 1, whole=True), strict=True)
-        for device, its_epochs, its_steps in each:
-            task = self._open_task(self._known(device), its_epochs, its_steps, extras)
-            if self._charged_s:
-                due_s = self._clock.now + self._charged_s
-                task.dispatched_s = due_s
-                self._clock.at(due_s, Kind.DISPATCH, task.serial, "server.leave", task)
-            else:
-                self.lifecycle.begin(task)
+        tasks = [
+            self._open_task(self._known(device), its_epochs, its_steps, extras)
+            for device, its_epochs, its_steps in each
+        ]
+        self._send(tasks)
         return list(range(first, self._serial))
+
+    def _send(self, tasks: list[Task]) -> None:
+        """The tasks leave now, or when what the server has charged is done."""
+        if not self._charged_s:
+            self._workload.announce(tasks)
+            for task in tasks:
+                self.lifecycle.begin(task)
+            return
+        due_s = self._clock.now + self._charged_s
+        for task in tasks:
+            task.dispatched_s = due_s
+            self._clock.at(due_s, Kind.DISPATCH, task.serial, "server.leave", task)
 
     def apply(self, change: Change) -> None:
         """Adds a change to the model and makes the next version."""
@@ -200,7 +209,7 @@ class Server:
             if wanted is None or task.device in wanted:
                 self.lifecycle.end(task, "cancelled", cause)
 
-    def request(self, devices: Iterable[int]) -> None:
+    def request_partial(self, devices: Iterable[int]) -> None:
         """Tells these devices to end training with the mini-batch at hand and send what is done."""
         wanted = {int(device) for device in devices}
         for task in list(self.tasks.values()):
