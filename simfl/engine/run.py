@@ -36,6 +36,7 @@ from simfl.results.tables import MODEL, PARTS, SCENARIO
 from simfl.scenario import Scenario, load, parse
 from simfl.scenario.naming import unnamed
 from simfl.streams import Streams
+from simfl.world.base import is_machine
 
 
 class Progress(Protocol):
@@ -59,6 +60,7 @@ def run(
     data_dir: str | Path | None = None,
     progress: Progress | bool | None = None,
     callbacks: Iterable[Any] = (),
+    processes: Iterable[Any] = (),
     tags: Mapping[str, str] | None = None,
     **overrides: Any,
 ) -> Result:
@@ -74,10 +76,12 @@ def run(
     refused.
     progress: who watches; default: a bar in a notebook, nobody elsewhere; False: nobody.
     callbacks: where evaluations go beside the tables, after those of the scenario; see
-    `simfl.callbacks`. tags: what callbacks are told of the run beside its seed.
+    `simfl.callbacks`. processes: what changes the world while the run lives, after those of the
+    scenario; see `simfl.world`. tags: what callbacks are told of the run beside its seed.
     overrides: options by key path, as in `**{"strategy.buffer": 20}`.
     """
     whole = resolve(scenario, with_objects(overrides, model, dataset), seed)
+    whole = with_processes(whole, processes)
     if whole.sweep or whole.tune:
         section = "sweep" if whole.sweep else "tune"
         raise ScenarioError(f"{whole.name}: has a [{section}], which is a study: use simfl.study")
@@ -97,6 +101,7 @@ def run(
                 done = resuming.finished(folder)
                 saved = None if done else saving.found(folder)
                 resuming.check(folder, known, whole, timing, saved)
+                resuming.warn_of_generators(folder, whole, saved, done)
             if done:
                 workload.close()
                 with suppress(OSError):
@@ -109,8 +114,9 @@ def run(
         watch = notebook.run_bar() if progress is None or progress is True else progress or None
         told = None if watch is None else watch.update
         kernel = Kernel(
-            fleet, workload, whole.strategy, streams, plan_of(whole), store.append, told
-        )
+            fleet, workload, whole.strategy, streams, plan_of(whole), store.append, told,
+            whole.process,
+        )  # fmt: skip
         info = RunInfo(
             whole.name,
             folder,
@@ -131,7 +137,7 @@ def run(
                 checkpoint.drop_newer(store.folder, saved[0]["checkpoint"])
                 identity.write(store.folder, known)
                 session.add_to_environment(store.folder, workers, saved[0]["now_s"])
-            if folder is not None:
+            if folder is not None and all(map(is_machine, whole.process)):
                 kernel.driver.save = session.saver(kernel, store, whole, timing)
             kernel.run()
 
@@ -216,6 +222,16 @@ def with_objects(overrides: Mapping[str, Any], model: Any, dataset: Any) -> dict
     """The overrides with the model and the data set that were given beside them."""
     given = {"learning.model": model, "learning.dataset": dataset}
     return {**overrides, **{key: value for key, value in given.items() if value is not None}}
+
+
+def with_processes(scenario: Scenario, processes: Iterable[Any]) -> Scenario:
+    """The scenario with further processes behind its own. Raises ScenarioError."""
+    given = list(processes)
+    if not given:
+        return scenario
+    table = scenario.table()
+    whole = {**table, "process": [*table.get("process", []), *given]}
+    return parse(whole, path=scenario.path)
 
 
 def _write_scenario(scenario: Scenario, folder: Path) -> None:
