@@ -54,7 +54,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     ),
     "studies": ("scenario", "engine", "results", "notebook"),
     "interop": ("fleet",),  # formats of other projects become traces and device classes
-    "interop.measure": ("fleet", "learn", "scenario", "engine.build"),
+    "interop.measure": ("fleet", "learn", "scenario", "engine.loading"),
     "interop.flower": ("fleet", "strategy.base", "clock", "scenario", "results", "engine"),
     "cli": (
         *("fleet", "strategy", "scenario", "engine", "studies", "results", "interop"),
@@ -73,7 +73,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "constriction": ("wire.residual",),
     "PIL": ("learn.datasets.folders",),
     "filelock": ("engine.session", "learn.trainers.dense"),
-    "flwr": ("interop.flower.compat",),
+    "flwr": ("interop.flower.bridge.compat",),
     "joblib": ("engine.identity", "fingerprint", "interop.flower", "studies.backends"),
     "llvmlite": ("learn.trainers.dense",),
     "matplotlib": ("results.html", "results.plots"),
@@ -86,12 +86,12 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pydantic_core": ("scenario",),
     "ray": ("studies.ray",),
     "rich": ("cli.console", "results.compare"),
-    "safetensors": ("engine.checkpoint", "results.model"),
+    "safetensors": ("engine.checkpoints.checkpoint", "results.model"),
     "scipy": ("interop.fit", "results.evidence"),
     "simpy": ("clock.events", "clock.living.environment"),
     "tensorboard": ("results.export",),
     "tomli_w": ("cli.catalogue", "interop.measure", "results.report", "scenario"),
-    "torch": ("engine.snapshot", "interop", "learn", "params", "strategy", "wire"),
+    "torch": ("engine.checkpoints.snapshot", "interop", "learn", "params", "strategy", "wire"),
     "cloudpickle": (
         "learn.trainers.packing",
         "studies.backends",

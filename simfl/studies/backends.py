@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from simfl.engine.resuming import check_cells
+from simfl.engine.checkpoints.resuming import check_cells
 from simfl.errors import InputError, ScenarioError, did_you_mean, first_line
 from simfl.registry import safe_path
 from simfl.results.study import CELLS, finished

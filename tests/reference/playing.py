@@ -11,6 +11,7 @@ from reference.world import World
 from reference.worlds import Drawn, Script, folder
 from simfl.clock.kernel import Kernel
 from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.engine.loading import problem_of
 from simfl.errors import Stalled
 from simfl.messages import PHASES, Task
 from simfl.scenario import Scenario, parse
@@ -45,7 +46,7 @@ def clocked(drawn: Drawn) -> Run:
             tables[table].append(dict(zip(columns, values, strict=True)))
 
     fleet, strategy = fleet_of(scenario, streams), strategy_of(drawn, scenario)
-    workload = workload_of(scenario, streams, timing=True, data_dir=None)
+    workload = workload_of(scenario, problem_of(scenario, streams), streams, timing=True)
     processes = [Scripted(drawn.turns)] if drawn.turns else []
     plan = plan_of(scenario)
     kernel = Kernel(fleet, workload, strategy, streams, plan, append, processes=processes)
@@ -65,7 +66,7 @@ def naive(drawn: Drawn, hints: dict[int, tuple[float, int]] | None = None) -> Ru
     """What looking at everything at every instant makes of it. hints: see `_hint`."""
     scenario, streams = scenario_of(drawn), Streams(drawn.table["seed"])
     fleet, strategy = fleet_of(scenario, streams), strategy_of(drawn, scenario)
-    sizes = workload_of(scenario, streams, timing=True, data_dir=None)
+    sizes = workload_of(scenario, problem_of(scenario, streams), streams, timing=True)
     world = World(scenario, fleet, streams)
     engine = Engine(world, strategy, sizes, streams, scenario.stop, hints)
     schedule(engine, drawn.turns)

@@ -24,7 +24,7 @@ from lab import Lab
 
 import simfl
 from simfl.clock.server import Server
-from simfl.engine.snapshot import Reader, Writer
+from simfl.engine.checkpoints.snapshot import Reader, Writer
 from simfl.fleet.traces import Trace, write_trace
 from simfl.messages import FRAME_BYTES, Update
 from simfl.params import Layout, Params

@@ -8,6 +8,8 @@ from numbers import Real
 from operator import index
 from typing import Any
 
+import numpy as np
+
 from simfl.errors import PluginError, did_you_mean, shorten
 
 #: Factors and rates beyond this are mistakes, and would overflow on the way.
@@ -40,9 +42,9 @@ def named(method: str, what: str, given: Any, names: Sequence[str]) -> int:
 
 def above_zero(method: str, what: str, given: Any) -> float:
     """A finite number above 0. Raises PluginError."""
-    if not isinstance(given, Real) or isinstance(given, bool) or not 0.0 < given <= MOST:
+    if not _is_number(given) or not 0.0 < given <= MOST:
         raise PluginError(
-            f"{method} was given a {what} of {shorten(repr(given))}, expected a number above 0 and "
+            f"{method} was given {what} = {shorten(repr(given))}, expected a number above 0 and "
             f"up to {MOST:g}"
         )
     return float(given)
@@ -50,17 +52,19 @@ def above_zero(method: str, what: str, given: Any) -> float:
 
 def finite(method: str, what: str, given: Any) -> float:
     """A number, which may be NaN where there is nothing to say. Raises PluginError."""
-    if not isinstance(given, Real) or not (isfinite(given) or given != given):
+    if not _is_number(given) or not (isfinite(given) or given != given):
         raise PluginError(
-            f"{method} was given a {what} of {shorten(repr(given))}, expected a finite number"
+            f"{method} was given {what} = {shorten(repr(given))}, expected a finite number"
         )
     return float(given)
+
+
+def _is_number(given: Any) -> bool:
+    return isinstance(given, Real) and not isinstance(given, bool | np.bool_)
 
 
 def word(method: str, what: str, given: Any) -> str:
     """A text that says something. Raises PluginError."""
     if not isinstance(given, str) or not given.strip():
-        raise PluginError(
-            f"{method} was given a {what} of {shorten(repr(given))}, expected some text"
-        )
+        raise PluginError(f"{method} was given {what} = {shorten(repr(given))}, expected some text")
     return given

@@ -43,7 +43,7 @@ class Environment(simpy.Environment):
         """A process of this owner begins at this instant."""
         self._own(owner, generator)
 
-    def process(self, generator: Any) -> simpy.Process:  # type: ignore[override]
+    def process(self, generator: Any) -> simpy.Process:
         """A further process, which belongs to the one that begins it."""
         return self._own(self._owners.get(self.active_process, "process"), generator)
 
@@ -73,8 +73,11 @@ class Environment(simpy.Environment):
         process = simpy.Process(self, _watched(generator, owner, lambda: self.now))
         self._owners[process] = owner
         assert process.callbacks is not None
-        process.callbacks.append(lambda _: self._owners.pop(process))
+        process.callbacks.append(self._disown)
         return process
+
+    def _disown(self, process: Any) -> None:
+        del self._owners[process]
 
 
 def _watched(

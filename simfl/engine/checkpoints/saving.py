@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from simfl.clock.kernel import Kernel
-from simfl.engine import checkpoint
-from simfl.engine.snapshot import Reader, Writer
+from simfl.engine.checkpoints import checkpoint
+from simfl.engine.checkpoints.snapshot import Reader, Writer
 from simfl.errors import InputError, plugin_errors, shorten
 from simfl.results.store import Store, check_parts
 from simfl.results.tables import TABLES

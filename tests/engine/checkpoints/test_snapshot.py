@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simfl.clock.events import Clock
-from simfl.engine.snapshot import Reader, Writer
+from simfl.engine.checkpoints.snapshot import Reader, Writer
 from simfl.errors import InputError, PluginError
 from simfl.messages import Task
 from simfl.params import Params

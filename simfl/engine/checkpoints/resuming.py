@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from simfl.engine import identity
-from simfl.engine.build import dataset_of
-from simfl.engine.saving import Saved, mark_of
+from simfl.engine.checkpoints.saving import Saved, mark_of
+from simfl.engine.loading import dataset_of
 from simfl.errors import DataError, InputError
 from simfl.results.summary import is_end, summary_of
 from simfl.results.tables import MODEL
