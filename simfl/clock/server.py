@@ -201,7 +201,7 @@ class Server:
             if wanted is None or task.device in wanted:
                 self.lifecycle.end(task, "cancelled", cause)
 
-    def request(self, devices: Iterable[int]) -> None:
+    def request_partial(self, devices: Iterable[int]) -> None:
         """Tells these devices to end training with the mini-batch at hand and send what is done."""
         wanted = {int(device) for device in devices}
         for task in list(self.tasks.values()):

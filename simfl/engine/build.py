@@ -141,12 +141,12 @@ def timing_of(scenario: Scenario, sizes: Sizes, initial: Params | None = None) -
 
 def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: int) -> Learning:
     from simfl.engine.workload import Learning
-    from simfl.learn.trainers import device_of, make
+    from simfl.learn.trainers import make, torch_device_of
 
     options = scenario.learning
     assert isinstance(options, LearningOptions)
-    device = device_of(options.device)
-    local = problem.local(scenario.strategy.local, streams, device)
+    torch_device = torch_device_of(options.device)
+    local = problem.local(scenario.strategy.local, streams, torch_device)
     choice = make(options.trainer, local, workers)
     down, up = chain(scenario.wire.down), chain(scenario.wire.up)
     return Learning(
@@ -155,7 +155,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         Exchange(problem.initial, down, up, streams, problem.groups),
         local,
         notes={"trainer": f"{choice.kind}: {choice.why}"},
-        choices={"trainer": choice.kind, "device": device},
+        choices={"trainer": choice.kind, "device": torch_device},
     )
 
 

@@ -123,15 +123,15 @@ class _Loading:
 
     def _shifting(self, data: LocalData) -> LocalData:
         """The same data, replaced version by version where [learning.shift] says so."""
-        from simfl.learn.partition.shift import drifting, negative
+        from simfl.learn.partition.shift import negative, shifting
 
-        shift = self.options.drift
+        shift = self.options.shift
         if shift is None:
             return data
         later = negative(self.dataset)
         if shift.dataset is not None:
             later = shift.dataset(self.source, self.streams.generator("later dataset"))
-        return drifting(data, later, shift.first, shift.last, self.streams.generator("drift"))
+        return shifting(data, later, shift.first, shift.last, self.streams.generator("drift"))
 
     def _check_batches(self, problem: Problem) -> None:
         from simfl.learn.tryout import check_batches

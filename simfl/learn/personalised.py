@@ -37,9 +37,10 @@ class Personal:
     """
 
     def __init__(self, local: Local, examine: Examination | None = None) -> None:
-        parts = (local.model, local.data.dataset, local.options.objective)
         self._local = local
-        self._examine = examine or Examination(*parts)
+        self._examine = examine or Examination(
+            local.model, local.data.dataset, local.options.objective
+        )
         self._shares = class_shares(local.data)
         self._rule = local.rule if isinstance(local.rule, PersonalRule) else None
         with asking(local.rule, "transfer"):
@@ -47,7 +48,9 @@ class Personal:
         self._fit: OneByOne | None = None
         if plan is not None:
             rule, self._epochs = plan
-            fit = Local(local.model, local.data, local.options, rule, local.streams, local.device)
+            fit = Local(
+                local.model, local.data, local.options, rule, local.streams, local.torch_device
+            )
             self._fit = OneByOne(fit)
 
     def __call__(self, params: Params, kept: Kept) -> tuple[dict[str, Any], np.ndarray]:

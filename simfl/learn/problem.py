@@ -101,16 +101,16 @@ class Problem:
             training=self.training,
         )
 
-    def local(self, rule: LocalRule, streams: Streams, device: str = "cpu") -> Local:
+    def local(self, rule: LocalRule, streams: Streams, torch_device: str = "cpu") -> Local:
         """What opens and closes the local work of all devices under a local rule.
 
         rule: the strategy's.
         streams: of the run.
-        device: on which torch computes.
+        torch_device: on which torch computes.
         """
         from simfl.learn.trainers.local_training import Local
 
-        return Local(self.model, self.data, self.training, rule, streams, device)
+        return Local(self.model, self.data, self.training, rule, streams, torch_device)
 
 
 def training_bytes(parameters: int, remembered: float = 0.0, frozen: int = 0) -> int:

@@ -125,7 +125,7 @@ METRICS = (
     Column("pers_local", "float", "", "the same, classes as frequent as on each device"),
     Column("global", "float", "", "accuracy of the one model that all share, where there is one"),
     Column("regularised_loss", "float", "", "`loss` plus (weight_decay/2)||w||², with a decay"),
-    Column("loss_later, accuracy_later", "float", "", "on the data that `learning.drift` leads to"),
+    Column("loss_later, accuracy_later", "float", "", "on the data that `learning.shift` leads to"),
 )
 
 #: Columns of `devices` that need words; its others are options by the same name.

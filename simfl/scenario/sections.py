@@ -94,8 +94,8 @@ class IntertwinedOptions(Table):
         return self
 
 
-class DriftOptions(Table):
-    """[learning.drift]: examples give way to others of their class as versions pass.
+class ShiftOptions(Table):
+    """[learning.shift]: examples give way to others of their class as versions pass.
 
     dataset: where these come from; by default they are negatives of the data's own. Half-way
     between the versions `first` and `last` half of each device's examples have been replaced. A
@@ -134,7 +134,7 @@ class LearningOptions(Table):
     transforms: Transforms | None = None
     partition: Annotated[Any, parts.PARTITION] = Field(default="iid", validate_default=True)
     intertwined: IntertwinedOptions | None = None
-    drift: DriftOptions | None = None
+    shift: ShiftOptions | None = None
     hold_back: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
     model: Annotated[Any, parts.MODEL]
     objective: Annotated[Any, parts.OBJECTIVE] = Field(

@@ -65,7 +65,7 @@ class Script:
                 server.apply(Change(NOTHING, {u.task: 0.5 for u in chosen}))
         if (flying and not (what := pick(6))) or (flying and what == 1):
             devices = list(flying.values())[:: 1 + pick(3)]
-            (server.request if what else server.cancel)(devices)
+            (server.request_partial if what else server.cancel)(devices)
             if not what:
                 state["flying"] = {s: d for s, d in flying.items() if d not in devices}
         idle = [d for d in range(server.devices) if d not in state["flying"].values()]

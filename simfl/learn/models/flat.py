@@ -32,12 +32,12 @@ def params_of(module: nn.Module) -> Params:
 class FlatModule:
     """A private copy of a module, in training mode, over `flat` (P,) and `grad` (T,)."""
 
-    def __init__(self, module: nn.Module, device: torch.device | str = "cpu") -> None:
-        self.module = copy.deepcopy(module).float().to(device).train()
+    def __init__(self, module: nn.Module, torch_device: torch.device | str = "cpu") -> None:
+        self.module = copy.deepcopy(module).float().to(torch_device).train()
         initial = params_of(module)
         self.layout = initial.layout
-        self.flat = initial.flat.to(device)
-        self.grad = torch.zeros(self.layout.trainable, device=device)
+        self.flat = initial.flat.to(torch_device)
+        self.grad = torch.zeros(self.layout.trainable, device=torch_device)
         self._bind()
 
     @property

@@ -73,7 +73,7 @@ class OneByOne(Trainer):
     def __init__(self, local: Local) -> None:
         options = local.options
         self.local = local
-        self._model = FlatModule(local.model, local.device)
+        self._model = FlatModule(local.model, local.torch_device)
         self._loss = options.objective.loss
         added = options.clip_norm is not None or options.weight_decay or options.momentum
         self._plain = not (self.local.hooked or added or options.special)

@@ -37,7 +37,7 @@ def cannot_compile(local: Local) -> str | None:
         return f"{type(local.rule).__name__} takes part in every step"
     if local.penalises and local.options.clip_norm is not None:
         return f"{type(local.rule).__name__} adds to what is clipped"
-    if torch.device(local.device).type != "cpu":
+    if torch.device(local.torch_device).type != "cpu":
         return "machine code runs on the CPU only"
     return None
 
