@@ -121,6 +121,8 @@ class Lifecycle:
         self.workload.shorten(task, steps)
 
     def _setup_s(self, task: Task) -> float:
+        if task.stated_s is not None:
+            return 0.0  # it is part of what was stated
         draws = self.streams.uniforms("task", task.device, task.index)
         setup_s: float = self.fleet.compute.setup_s(task.device, draws[2])
         return setup_s

@@ -41,6 +41,9 @@ class Workload(Protocol):
     def totals(self) -> Mapping[str, float]:
         """Further numbers of the run so far, for its summary."""
 
+    def announce(self, tasks: Sequence[Task]) -> None:
+        """These tasks start at this instant: what `start` will need may be computed together."""
+
     def start(self, task: Task) -> None:
         """Fills in examples, local_steps, epochs, flops, down_bytes and, if known, up_bytes."""
 
@@ -94,7 +97,7 @@ def size_up(
     steps = local_steps(used, batch_size, task.epochs, task.steps)
     seen = examples_seen(used, batch_size, steps)
     task.examples = n
-    task.local_steps = steps
+    task.asked_steps = task.local_steps = steps
     task.epochs = seen / used
     task.flops = flops * (seen + passes * n)
 
@@ -141,6 +144,9 @@ class TimingOnly:
         self.sent_bytes = sent_bytes
         self.extras_nbytes = extras_nbytes
         self._sizes = memoryview(np.ascontiguousarray(examples, dtype=np.int64).data)
+
+    def announce(self, tasks: Sequence[Task]) -> None:
+        """Nothing is computed."""
 
     def start(self, task: Task) -> None:
         self._size(task, self._sizes[task.device])

@@ -37,6 +37,8 @@ def run(
     *,
     model: Any = None,
     dataset: Any = None,
+    train: Any = None,
+    evaluate: Any = None,
     seed: int | None = None,
     timing: bool = False,
     workers: int = 1,
@@ -55,6 +57,8 @@ def run(
     model, dataset: in the place of those of [learning]: an nn.Module, its class, or a function of
         the data set that makes one; what `simfl.as_dataset` takes, or a function that gives it;
         or what a scenario's file says.
+    train, evaluate: functions in the place of simfl's own loop and evaluation, see
+        `simfl.learn.loops.base`; `evaluate` may also be the table of [evaluate].
     seed: in the place of the scenario's.
     timing: the same clock without learning.
     workers: processes that train; results do not depend on it.
@@ -70,8 +74,8 @@ def run(
     tags: of the run, for callbacks, beside its seed.
     overrides: options by key path, as in `**{"strategy.buffer": 20}`.
     """
-    whole = resolve(scenario, with_objects(overrides, model, dataset), seed)
-    whole = _single(with_processes(whole, processes))
+    own = with_objects(overrides, model, dataset, train, evaluate)
+    whole = _single(with_processes(resolve(scenario, own, seed), processes))
     folder = None if out is None else Path(out)
     with _held(folder, resume):
         mine = _prepared(whole, folder, data_dir, timing, workers)
@@ -216,9 +220,17 @@ def resolve(
     return parse(scenario, overrides, seed)
 
 
-def with_objects(overrides: Mapping[str, Any], model: Any, dataset: Any) -> dict[str, Any]:
-    """The overrides with the model and the data set that were given beside them."""
-    given = {"learning.model": model, "learning.dataset": dataset}
+def with_objects(
+    overrides: Mapping[str, Any], model: Any, dataset: Any, train: Any = None, evaluate: Any = None
+) -> dict[str, Any]:
+    """The overrides with the parts of [learning] that were given beside them."""
+    section = isinstance(evaluate, Mapping) and "kind" not in evaluate
+    given = {
+        "learning.model": model,
+        "learning.dataset": dataset,
+        "learning.train": train,
+        "evaluate" if section else "learning.evaluate": evaluate,
+    }
     return {**overrides, **{key: value for key, value in given.items() if value is not None}}
 
 

@@ -186,6 +186,16 @@ OPTIMIZER = Family(
     "simfl.learn.optimizers:OPTIMIZERS", objects="a class of torch.optim, as torch.optim:RMSprop"
 )
 SCHEDULE = Family("simfl.learn.schedules:SCHEDULES", objects="a function of the version")
+TRAINING = Family(
+    "simfl.learn.loops.base:TRAINING",
+    way_in="simfl.learn.loops.given:as_part",
+    objects="a function of (model, data, work), by its name package.module:function",
+)
+EVALUATION = Family(
+    "simfl.learn.loops.base:EVALUATIONS",
+    way_in="simfl.learn.loops.given:as_part",
+    objects="a function of (model, dataset), by its name package.module:function",
+)
 METRIC = Family(
     "simfl.learn.objective.metrics:METRICS",
     objects="a function of (outputs, targets), or a metric of torchmetrics",
@@ -210,6 +220,8 @@ ALL = (
     METRIC,
     OPTIMIZER,
     SCHEDULE,
+    TRAINING,
+    EVALUATION,
     CALLBACK,
     PROCESS,
 )

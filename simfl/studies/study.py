@@ -41,6 +41,8 @@ def study(
     *,
     model: Any = None,
     dataset: Any = None,
+    train: Any = None,
+    evaluate: Any = None,
     seeds: Iterable[int] | None = None,
     sweep: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
@@ -55,13 +57,13 @@ def study(
 
     strategies: kinds, tables or instances in place of the scenario's own; or a mapping from a
     label to one of these, or to overrides by key path where more than the strategy changes.
-    model, dataset: as for `simfl.run`, in all cells. seeds: default those that the scenario
-    sweeps, else 0 to 4. sweep: more key paths with their values, beside the scenario's [sweep].
-    out: default runs/NAME. workers: runs at the same time. backend: "local", or "ray" for the
-    cluster at `address`. progress: a display; default: a bar in a notebook, none elsewhere;
-    False: none. overrides: for all cells.
+    model, dataset, train, evaluate: as for `simfl.run`, in all cells. seeds: default those that
+    the scenario sweeps, else 0 to 4. sweep: more key paths with their values, beside the
+    scenario's [sweep]. out: default runs/NAME. workers: runs at the same time. backend: "local",
+    or "ray" for the cluster at `address`. progress: a display; default: a bar in a notebook, none
+    elsewhere; False: none. overrides: for all cells.
     """
-    base = resolve(scenario, with_objects(overrides, model, dataset), None)
+    base = resolve(scenario, with_objects(overrides, model, dataset, train, evaluate), None)
     folder = Path("runs") / base.name if out is None else Path(out)
     cells, asked = _with_earlier(base, strategies, seeds, sweep or {}, folder)
     if workers < 1:
