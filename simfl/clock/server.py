@@ -52,6 +52,7 @@ class Server:
         "published",
         "steps",
         "over",
+        "flops_per_s",
         "_charged_s",
         "_serial",
         "_index",

@@ -16,6 +16,7 @@ from simfl.results.summary import is_end, summary_of
 from simfl.results.tables import MODEL
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.parts import plain
+from simfl.world.base import is_machine
 
 
 def check(
@@ -102,6 +103,18 @@ def _refuse(folder: Path, differences: list[str]) -> None:
         raise InputError(
             f"{folder}: holds another run: {identity.told(differences)}; undo that, or choose "
             "another folder"
+        )
+
+
+def warn_of_generators(folder: Path, scenario: Scenario, saved: Saved | None, done: bool) -> None:
+    """Says that a run of generators, whose place no checkpoint keeps, is played from its start."""
+    written = [process for process in scenario.process if not is_machine(process)]
+    if written and saved is None and not done and identity.read(folder) is not None:
+        warnings.warn(
+            f"{folder}: is played again from its beginning, for no checkpoint can keep where "
+            f"{type(written[0]).__name__}.run waits; a process written as `next(state, world)` can "
+            "be resumed",
+            stacklevel=4,
         )
 
 
