@@ -36,8 +36,10 @@ class Task:
     extras: Mapping[str, Any] = field(default_factory=dict)  #: sent down beside the model, charged
     # Filled in by the workload at dispatch.
     examples: int = 0  #: size of the device's data set, n_i
+    asked_steps: int = 0  #: mini-batch steps that the work was planned to take
     local_steps: int = 0  #: mini-batch steps that the work takes
     flops: float = 0.0
+    stated_s: float | None = None  #: seconds of training where they do not follow from the work
     down_bytes: int = 0
     up_bytes: int = -1  #: -1 while the size is not known before training
     # Filled in by the clock on the way.

@@ -53,6 +53,7 @@ class Server:
         "published",
         "steps",
         "over",
+        "flops_per_s",
         "_charged_s",
         "_serial",
         "_index",
@@ -136,17 +137,24 @@ class Server:
             return list(range(first, first + len(chosen)))
         n, extras = len(chosen), extras or {}
         each = zip(chosen, _each(epochs, n, 0.0), _each(steps, n, 1, whole=True), strict=True)
-        for device, its_epochs, its_steps in each:
-            if type(device) is not int or not 0 <= device < self.devices:
-                device = self._known(device)
-            task = self._open_task(device, its_epochs, its_steps, extras)
-            if self._charged_s:
-                due_s = self._clock.now + self._charged_s
-                task.dispatched_s = due_s
-                self._clock.at(due_s, Kind.DISPATCH, task.serial, "server.leave", task)
-            else:
-                self.lifecycle.begin(task)
+        tasks = [
+            self._open_task(self._known(device), its_epochs, its_steps, extras)
+            for device, its_epochs, its_steps in each
+        ]
+        self._send(tasks)
         return list(range(first, self._serial))
+
+    def _send(self, tasks: list[Task]) -> None:
+        """The tasks leave now, or when what the server has charged is done."""
+        if not self._charged_s:
+            self._workload.announce(tasks)
+            for task in tasks:
+                self.lifecycle.begin(task)
+            return
+        due_s = self._clock.now + self._charged_s
+        for task in tasks:
+            task.dispatched_s = due_s
+            self._clock.at(due_s, Kind.DISPATCH, task.serial, "server.leave", task)
 
     def apply(self, change: Change) -> None:
         """Adds a change to the model and makes the next version."""
@@ -255,6 +263,8 @@ class Server:
 
     def _known(self, device: Any) -> int:
         """The device's number. Raises PluginError for what is none, or none of this fleet's."""
+        if type(device) is int and 0 <= device < self.devices:
+            return device
         try:
             number = index(device)
         except TypeError:

@@ -14,6 +14,7 @@ from simfl.engine.exchange import Exchange
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
+from simfl.learn.loops.base import directions_of
 from simfl.learn.problem import Problem, Sizes, training_bytes
 from simfl.params import Layout, Params
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
@@ -76,6 +77,9 @@ def lower_metrics(scenario: Scenario) -> list[str]:
     """Metrics of a scenario that are the better the lower, as their authors say."""
     if isinstance(scenario.learning, TimingOptions):
         return []
+    own = scenario.learning.evaluate
+    if own is not None:
+        return [name for name, way in directions_of(own).items() if way == "lower"]
     return [metric.name for metric in scenario.learning.measured if metric.direction == "lower"]
 
 

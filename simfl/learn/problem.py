@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,6 +56,7 @@ class Problem:
     frozen: number of parameters that training leaves alone.
     groups: in which uploads may be thinned.
     metrics: of an evaluation, beside those of the objective.
+    evaluate: a function of the user's own that gives the values of evaluations.
     personal, by_class: whether evaluations have accuracies by device and by class.
     """
 
@@ -67,6 +68,7 @@ class Problem:
     frozen: int = 0
     groups: Groups | None = None
     metrics: tuple[Metric, ...] = ()
+    evaluate: Any = None
     personal: bool = False
     by_class: bool = False
 

@@ -195,7 +195,7 @@ def test_local_training_has_the_options_that_trainers_take() -> None:
     """They are repeated in [learning], so that reading a scenario need not load torch."""
     trained = options_model(TrainingOptions).model_fields
     ours = LearningOptions.model_fields
-    parts = {"objective", "optimizer", "schedule"}
+    parts = {"objective", "optimizer", "schedule", "train"}
     assert parts < trained.keys() & ours.keys()
     for name, option in trained.items():
         if name in parts:

@@ -66,12 +66,15 @@ class FlatModule:
     def _bind(self) -> None:
         """Points the module's tensors into the flat ones."""
         where, shapes = self.layout.slices, dict(self.layout.shapes)
+        #: The views of `grad`, one for each of `learnt`.
+        self.grads: list[Tensor] = []
         self.learnt = [value for value in self.module.parameters() if value.requires_grad]
         for name, value in self.module.named_parameters():
             if name not in where:  # frozen
                 continue
             value.data = self.flat[where[name]].view(shapes[name])
             value.grad = self.grad[where[name]].view(shapes[name])
+            self.grads.append(value.grad)
         self._rest = []
         for name, buffer in self.module.named_buffers():
             if name in where:

@@ -96,14 +96,14 @@ def _fastest(local: Local) -> Choice:
     kind, why = _rule(local)
     made = _made(kind, local)
     if isinstance(made, str):
-        return Choice(OneByOne(local), "one-by-one", f"not {kind}: {made}")
+        return Choice(alone(local), "one-by-one", f"not {kind}: {made}")
     return Choice(made, kind, why)
 
 
 def _rule(local: Local) -> tuple[Kind, str]:
-    alone = _alone(local)
-    if alone is not None:
-        return "one-by-one", alone
+    reason = _alone(local)
+    if reason is not None:
+        return "one-by-one", reason
     if local.torch_device != "cpu":
         return "batched", "a GPU gains from every model in a stack"
     if dense_widths(local.model) is not None:
@@ -119,16 +119,23 @@ def _rule(local: Local) -> tuple[Kind, str]:
     return "one-by-one", "a large model keeps the CPU busy alone"
 
 
+def alone(local: Local) -> Trainer:
+    """The trainer of one job after another: simfl's own loop, or the training function's."""
+    from simfl.learn.loops.own_loop import OwnLoop  # it knows the modules of this folder
+
+    return OneByOne(local) if local.options.train is None else OwnLoop(local)
+
+
 _HEAVY = (nn.modules.conv._ConvNd, nn.RNNBase)
 
 
 def _made(kind: Kind, local: Local) -> Trainer | str:
     """The trainer of this kind, or why it cannot train this run."""
     if kind == "one-by-one":
-        return OneByOne(local)
-    alone = _alone(local)
-    if alone is not None:
-        return alone
+        return alone(local)
+    reason = _alone(local)
+    if reason is not None:
+        return reason
     if kind == "compiled":
         return cannot_compile(local) or CompiledDense(local)
     return _batched(local)
@@ -138,7 +145,7 @@ def _alone(local: Local) -> str | None:
     """Why no trainer may look at the data ahead, or make the steps by itself; None if all may."""
     if local.data.changes:
         return "its data change from version to version"
-    return local.data.dataset.batchwise or local.options.special
+    return local.options.own_loop or local.data.dataset.batchwise or local.options.special
 
 
 def _batched(local: Local) -> Trainer | str:

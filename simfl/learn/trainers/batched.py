@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from simfl.learn.failures import computing
-from simfl.learn.trainers.jobs import Job, Trained, Trainer
+from simfl.learn.trainers.jobs import Job, JobResult, Trainer
 from simfl.learn.trainers.kernels import Kernel, aligned
 from simfl.learn.trainers.local_training import Local, Opened, asking, moments
 from simfl.learn.trainers.minibatches import Plan, chunks, plan
@@ -64,16 +64,16 @@ class Batched(Trainer):
         self._x = dataset.x.to(local.torch_device)
         self._y = dataset.y.to(local.torch_device)
 
-    def train(self, jobs: Sequence[Job]) -> list[Trained]:
+    def train(self, jobs: Sequence[Job]) -> list[JobResult]:
         """The results in the order of the jobs."""
         opened = [self.local.open(job) for job in jobs]
-        trained: dict[int, Trained] = {}
+        trained: dict[int, JobResult] = {}
         for together in chunks(opened, self._chunk, self._kernel.grain):
             trained |= zip(together, self._together([opened[at] for at in together]), strict=True)
         return [trained[at] for at in range(len(jobs))]
 
     @torch.no_grad()
-    def _together(self, opened: list[Opened]) -> list[Trained]:
+    def _together(self, opened: list[Opened]) -> list[JobResult]:
         slots = self._slots(len(opened))
         batches = plan(self.local, opened, slots, self._kernel.grain)
         stack = self._stacked(opened, slots)

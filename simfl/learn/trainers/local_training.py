@@ -17,7 +17,7 @@ from simfl.errors import PluginError, plugin_errors
 from simfl.learn.failures import computing
 from simfl.learn.models.flat import FlatModule, params_of
 from simfl.learn.models.structure import split_of
-from simfl.learn.trainers.jobs import Job, LocalData, Trained, TrainingOptions
+from simfl.learn.trainers.jobs import Job, JobResult, LocalData, TrainingOptions
 from simfl.messages import examples_seen, local_steps
 from simfl.params import Params
 from simfl.strategy.base import Context, LocalRule, Report, Work, overrides
@@ -71,6 +71,13 @@ class Local:
         """Whether the rule takes part in every step."""
         return self.penalises or self.corrects or isinstance(self.rule, MomentumRule)
 
+    @property
+    def adds(self) -> bool:
+        """Whether a step's gradient is not that of the mean loss alone, before the optimizer."""
+        options = self.options
+        added = options.clip_norm is not None or bool(options.weight_decay)
+        return self.penalises or self.corrects or added
+
     def open(self, job: Job) -> Opened:
         """Asks the rule where to start, and for the constants of its other hooks."""
         work = self._work(job)
@@ -82,13 +89,13 @@ class Local:
         context = {**context, "base": received[: self.initial.layout.trainable]}
         return Opened(job, work, base, start, context)
 
-    def close(self, opened: Opened, end: Tensor, losses: tuple[float, float]) -> Trained:
+    def close(self, opened: Opened, end: Tensor, losses: tuple[float, float]) -> JobResult:
         """Asks the rule what is sent. end: (P,), given away. losses: mean and root mean square."""
         work = opened.work
         with asking(self.rule, "report"):
             report = self.rule.report(end, opened.base, opened.context, work)
         sent = as_params(report, opened.job.base, self.rule)
-        return Trained(sent, work.examples, work.steps, work.epochs, *losses)
+        return JobResult(sent, work.examples, work.steps, work.epochs, *losses)
 
     def _work(self, job: Job) -> Work:
         """What the rule may know of the job."""

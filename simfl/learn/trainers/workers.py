@@ -20,7 +20,7 @@ import torch
 from torch import multiprocessing, nn
 
 from simfl.errors import SimflError
-from simfl.learn.trainers.jobs import Job, LocalData, Trained, Trainer, TrainingOptions
+from simfl.learn.trainers.jobs import Job, JobResult, LocalData, Trainer, TrainingOptions
 from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.packing import Packed, without_main
 from simfl.learn.trainers.shared_memory import SharedMemory
@@ -121,7 +121,7 @@ class Workers(Trainer):
         weakref.finalize(self, self._pool.stop)
         self._start_missing()
 
-    def train(self, jobs: Sequence[Job]) -> list[Trained]:
+    def train(self, jobs: Sequence[Job]) -> list[JobResult]:
         """The results in the order of the jobs. Raises SimflError if workers keep dying."""
         try:
             self._start_missing()
@@ -139,9 +139,9 @@ class Workers(Trainer):
         while len(workers) < self._count:
             workers.append(_Worker(self._spec, self._arena_bytes))
 
-    def _share_out(self, jobs: Sequence[Job]) -> list[Trained]:
+    def _share_out(self, jobs: Sequence[Job]) -> list[JobResult]:
         left = deque(_Piece(positions) for positions in self._pieces(jobs))
-        results: dict[int, Trained] = {}
+        results: dict[int, JobResult] = {}
         while len(results) < len(jobs):
             for worker in self._pool.workers:
                 if worker.piece is None and left:
@@ -170,7 +170,7 @@ class Workers(Trainer):
         with suppress(OSError):  # it has died, which `_receive` will find
             worker.pipe.send_bytes(packed)
 
-    def _receive(self, worker: _Worker, results: dict[int, Trained], left: deque[_Piece]) -> None:
+    def _receive(self, worker: _Worker, results: dict[int, JobResult], left: deque[_Piece]) -> None:
         piece, worker.piece = worker.piece, None
         assert piece is not None
         try:
@@ -215,7 +215,7 @@ def _serve(pipe: Connection, inbox: Any, outbox: Any, packed: Packed) -> None:
         except (EOFError, OSError):
             return
         jobs = memory.unpack(message, arenas[0], copy=False)
-        answer: list[Trained] | Exception
+        answer: list[JobResult] | Exception
         try:
             answer = trainer.train(jobs)
         except Exception as error:

@@ -13,7 +13,7 @@ from trainer_bench import Drift, images, problem
 from simfl.errors import ScenarioError
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.models.base import CharLstm, Cnn, Mlp
-from simfl.learn.partition.shift import drifting, negative
+from simfl.learn.partition.shift import negative, shifting
 from simfl.learn.trainers import choose, make, torch_device_of
 from simfl.learn.trainers.dense import dense_widths
 from simfl.strategy.local_rules import Proximal
@@ -97,7 +97,7 @@ def test_a_trainer_asked_for_by_name_is_used_or_refused(kind: Any, factory: Any,
 def test_data_that_change_are_learnt_one_by_one(kind: Any) -> None:
     local = problem()
     rng = np.random.default_rng(1)
-    changing = drifting(local.data, negative(local.data.dataset), 0, 9, rng)
+    changing = shifting(local.data, negative(local.data.dataset), 0, 9, rng)
     local.data = changing
     assert choose("auto", local).kind == "one-by-one"
     with pytest.raises(ScenarioError, match="data change from version to version"):
