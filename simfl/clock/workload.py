@@ -77,6 +77,12 @@ class Workload(Protocol):
     def evaluate(self, params: Any) -> dict[str, Any]:
         """Metrics of a model, by name; under BY_DEVICE those of each device, if there are any."""
 
+    def join(self, devices: int, first: int) -> None:
+        """There are so many devices now; from `first` on they have device i mod first's data."""
+
+    def forget(self, device: int) -> None:
+        """The device is gone for good."""
+
     def close(self) -> None:
         """Ends whatever it has started outside of this process."""
 
@@ -188,6 +194,13 @@ class TimingOnly:
 
     def evaluate(self, params: Any) -> dict[str, float]:
         return {}
+
+    def join(self, devices: int, first: int) -> None:
+        self.examples = np.resize(self.examples[:first], devices)
+        self._sizes = memoryview(np.ascontiguousarray(self.examples, dtype=np.int64).data)
+
+    def forget(self, device: int) -> None:
+        """Nothing is kept."""
 
     def close(self) -> None:
         """Nothing was started."""
