@@ -14,6 +14,7 @@ from simfl.engine.exchange import Exchange
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
+from simfl.learn.loops.base import directions_of
 from simfl.learn.problem import Problem, Sizes, training_bytes
 from simfl.params import Layout, Params
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
@@ -76,6 +77,9 @@ def lower_metrics(scenario: Scenario) -> list[str]:
     """Metrics of a scenario that are the better the lower, as their authors say."""
     if isinstance(scenario.learning, TimingOptions):
         return []
+    own = scenario.learning.evaluate
+    if own is not None:
+        return [name for name, way in directions_of(own).items() if way == "lower"]
     return [metric.name for metric in scenario.learning.measured if metric.direction == "lower"]
 
 
@@ -141,12 +145,12 @@ def timing_of(scenario: Scenario, sizes: Sizes, initial: Params | None = None) -
 
 def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: int) -> Learning:
     from simfl.engine.workload import Learning
-    from simfl.learn.trainers import device_of, make
+    from simfl.learn.trainers import make, torch_device_of
 
     options = scenario.learning
     assert isinstance(options, LearningOptions)
-    device = device_of(options.device)
-    local = problem.local(scenario.strategy.local, streams, device)
+    torch_device = torch_device_of(options.device)
+    local = problem.local(scenario.strategy.local, streams, torch_device)
     choice = make(options.trainer, local, workers)
     down, up = chain(scenario.wire.down), chain(scenario.wire.up)
     return Learning(
@@ -155,7 +159,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
         Exchange(problem.initial, down, up, streams, problem.groups),
         local,
         notes={"trainer": f"{choice.kind}: {choice.why}"},
-        choices={"trainer": choice.kind, "device": device},
+        choices={"trainer": choice.kind, "device": torch_device},
     )
 
 

@@ -15,6 +15,7 @@ from simfl.engine.loading import problem_of
 from simfl.fleet.build import unused
 from simfl.fleet.columns import Fleet
 from simfl.fleet.network.cells import CellOptions
+from simfl.learn.loops.base import called
 from simfl.learn.problem import Problem
 from simfl.messages import FRAME_BYTES, examples_seen, local_steps, whole_batches
 from simfl.results import formatting
@@ -159,7 +160,9 @@ def _task(scenario: Scenario, steps: np.ndarray, flops: np.ndarray) -> str:
     batch = scenario.learning.batch_size
     median = formatting.number(float(np.median(steps)))
     cost = formatting.amount(float(np.median(flops)), "FLOP")
-    return f"{asked} in batches of {batch}: in the median {median} steps and {cost}"
+    own = getattr(scenario.learning, "train", None)
+    other = f", unless {called(own)} reports others" * (own is not None)
+    return f"{asked} in batches of {batch}: in the median {median} steps and {cost}{other}"
 
 
 def _bytes(load: TimingOnly, bare: TimingOnly) -> str:

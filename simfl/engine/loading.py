@@ -57,13 +57,16 @@ class _Loading:
         self.training = self.options.training
         self.streams = streams
         self.source = _source(scenario, data_dir)
+        #: Nothing but functions of the user's own looks at the model's outputs.
+        self.free = self.options.train is not None and self.options.evaluate is not None
         self.dataset = dataset_of(scenario, data_dir)
 
     def problem(self) -> Problem:
         from simfl.learn.models.structure import split_of
         from simfl.learn.trainers.local_training import asking
 
-        self.training.objective.check(self.dataset)
+        if not self.free:
+            self.training.objective.check(self.dataset)
         whole, rule = self._with_model(), self.scenario.strategy.local
         self._check_batches(whole)
         with asking(rule, "split"):
@@ -81,9 +84,11 @@ class _Loading:
         from simfl.learn.tryout import check_model
 
         with _part("model", self.options.model):
-            model = build(self.options.model, self.dataset, self.streams.integer("model"))
-            check_model(model, self.dataset, self.training.objective)
-            flops, initial = flops_per_example(model, self.dataset.x[:1]), params_of(model)
+            seed, example = self.streams.integer("model"), self.dataset.x[:1]
+            model = build(self.options.model, self.dataset, seed, self.free)
+            if not self.free:
+                check_model(model, self.dataset, self.training.objective)
+            flops, initial = flops_per_example(model, example, self.free), params_of(model)
             frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
         return Problem(
             self._data(flops),
@@ -93,6 +98,7 @@ class _Loading:
             flops,
             frozen,
             metrics=self.options.measured,
+            evaluate=self.options.evaluate,
             personal=self.scenario.evaluate.personal,
             by_class=self.scenario.evaluate.by_class,
         )
@@ -123,19 +129,21 @@ class _Loading:
 
     def _shifting(self, data: LocalData) -> LocalData:
         """The same data, replaced version by version where [learning.shift] says so."""
-        from simfl.learn.partition.shift import drifting, negative
+        from simfl.learn.partition.shift import negative, shifting
 
-        shift = self.options.drift
+        shift = self.options.shift
         if shift is None:
             return data
         later = negative(self.dataset)
         if shift.dataset is not None:
             later = shift.dataset(self.source, self.streams.generator("later dataset"))
-        return drifting(data, later, shift.first, shift.last, self.streams.generator("drift"))
+        return shifting(data, later, shift.first, shift.last, self.streams.generator("drift"))
 
     def _check_batches(self, problem: Problem) -> None:
         from simfl.learn.tryout import check_batches
 
+        if self.options.train is not None:
+            return  # which makes batches of its own
         check_batches(
             problem.model,
             self.dataset,

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from math import inf, isfinite
+from math import ceil, inf, isfinite, isinf
 from types import MappingProxyType
 from typing import Any
 
 from simfl.clock.workload import size_up
 from simfl.engine.exchange import Exchange, Memory, upload_nbytes
-from simfl.errors import plugin_errors
+from simfl.errors import PluginError, plugin_errors
 from simfl.learn.evaluator import Evaluator
+from simfl.learn.loops.base import called
 from simfl.learn.problem import Problem
-from simfl.learn.trainers.jobs import Job, Trained, Trainer
+from simfl.learn.trainers.jobs import Job, JobResult, Trainer
 from simfl.learn.trainers.local_training import Local
 from simfl.messages import PHASES, Counter, Task, Update
 from simfl.params import Params, Part
@@ -66,10 +67,12 @@ class Learning:
         self._evaluator = Evaluator(problem, local)
         self._rule = local.rule
         self._rate = problem.training.rate
+        train = problem.training.train
+        self._own = None if train is None else called(train)  # the function that says what it took
         self._tried_flops = problem.tried_flops()
         self._up_bytes = upload_nbytes(exchange.up, local.rule, problem.initial)
         self._untrained: dict[int, Task] = {}
-        self._trained: dict[int, Trained] = {}
+        self._trained: dict[int, JobResult] = {}
 
     @property
     def totals(self) -> Mapping[str, float]:
@@ -94,15 +97,46 @@ class Learning:
         memory = self.exchange.memories.get(device)
         return {} if memory is None else memory.rule
 
+    def announce(self, tasks: Sequence[Task]) -> None:
+        """Trains tasks together whose cost is known by training alone."""
+        if self._own is None:
+            return
+        for task in tasks:
+            self._begin(task)
+        for task in tasks:
+            if task.serial in self._untrained and self.exchange.decode_download(task):
+                self._train(task)
+
     def start(self, task: Task) -> None:
         """Encodes the download, whose bytes are charged, and fills in sizes and work."""
+        if task.message is None:
+            self._begin(task)
+        if self._own is not None and self.exchange.decode_download(task) is not None:
+            self._adopt(task, self._trained.get(task.serial) or self._train(task))
+
+    def _begin(self, task: Task) -> None:
         self._size(task, int(self.examples[task.device]))
         task.down_bytes = self.exchange.encode_download(task)
         self._untrained[task.serial] = task
         task.up_bytes = self._up_bytes
 
+    def _adopt(self, task: Task, trained: JobResult) -> None:
+        """The clock goes by what the training function reports."""
+        n, flops = task.examples, self._sizes.flops
+        beside = task.flops - flops * (task.epochs or 0.0) * n
+        task.local_steps, task.epochs = trained.steps, trained.epochs
+        own = flops * trained.epochs * n if trained.flops is None else trained.flops
+        task.flops, task.stated_s = beside + own, trained.seconds
+        if not flops and trained.flops is None and trained.seconds is None:
+            raise PluginError(
+                f"training function {self._own}: the FLOPs of this model cannot be counted on one "
+                "example; return simfl.Trained(flops=...) or Trained(seconds=...)"
+            )
+
     def shorten(self, task: Task, steps: int) -> None:
         """Training goes on for so many steps only; a result of more is thrown away."""
+        if self._own is not None:  # which has its own count of steps
+            steps = max(1, ceil(task.asked_steps * steps / task.local_steps - 1e-9))
         task.steps = steps
         self._size(task, task.examples)
         self._trained.pop(task.serial, None)
@@ -191,7 +225,9 @@ class Learning:
         if not self.finite(params):
             bad = int((~params.flat.isfinite()).sum())
             return f"{bad} of the model's {len(params)} values are not finite"
-        lost = next((update for update in updates if not isfinite(update.loss)), None)
+        unsure = self._own is not None  # of which nan says that no loss is known
+        sound = (lambda loss: not isinf(loss)) if unsure else isfinite
+        lost = next((update for update in updates if not sound(update.loss)), None)
         return "" if lost is None else f"the training loss of device {lost.device} is {lost.loss}"
 
     def _size(self, task: Task, n: int) -> None:
@@ -206,7 +242,7 @@ class Learning:
 
     # Training.
 
-    def _encode(self, task: Task) -> Trained | None:
+    def _encode(self, task: Task) -> JobResult | None:
         """Trains if need be, and encodes the upload; None without a model to start from."""
         if not self.exchange.confirm_download(task):
             return None
@@ -214,7 +250,7 @@ class Learning:
         self.exchange.encode_upload(task, trained.report)
         return trained
 
-    def _train(self, task: Task) -> Trained:
+    def _train(self, task: Task) -> JobResult:
         """Trains the task, together with others that will be needed, as many as fit.
 
         Of results that wait to be used there are at most `trainer.width`, this one aside.
@@ -241,7 +277,7 @@ class Learning:
             device=task.device,
             index=task.index,
             version=task.version,
-            steps=task.local_steps,
+            steps=task.asked_steps,
             extras=self.exchange.extras_of(task),
             memory=self.exchange.memory_of(task.device).rule,
             now_s=task.dispatched_s,

@@ -7,6 +7,7 @@ from typing import Any
 from simfl.errors import ScenarioError
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.evaluation import Examination, averaged, score, with_decay
+from simfl.learn.loops.own_evaluation import OwnEvaluation
 from simfl.learn.personalised import Kept, Personal
 from simfl.learn.problem import Problem
 from simfl.learn.trainers.local_training import Local
@@ -24,9 +25,14 @@ class Evaluator:
         self._problem = problem
         self._shared = local.structure is None
         training = problem.training
-        self._examine = Examination(
-            problem.model, problem.data.dataset, training.objective, problem.metrics
+        dataset = problem.data.dataset
+        self._examine: Examination | OwnEvaluation = Examination(
+            problem.model, dataset, training.objective, problem.metrics
         )
+        if problem.evaluate is not None:
+            self._examine = OwnEvaluation(
+                problem.model, dataset, problem.evaluate, local.torch_device
+            )
         personal = problem.personal or not self._shared
         self._personal = Personal(local, self._examine) if personal else None
 
@@ -42,8 +48,9 @@ class Evaluator:
             found |= {f"accuracy_class_{label}": float(a) for label, a in enumerate(classes)}
         if not self._shared:
             return found
-        decayed = with_decay(found, params, self._problem.training.weight_decay)
-        return decayed | self._later(params)
+        if "loss" in found:
+            found = with_decay(found, params, self._problem.training.weight_decay)
+        return found | self._later(params)
 
     def _later(self, params: Params) -> dict[str, float]:
         """Values on the data set that devices shift to, if they do."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,6 +56,7 @@ class Problem:
     frozen: number of parameters that training leaves alone.
     groups: in which uploads may be thinned.
     metrics: of an evaluation, beside those of the objective.
+    evaluate: a function of the user's own that gives the values of evaluations.
     personal, by_class: whether evaluations have accuracies by device and by class.
     """
 
@@ -67,6 +68,7 @@ class Problem:
     frozen: int = 0
     groups: Groups | None = None
     metrics: tuple[Metric, ...] = ()
+    evaluate: Any = None
     personal: bool = False
     by_class: bool = False
 
@@ -101,16 +103,16 @@ class Problem:
             training=self.training,
         )
 
-    def local(self, rule: LocalRule, streams: Streams, device: str = "cpu") -> Local:
+    def local(self, rule: LocalRule, streams: Streams, torch_device: str = "cpu") -> Local:
         """What opens and closes the local work of all devices under a local rule.
 
         rule: the strategy's.
         streams: of the run.
-        device: on which torch computes.
+        torch_device: on which torch computes.
         """
         from simfl.learn.trainers.local_training import Local
 
-        return Local(self.model, self.data, self.training, rule, streams, device)
+        return Local(self.model, self.data, self.training, rule, streams, torch_device)
 
 
 def training_bytes(parameters: int, remembered: float = 0.0, frozen: int = 0) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from datetime import date, time
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from types import BuiltinFunctionType, FunctionType, MethodType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -59,7 +59,8 @@ class Reading:
 class Family:
     """The parts that can stand behind one key; as an annotation, it makes them from tables.
 
-    home: "module:NAME" of the registry, imported at first use. duties: what every part has.
+    home: "module:NAME" of the registry, imported at first use. duties: what every part has; of
+    "run|next", one will do.
     way_in: "module:function" that makes parts of Python objects. objects: these, in words.
     """
 
@@ -97,7 +98,7 @@ class Family:
 
     def _object(self, given: Any) -> Any:
         """A part made in Python, or its class. Raises PydanticCustomError."""
-        if not any(hasattr(given, duty) for duty in self.duties):
+        if not any(map(partial(_does, given), self.duties)):
             raise carried([Problem((), f" = {shown(given)}, expected {self._wanted()}")])
         try:
             if isinstance(given, type) and not self._is_function:
@@ -114,7 +115,7 @@ class Family:
 
     def complete(self, part: Any, name: str = "") -> None:
         """Raises ScenarioError if the part lacks what the engine asks it for."""
-        missing = [duty for duty in self.duties if not hasattr(part, duty)]
+        missing = [duty for duty in self.duties if not _does(part, duty)]
         if isinstance(part, type) or missing:
             lacks = "is a class" if not missing else "has no " + ", no ".join(map(_quoted, missing))
             name = name or getattr(part, "__qualname__", type(part).__qualname__)
@@ -181,6 +182,7 @@ DATASET = Family(
 PARTITION = Family("simfl.learn.partition.base:PARTITIONS")
 TRANSFORM = Family("simfl.learn.datasets.transforms:TRANSFORMS")
 CALLBACK = Family("simfl.callbacks:CALLBACKS", ("open",))
+PROCESS = Family("simfl.world:PROCESSES", ("run|next",))
 MODEL = Family(
     "simfl.learn.models.base:MODELS",
     way_in="simfl.learn.models.given:as_part",
@@ -195,6 +197,16 @@ OPTIMIZER = Family(
     "simfl.learn.optimizers:OPTIMIZERS", objects="a class of torch.optim, as torch.optim:RMSprop"
 )
 SCHEDULE = Family("simfl.learn.schedules:SCHEDULES", objects="a function of the version")
+TRAINING = Family(
+    "simfl.learn.loops.base:TRAINING",
+    way_in="simfl.learn.loops.given:as_part",
+    objects="a function of (model, data, work), by its name package.module:function",
+)
+EVALUATION = Family(
+    "simfl.learn.loops.base:EVALUATIONS",
+    way_in="simfl.learn.loops.given:as_part",
+    objects="a function of (model, dataset), by its name package.module:function",
+)
 METRIC = Family(
     "simfl.learn.objective.metrics:METRICS",
     objects="a function of (outputs, targets), or a metric of torchmetrics",
@@ -221,7 +233,10 @@ ALL = (
     METRIC,
     OPTIMIZER,
     SCHEDULE,
+    TRAINING,
+    EVALUATION,
     CALLBACK,
+    PROCESS,
 )
 
 
@@ -314,8 +329,12 @@ def _recorded(given: Any) -> Any:
     return Foreign(target_of(given), {}, given) if function else given
 
 
-def _quoted(name: str) -> str:
-    return f"`{name}`"
+def _does(part: Any, duty: str) -> bool:
+    return any(hasattr(part, name) for name in duty.split("|"))
+
+
+def _quoted(duty: str) -> str:
+    return " or ".join(f"`{name}`" for name in duty.split("|"))
 
 
 def kind_of(part: type) -> str:

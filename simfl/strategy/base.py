@@ -215,7 +215,7 @@ class Server(Protocol):
     def cancel(self, devices: Iterable[int] | None = None, cause: str = "cancelled") -> None:
         """Ends the tasks of these devices (default: all in flight) at once."""
 
-    def request(self, devices: Iterable[int]) -> None:
+    def request_partial(self, devices: Iterable[int]) -> None:
         """Tells these devices to stop training with the mini-batch at hand and send what they have.
 
         A device that is still downloading trains for one step; one that is uploading, or idle, is

@@ -149,7 +149,7 @@ class Lab:
                 del self.flying[serial]
                 self.cancelled.append((serial, cause))
 
-    def request(self, devices: Iterable[int]) -> None:
+    def request_partial(self, devices: Iterable[int]) -> None:
         wanted = list(devices)
         for task in self.flying.values():
             if task.device in wanted:

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from simfl.errors import PluginError
 from simfl.learn.failures import computing
 
 
-def flops_per_example(model: nn.Module, example: torch.Tensor) -> float:
+def flops_per_example(model: nn.Module, example: torch.Tensor, free: bool = False) -> float:
     """FLOP of training on one example: three times those of its forward pass.
 
     The backward pass costs twice the forward one, for it has two products where that has one.
@@ -19,15 +20,21 @@ def flops_per_example(model: nn.Module, example: torch.Tensor) -> float:
     products that lead back to what is trained.
     example: (1, ...) input. Counted on the meta device, where nothing is computed and recurrent
     layers fall apart into products that the counter knows; fused CPU kernels would count zero.
+    free: 0 of a model that computes nothing from an example alone.
     """
     frozen = any(not value.requires_grad for value in model.parameters())
     count = _both_ways if frozen else lambda *given: 3.0 * _forward(*given)
     try:
         return count(copy.deepcopy(model).to("meta"), example.to("meta"))
     except Exception:  # a model that looks at its data
-        with computing(model, "a trial evaluation", named=False) as at:
-            at.x = example
-            return count(copy.deepcopy(model), example)
+        try:
+            with computing(model, "a trial evaluation", named=False) as at:
+                at.x = example
+                return count(copy.deepcopy(model), example)
+        except PluginError:
+            if free:
+                return 0.0
+            raise
 
 
 def _forward(model: nn.Module, x: torch.Tensor) -> int:
