@@ -69,12 +69,6 @@ class Workload(Protocol):
     def evaluate(self, params: Any) -> dict[str, Any]:
         """Metrics of a model, by name; under BY_DEVICE those of each device, if there are any."""
 
-    def join(self, devices: int, first: int) -> None:
-        """There are so many devices now; from `first` on they have device i mod first's data."""
-
-    def forget(self, device: int) -> None:
-        """The device is gone for good."""
-
     def close(self) -> None:
         """Ends whatever it has started outside of this process."""
 
@@ -95,6 +89,16 @@ def size_up(
     task.examples, task.epochs = n, epochs
     task.asked_steps = task.local_steps = steps
     task.flops = flops * (seen + passes * n)
+
+
+class OpenWorkload(Workload, Protocol):
+    """A workload whose devices may join and be retired while a run lives."""
+
+    def join(self, devices: int, first: int) -> None:
+        """There are so many devices now; from `first` on they have device i mod first's data."""
+
+    def forget(self, device: int) -> None:
+        """The device is gone for good."""
 
 
 _UNKNOWN = (nan, nan)

@@ -82,5 +82,8 @@ def column_rows(
     names = dict.fromkeys(name for one in tables for name in one)
     missing = np.array([np.inf])  # on mains, where others have batteries
     joined = {n: np.concatenate([one.get(n, missing) for one in tables]) for n in names}
-    own = {"device": np.asarray(numbers, np.int64), "group": np.asarray(groups, np.int32)}
+    own: dict[str, np.ndarray] = {
+        "device": np.asarray(numbers, np.int64),
+        "group": np.asarray(groups, np.int32),
+    }
     return {**joined, **own}

@@ -188,7 +188,7 @@ class AlteredFleet:
     def forget(self, device: int) -> None:
         """Nothing of what was changed for this device stays."""
         for table in (self.speeds, self.link.factors, self.presence.absences):
-            table.pop(device, None)  # type: ignore[attr-defined]
+            table.pop(device, None)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.base, name)

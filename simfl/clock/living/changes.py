@@ -32,7 +32,7 @@ class Changes:
         self.shares = kernel.plan.shared_links
         self._kernel = kernel
         self._lifecycle = kernel.server.lifecycle
-        self.workload = kernel.workload
+        self.workload: Any = kernel.workload  #: an OpenWorkload, where devices come and go
 
     # Reading.
 
