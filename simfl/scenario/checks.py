@@ -170,9 +170,9 @@ def _evaluation(scenario: Scenario, learning: LearningOptions) -> Iterator[Probl
     if learning.metrics:
         text = ": learning.evaluate gives all values by itself; keep one of the two"
         yield Problem(("learning", "metrics"), text)
-    if learning.drift is not None:
+    if learning.shift is not None:
         text = ": what comes later is evaluated by the objective; leave learning.evaluate out"
-        yield Problem(("learning", "drift"), text)
+        yield Problem(("learning", "shift"), text)
     for key in ("personal", "by_class"):
         if getattr(scenario.evaluate, key):
             text = " looks at the class of each example, which learning.evaluate does not tell"
