@@ -36,13 +36,14 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "strategy": (),
     "wire": (),
     "learn": ("strategy.base", "strategy.special_rules"),  # trainers call the hooks of rules
-    "clock": ("fleet", "strategy.base"),
+    "world": (),
+    "clock": ("fleet", "strategy.base", "world"),
     "results": (),
     "callbacks": (),
     "notebook": ("clock.kernel", "results.formatting"),  # progress bars of runs and studies
-    "scenario": ("fleet", "strategy", "wire", "learn"),
+    "scenario": ("fleet", "strategy", "wire", "learn", "world"),
     "engine": (
-        *("fleet", "strategy", "wire", "learn", "clock", "scenario", "results"),
+        *("fleet", "strategy", "wire", "learn", "world", "clock", "scenario", "results"),
         *("callbacks", "notebook", "__version__"),
     ),
     "engine.exchange": ("learn", "wire", "strategy.base"),
@@ -90,7 +91,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "rich": ("cli.console", "results.compare"),
     "safetensors": ("engine.checkpoints.checkpoint", "results.model"),
     "scipy": ("interop.fit", "results.evidence"),
-    "simpy": ("clock.events",),
+    "simpy": ("clock.events", "clock.living.environment"),
     "tensorboard": ("results.export",),
     "tomli_w": ("cli.catalogue", "interop.measure", "results.report", "scenario"),
     "torch": (

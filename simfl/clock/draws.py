@@ -34,6 +34,7 @@ class TaskPlan:
     pauses: bool  #: absence stretches the phases instead of ending the task
     empty_s: float = field(default=inf, init=False)  #: when the battery is empty, as far as known
     attempt: int = field(default=0, init=False)  #: retries so far
+    pace: Any = field(default=None, init=False)  #: of a training whose speed has changed
     begun_s: float = field(init=False)  #: when the current phase began
     ends_s: list[float] = field(init=False)  #: planned ends, from the current phase on
     alarm: Alarm | None = field(default=None, init=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import repeat
 from math import inf
 from operator import index
@@ -52,6 +53,7 @@ class Server:
         "published",
         "steps",
         "over",
+        "flops_per_s",
         "_charged_s",
         "_serial",
         "_index",
@@ -261,6 +263,8 @@ class Server:
 
     def _known(self, device: Any) -> int:
         """The device's number. Raises PluginError for what is none, or none of this fleet's."""
+        if type(device) is int and 0 <= device < self.devices:
+            return device
         try:
             number = index(device)
         except TypeError:
@@ -325,7 +329,7 @@ def _each(values: Any, n: int, least: float, whole: bool = False) -> Iterable[An
     if values is None:
         return repeat(None, n)
     if isinstance(values, _NUMBERS):
-        if _is_work(values, least, whole):
+        if _is_known_work(values, least, whole):
             return repeat(values, n)
         raise PluginError(_no_work(values, whole))
     each = np.asarray(values).tolist()
@@ -340,6 +344,9 @@ def _each(values: Any, n: int, least: float, whole: bool = False) -> Iterable[An
 
 def _is_work(value: Any, least: float, whole: bool) -> bool:
     return bool(least <= value <= MOST_WORK) and not (whole and value % 1)
+
+
+_is_known_work = lru_cache(maxsize=256)(_is_work)  # strategies ask for the same again and again
 
 
 def _no_work(values: Any, whole: bool) -> str:

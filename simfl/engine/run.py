@@ -28,6 +28,7 @@ from simfl.results.store import Store
 from simfl.results.summary import NO_RESULT, summary_of
 from simfl.scenario import Scenario, load, parse
 from simfl.streams import Streams
+from simfl.world.base import is_machine
 
 
 def run(
@@ -45,6 +46,7 @@ def run(
     data_dir: str | Path | None = None,
     progress: Progress | bool | None = None,
     callbacks: Iterable[Any] = (),
+    processes: Iterable[Any] = (),
     tags: Mapping[str, str] | None = None,
     **overrides: Any,
 ) -> Result:
@@ -67,12 +69,13 @@ def run(
         nothing.
     callbacks: where evaluations go beside the tables, after those of the scenario; see
         `simfl.callbacks`.
+    processes: what changes the world while the run lives, after those of the scenario; see
+        `simfl.world`.
     tags: of the run, for callbacks, beside its seed.
     overrides: options by key path, as in `**{"strategy.buffer": 20}`.
     """
-    whole = _single(
-        resolve(scenario, with_objects(overrides, model, dataset, train, evaluate), seed)
-    )
+    own = with_objects(overrides, model, dataset, train, evaluate)
+    whole = _single(with_processes(resolve(scenario, own, seed), processes))
     folder = None if out is None else Path(out)
     with _held(folder, resume):
         mine = _prepared(whole, folder, data_dir, timing, workers)
@@ -111,6 +114,7 @@ class _Run:
             done = resuming.finished(self.folder)
             self.saved = None if done else saving.found(self.folder)
             resuming.check(self.folder, self.known, self.scenario, self.timing, self.saved)
+            resuming.warn_of_generators(self.folder, self.scenario, self.saved, done)
         return done
 
     def finished(self) -> Result:
@@ -134,8 +138,9 @@ class _Run:
         update = None if progress is None else progress.update
         plan = plan_of(whole)
         kernel = Kernel(
-            fleet, self.workload, whole.strategy, self.streams, plan, store.append, update
-        )
+            fleet, self.workload, whole.strategy, self.streams, plan, store.append, update,
+            whole.process,
+        )  # fmt: skip
         watchers = Watchers(callbacks, self._info(tags))
         if watchers:
             kernel.evaluations.evaluated = watchers.evaluation
@@ -152,7 +157,7 @@ class _Run:
             record.warn_if_lost(self.settled, self.folder)
         else:
             self._go_on(kernel, store, self.saved)
-        if self.folder is not None:
+        if self.folder is not None and all(map(is_machine, self.scenario.process)):
             kernel.driver.save = session.saver(kernel, store, self.scenario, self.timing)
         kernel.run()
 
@@ -227,6 +232,16 @@ def with_objects(
         "evaluate" if section else "learning.evaluate": evaluate,
     }
     return {**overrides, **{key: value for key, value in given.items() if value is not None}}
+
+
+def with_processes(scenario: Scenario, processes: Iterable[Any]) -> Scenario:
+    """The scenario with further processes behind its own. Raises ScenarioError."""
+    given = list(processes)
+    if not given:
+        return scenario
+    table = scenario.table()
+    whole = {**table, "process": [*table.get("process", []), *given]}
+    return parse(whole, path=scenario.path)
 
 
 def _held(folder: Path | None, resume: bool) -> AbstractContextManager[None]:

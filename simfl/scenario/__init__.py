@@ -64,6 +64,7 @@ class Scenario(Table):
     wire: WireOptions = WireOptions()
     evaluate: EvaluateOptions = EvaluateOptions()
     stop: StopOptions = StopOptions()
+    process: Annotated[list[Annotated[Any, parts.PROCESS]], Field(default_factory=list)]
     checkpoint: CheckpointOptions = CheckpointOptions()
     sweep: Annotated[dict[str, Values], BeforeValidator(flat)] = Field(default_factory=dict)
     tune: TuneOptions | None = None

@@ -59,12 +59,13 @@ class Reading:
 class Family:
     """The parts that can stand behind one key; as an annotation, it makes them from tables.
 
-    home: "module:NAME" of the registry, imported at first use. duty: what every part can do.
+    home: "module:NAME" of the registry, imported at first use. duty: what every part can do; of
+    several, one will do.
     way_in: "module:function" that makes parts of Python objects. objects: these, in words.
     """
 
     home: str
-    duty: str = "__call__"
+    duty: str | tuple[str, ...] = "__call__"
     way_in: str = ""
     objects: str = ""
 
@@ -84,9 +85,9 @@ class Family:
         if not (isinstance(given, str) or _is_table(given)):
             given = self._taken_in(given)
         if not isinstance(given, str | dict):
-            if isinstance(given, type) and self.duty != "__call__" and hasattr(given, self.duty):
+            if isinstance(given, type) and self.duty != "__call__" and self._does(given):
                 given = given()
-            if hasattr(given, self.duty):
+            if self._does(given):
                 return _recorded(given)  # made in Python
             raise carried([Problem((), f" = {shown(given)}, expected {self._wanted()}")])
         table = {"kind": given} if isinstance(given, str) else given
@@ -124,9 +125,18 @@ class Family:
         if self.duty == "__call__" and callable(part) and not is_dataclass(part):
             return Foreign(kind, options, part)
         made = build(part, kind, options, reading) if isinstance(part, type) else None
-        if not hasattr(made, self.duty):
-            raise ScenarioError(f"{kind!r} is no {self.registry.noun}: it has no `{self.duty}`")
+        if not self._does(made):
+            raise ScenarioError(
+                f"{kind!r} is no {self.registry.noun}: it has no `{'` or `'.join(self._duties)}`"
+            )
         return made
+
+    @property
+    def _duties(self) -> tuple[str, ...]:
+        return (self.duty,) if isinstance(self.duty, str) else self.duty
+
+    def _does(self, part: Any) -> bool:
+        return any(hasattr(part, duty) for duty in self._duties)
 
     def _kindless(self, table: Mapping[str, Any]) -> Problem:
         """What is wrong with a table that names no part: a misspelt key, if one is near."""
@@ -161,6 +171,7 @@ DATASET = Family(
 PARTITION = Family("simfl.learn.partition.base:PARTITIONS")
 TRANSFORM = Family("simfl.learn.datasets.transforms:TRANSFORMS")
 CALLBACK = Family("simfl.callbacks:CALLBACKS", "open")
+PROCESS = Family("simfl.world:PROCESSES", ("run", "next"))
 MODEL = Family(
     "simfl.learn.models.base:MODELS",
     way_in="simfl.learn.models.given:as_part",
@@ -212,6 +223,7 @@ ALL = (
     TRAINING,
     EVALUATION,
     CALLBACK,
+    PROCESS,
 )
 
 

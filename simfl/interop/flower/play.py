@@ -123,7 +123,7 @@ class AppRun:
         plan = plan_of(whole)
         plan = replace(plan, save_every_s=inf, save_wall_s=min(plan.save_wall_s, _WRITE_S))
         kernel = strategy.kernel = Kernel(
-            fleet, workload, strategy, streams, plan, store.append, update
+            fleet, workload, strategy, streams, plan, store.append, update, whole.process
         )
         kernel.watchdog.FRUITLESS = sys.maxsize  # an app that polls makes a step of each look
         kernel.driver.costly = True
