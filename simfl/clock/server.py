@@ -160,7 +160,7 @@ class Server:
         """Adds a change to the model and makes the next version."""
         if not isinstance(change, Change):
             raise PluginError(
-                f"server.apply takes a Change (see simfl.strategy.aggregation), not {change!r}"
+                f"server.apply takes a Change, as simfl.mean(updates) makes, not {change!r}"
             )
         if self.over:
             return  # after the last version nothing enters the model any more
