@@ -160,7 +160,7 @@ class Server:
         """Adds a change to the model and makes the next version."""
         if not isinstance(change, Change):
             raise PluginError(
-                f"server.apply takes a Change (see simfl.strategy.aggregation), not {change!r}"
+                f"server.apply takes a Change, as simfl.mean(updates) makes, not {change!r}"
             )
         if self.over:
             return  # after the last version nothing enters the model any more
@@ -248,6 +248,15 @@ class Server:
             task.version, task.base = version, params
 
     # For the kernel.
+
+    def join(self) -> None:
+        """The fleet has one more device, for which the workload has made room."""
+        self.devices += 1
+        self.examples = self._workload.examples
+        if self.devices > len(self._index):
+            self._index = np.append(self._index, np.zeros_like(self._index))
+            self._next_index = memoryview(self._index.data)
+        self.pool.join()
 
     def moved_bytes(self) -> tuple[int, int]:
         """Bytes down and up so far, of tasks that ended and of those in flight. A scan of these."""

@@ -16,8 +16,9 @@ from simfl.learn.objective.losses import is_plain
 from simfl.learn.optimizers import Sgd, name_of
 from simfl.learn.schedules import by_of
 from simfl.scenario.complain import KeyPath, Problem
-from simfl.scenario.parts import Foreign, kind_of
+from simfl.scenario.parts import FAMILIES, Foreign, kind_of
 from simfl.scenario.sections import LearningOptions, TimingOptions
+from simfl.strategy.base import LocalRule
 from simfl.wire.chain import chain
 
 if TYPE_CHECKING:
@@ -131,10 +132,15 @@ def _timing(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _strategy(scenario: Scenario) -> Iterator[Problem]:
+    if not isinstance(scenario.strategy, Foreign):
+        try:
+            FAMILIES[LocalRule].complete(scenario.strategy.local)
+        except ScenarioError as error:
+            yield Problem(("strategy", "local"), f": {error}")
     devices = scenario.fleet.devices
     for name in _AT_ONCE:
         asked = getattr(scenario.strategy, name, 0)
-        if isinstance(asked, int) and asked > devices:
+        if isinstance(asked, int) and asked > devices and not scenario.process:  # it may add some
             yield Problem(
                 ("strategy", name),
                 f" = {asked} is impossible concurrency: the fleet has {devices} devices, and each "

@@ -277,6 +277,7 @@ stop = { versions = 2 }
         (["strategies"], {"torch", "pandas", "matplotlib", "simpy", "scipy"}),
         (["validate", "quickstart"], {"torch", "pandas", "matplotlib", "simpy", "scipy"}),
         (["explain", "quickstart", "--timing"], {"torch", "matplotlib", "sklearn"}),
+        (["explain", "quickstart"], {"torch._dynamo", "sympy", "matplotlib", "sklearn"}),
         (["run", "stated.toml", "--timing", "--quiet"], {"torch", "matplotlib", "sklearn"}),
     ],
 )
