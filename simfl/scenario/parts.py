@@ -179,6 +179,7 @@ METRIC = Family(
     "simfl.learn.objective.metrics:METRICS",
     objects="a function of (outputs, targets), or a metric of torchmetrics",
 )
+DEPLOYMENT = Family("simfl.interop.flower.deployment.options:DEPLOYMENTS", "facts")
 
 #: Which family a field of this type takes its part from.
 FAMILIES: dict[type, Family] = {
@@ -200,6 +201,7 @@ ALL = (
     OPTIMIZER,
     SCHEDULE,
     CALLBACK,
+    DEPLOYMENT,
 )
 
 
