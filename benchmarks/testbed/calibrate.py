@@ -1,4 +1,4 @@
-"""The constants of a deployment, from an empty task and one of 4 MB; nothing that is judged."""
+"""The constants of a deployment, from an empty task and one of 20 MB; nothing that is judged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from cases import CLIENTS, KINDS
 
 #: Serialised bytes of the arrays of the two calibration runs.
-SIZES = {"empty": 4_000, "heavy": 4_000_000}
+SIZES = {"empty": 4_000, "heavy": 20_000_000}
 LAUNCH_ASK_S, REPLY_ASK_S = 1.0, 0.5  # Flower's, see simfl.interop.flower.deployment
 
 
@@ -29,10 +29,7 @@ def constants(empty: Mapping[str, Any], heavy: Mapping[str, Any]) -> dict[str, A
         kind: (started_s["e"][kind] - LAUNCH_ASK_S / 2) * cores[kind] / KINDS[kind].cores
         for kind in KINDS
     }
-    copies = [
-        mean(cores[kind] * max(0.0, seconds["h"][kind] - seconds["e"][kind]) / mb for kind in KINDS)
-        for seconds in (started_s, replied_s)
-    ]
+    copies = _copies(empty, heavy, cores, mb)
     request = [
         mean(cores[kind] * seconds for kind, seconds in _by_kind(empty, itemgetter(phase)).items())
         for phase in ("download_s", "upload_s")
@@ -74,4 +71,20 @@ def _started(task: Mapping[str, Any]) -> float:
 
 
 def _replied(task: Mapping[str, Any]) -> float:
-    return float(task["reply_s"])
+    return float(task["train_s"] + task["reply_s"])
+
+
+def _copies(
+    empty: Mapping[str, Any], heavy: Mapping[str, Any], cores: Mapping[str, float], mb: float
+) -> list[float]:
+    """CPU seconds a MB: while a process starts, before the training, and before the reply.
+
+    On the slow clients, 20 MB take longer than a process does: what follows the download there is
+    the process's own. On the others the process is ready later, and waits for both.
+    """
+    own = cores["slow"] * mean(task["launch_s"] for task in _of(heavy, "slow")) / mb
+    e, h = _by_kind(empty, _started), _by_kind(heavy, _started)
+    both = mean(cores[kind] * (h[kind] - e[kind]) / mb for kind in ("middle", "fast"))
+    e, h = _by_kind(empty, _replied), _by_kind(heavy, _replied)
+    reply = mean(cores[kind] * (h[kind] - e[kind]) / mb for kind in KINDS)
+    return [max(0.0, both - own), own, max(0.0, reply)]

@@ -33,7 +33,7 @@ def scenario(
         options["deployment"] = constants["deployment"] if steps > 3 else loops
     server: dict[str, Any] = {"sharing": "none"}
     if case.down_mbps:
-        server = {"down_mbps": case.down_mbps, "up_mbps": case.up_mbps}
+        server = {"down_mbps": case.down_mbps, "up_mbps": case.up_mbps, "sharing": "max-min"}
     return {
         "fleet": {"group": groups},
         "learning": {"dataset": "none", "parameters": 1, "examples": 1, "flops_per_example": 1.0},

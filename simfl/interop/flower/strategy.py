@@ -9,7 +9,7 @@ That is exact for strategies of Flower, which say when they aggregate (see `hook
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -54,6 +54,8 @@ class Request:
     arrived: bool = False  #: the reply, or the news that there will be none, is here
     turn: int = 0  #: its place among all arrivals
     announced_s: float = inf  #: when a deployed server first knows of the reply
+    objects: Sequence[float] = (1.0,)  #: what share has passed when each of the reply's is there
+    task: Task | None = None  #: while a deployed device uploads
     forgotten: bool = False  #: nobody waits for the reply any more
 
 
@@ -189,6 +191,7 @@ class AppStrategy:
     def _arrived(self, request: Request) -> None:
         request.arrived = True
         request.turn = self.news = self.news + 1
+        request.task = None
         request.announced_s = min(request.announced_s, self.kernel.clock.now)
         self._awaited.pop(request.name, _NONE).discard(request.name)
         if request.forgotten:

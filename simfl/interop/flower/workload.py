@@ -120,7 +120,11 @@ class AppWorkload:
             self._answer(task, request)
         self._contexts[task.device], request.context = request.context, None
         task.up_bytes = self._nbytes(request.answer, up=True)
-        request.announced_s = self.now_s()
+        if self.times is not None:
+            model = self._protocol.model(request.answer)
+            blobs = [] if model is None else list(map(len, model.blobs))
+            request.announced_s, request.task = self.now_s(), task
+            request.objects = self.times.objects(blobs)
 
     def deliver(self, task: Task, server: Versions) -> Update:
         request: Request = task.extras["request"]

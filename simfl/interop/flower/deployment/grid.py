@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from heapq import heappop, heappush
 from math import inf
 from typing import Any
 
 from simfl.interop.flower.deployment.times import DeployedTimes
 from simfl.interop.flower.grid import VirtualGrid
 from simfl.interop.flower.strategy import Request
+from simfl.messages import FRAME_BYTES
 
 
 class DeployedGrid(VirtualGrid):
@@ -52,14 +54,37 @@ class DeployedGrid(VirtualGrid):
         return announced
 
     def _fetch_one(self, request: Request) -> None:
-        wait_s, most_s = self.times.options.pull_backoff_s
-        while not request.arrived:
-            if not wait_s:
-                self._play(lambda: request.arrived, inf)
-                return
-            self._rest(self.times.pull_wait_s(wait_s))
-            wait_s = min(2.0 * wait_s, most_s)
+        """Takes the reply's objects in order, some at a time; waits for those that are not here."""
+        first_s, most_s = self.times.options.pull_backoff_s
+        if not first_s:
+            self._await(request)
+            return
+        left = list(range(len(request.objects)))[::-1]
+        looks: list[tuple[float, int, float]] = []  # when, for which object, the wait after it
+        while left or looks:
+            while left and len(looks) < self.times.options.streams:
+                heappush(looks, (self.now_s, left.pop(), first_s))
+            due_s, number, wait_s = heappop(looks)
+            self._rest(due_s - self.now_s)
+            if not self._is_here(request, number):
+                due_s = self.now_s + self.times.pull_wait_s(wait_s)
+                heappush(looks, (due_s, number, min(2.0 * wait_s, most_s)))
+        self._await(request)
+
+    def _await(self, request: Request) -> None:
+        if not request.arrived:
+            self._play(lambda: request.arrived, inf)
+
+    def _is_here(self, request: Request, number: int) -> bool:
+        if request.arrived:
+            return True
+        task, share = request.task, request.objects[number]
+        if task is None or share >= 1.0:
+            return False
+        _, up_bytes = self._kernel.server.lifecycle.moved_bytes(task)
+        return up_bytes >= share * (task.up_bytes + FRAME_BYTES)
 
     def _rest(self, seconds: float) -> None:
         """The server app's own loop sleeps."""
-        self._play(lambda: False, self.now_s + seconds)
+        if seconds > 0.0:
+            self._play(lambda: False, self.now_s + seconds)

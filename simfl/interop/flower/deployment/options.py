@@ -16,7 +16,7 @@ from typing import Literal
 
 from simfl.errors import ScenarioError
 from simfl.registry import Registry
-from simfl.units import Fraction, Index, NonNegative, Positive, Seconds
+from simfl.units import Count, Fraction, Index, NonNegative, Positive, Seconds
 
 Pair = tuple[Seconds, Seconds]
 
@@ -35,11 +35,15 @@ class Deployment:
     reply_cpu_s: CPU seconds from the end of training to a reply that can be seen on the device.
     reply_ask_s: seconds between two looks for the reply, from the end of the download on.
     request_cpu_s: CPU seconds of a message's requests, (down, up).
-    copy_cpu_s_per_mb: CPU seconds of copies and hashes, per 10^6 bytes of message, (down, up).
+    copy_cpu_s_per_mb: CPU seconds of copies and hashes per 10^6 bytes of message: of the daemon
+        while a process starts, and of the process before its training and before its reply.
     idle_share: of a core, that a device's daemons take at all times.
     pull_s: seconds between two looks of the server app for replies; 0: it hears of them at once.
-    pull_backoff_s: first and longest wait for an announced reply; each wait doubles the last.
+    pull_backoff_s: first and longest wait for an object of an announced reply; each wait doubles
+        the last.
     pull_jitter: by how much such a wait is longer or shorter at most.
+    object_bytes: largest object in which arrays travel.
+    streams: objects that travel at a time.
     notice_s: from a device's loss to the server's hearing of it, at least and at most.
     session_s: from the loss of a device that uploads to the server's giving up on the reply.
     message_bytes: beside the message itself, (down, up).
@@ -54,11 +58,13 @@ class Deployment:
     reply_cpu_s: Seconds = 0.0
     reply_ask_s: Seconds = 0.0
     request_cpu_s: Pair = (0.0, 0.0)
-    copy_cpu_s_per_mb: Pair = (0.0, 0.0)
+    copy_cpu_s_per_mb: tuple[Seconds, Seconds, Seconds] = (0.0, 0.0, 0.0)
     idle_share: Fraction = 0.0
     pull_s: Seconds = 0.0
     pull_backoff_s: Pair = (0.0, 0.0)
     pull_jitter: Fraction = 0.0
+    object_bytes: Count = 2**62
+    streams: Count = 1
     notice_s: Pair = (0.0, 0.0)
     session_s: Seconds = 0.0
     message_bytes: tuple[Index, Index] = (0, 0)
@@ -80,7 +86,7 @@ class Deployment:
             (self.launch_cpu_s, f"which takes {self.launch_cpu_s:g} CPU s"),
             (self.reply_ask_s, f"looks for the reply each {self.reply_ask_s:g} s"),
             (sum(self.request_cpu_s), f"requests take {_both(self.request_cpu_s)} CPU s"),
-            (sum(self.copy_cpu_s_per_mb), f"copies {_both(self.copy_cpu_s_per_mb)} CPU s a MB"),
+            (sum(self.copy_cpu_s_per_mb), f"copies {sum(self.copy_cpu_s_per_mb):g} CPU s a MB"),
             (self.idle_share, f"its daemons take {self.idle_share:.2%} of a core"),
             (self.pull_s, f"the server app looks each {self.pull_s:g} s"),
             (
@@ -99,9 +105,10 @@ class Flower142(Deployment):
     """The loops of Flower 1.42 (HTTP).
 
     SuperNode: `start_client_internal` sleeps 3 s without work and 0.5 s without a reply. SuperExec:
-    1 s between two looks. `HttpGrid.send_and_receive`: 3 s; `pull_objects`: 1, 2, 4, 8, 10 s, each
-    give or take 20 %. Heartbeats come each 17.5 to 22.5 s, and a node counts as there until 60 s
-    after its last one. An upload that stands still is given up after 180 s.
+    1 s between two looks. `HttpGrid.send_and_receive`: 3 s; `pull_objects`: two objects at a time,
+    each waited for 1, 2, 4, 8, 10 s, give or take 20 %; arrays travel in objects of at most 5 MiB.
+    Heartbeats come each 17.5 to 22.5 s, and a node counts as there until 60 s after its last one.
+    An upload that stands still is given up after 180 s.
     """
 
     ask_s: Seconds = 3.0
@@ -111,6 +118,8 @@ class Flower142(Deployment):
     pull_s: Seconds = 3.0
     pull_backoff_s: Pair = (1.0, 10.0)
     pull_jitter: Fraction = 0.2
+    object_bytes: Count = 5_242_880
+    streams: Count = 2
     notice_s: Pair = (37.5, 60.0)
     session_s: Seconds = 180.0
 

@@ -6,6 +6,7 @@ from there on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil, isnan
 from typing import Any
 
@@ -60,6 +61,17 @@ class DeployedTimes:
         options = self.options
         return round((nbytes + options.message_bytes[up]) * (1.0 + options.header_share))
 
+    def objects(self, blobs: Sequence[int]) -> list[float]:
+        """What share of an upload has passed when each of its objects is there, in their order.
+
+        blobs: bytes of the arrays. The records around them come last, and are short.
+        """
+        most, sizes = self.options.object_bytes, list[int]()
+        for size in blobs:
+            whole, rest = divmod(size, most)
+            sizes += [most] * whole + [rest] * (rest > 0)
+        return passed_shares([*sizes, 0], self.options.streams) if sizes else [1.0]
+
     # For the clock.
 
     def drawn(self, task: Task, plan: TaskPlan, now_s: float) -> None:
@@ -79,14 +91,14 @@ class DeployedTimes:
         work_s = compute.train_s(device, task.flops, task.local_steps, jitter) - setup_s
         mb = task.down_bytes / MB
         busy = self._busy(device)
-        start_s = setup_s * busy + self._seconds(device, options.launch_cpu_s)
-        start_s += self._seconds(device, options.copy_cpu_s_per_mb[0] * mb)
+        received, taken, packed = (cpu_s * mb for cpu_s in options.copy_cpu_s_per_mb)
+        start_s = setup_s * busy + self._seconds(device, options.launch_cpu_s + received)
         if options.launch == "beside-download":
             start_s += self._seconds(device, options.request_cpu_s[0])
             start_s += options.launch_ask_s * self._uniform("flower launch", device, task.index)
             start_s = max(0.0, self._asked_s[device] + start_s - begun_s)
         packed_s = start_s + work_s * busy
-        packed_s += self._seconds(device, options.reply_cpu_s + options.copy_cpu_s_per_mb[1] * mb)
+        packed_s += self._seconds(device, options.reply_cpu_s + taken + packed)
         every_s = options.reply_ask_s
         return every_s * ceil(packed_s / every_s) if every_s else packed_s
 
@@ -106,3 +118,24 @@ class DeployedTimes:
 
     def _seconds(self, device: int, cpu_s: float) -> float:
         return cpu_s / self._cores(device) * self._busy(device) if cpu_s else 0.0
+
+
+def passed_shares(sizes: Sequence[int], streams: int) -> list[float]:
+    """The share of all bytes that has passed when each object has, `streams` of them at a time.
+
+    >>> passed_shares([30, 30, 40], 2)
+    [0.6, 0.6, 1.0]
+    """
+    waiting, left = list(range(len(sizes)))[::-1], {}
+    passed, ends = 0, [0] * len(sizes)
+    while waiting or left:
+        while waiting and len(left) < streams:
+            k = waiting.pop()
+            left[k] = sizes[k]
+        step = min(left.values())
+        passed += step * len(left)
+        left = {k: size - step for k, size in left.items()}
+        for k in [k for k, size in left.items() if not size]:
+            ends[k] = passed
+            del left[k]
+    return [end / (sum(sizes) or 1) for end in ends]
