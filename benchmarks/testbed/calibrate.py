@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from operator import itemgetter
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 from cases import CLIENTS, KINDS
@@ -19,7 +19,7 @@ def constants(empty: Mapping[str, Any], heavy: Mapping[str, Any]) -> dict[str, A
 
     empty, heavy: summaries of the two runs.
     """
-    idle = mean(empty["idle"] + heavy["idle"])
+    idle = median(empty["idle"] + heavy["idle"])
     bytes_per_mb, message_bytes = zip(*(_bytes(empty, heavy, way) for way in (0, 1)), strict=True)
     cores = {kind: client.cores - idle for kind, client in KINDS.items()}
     started_s = {name: _by_kind(run, _started) for name, run in (("e", empty), ("h", heavy))}
@@ -36,6 +36,7 @@ def constants(empty: Mapping[str, Any], heavy: Mapping[str, Any]) -> dict[str, A
     ]
     reply = mean(cores[k] * max(0.0, s - REPLY_ASK_S / 2) for k, s in replied_s["e"].items())
     return {
+        "speed_s": round(mean(empty["speeds"] + heavy["speeds"]), 4),
         "setup_s": {kind: round(seconds, 3) for kind, seconds in setup_s.items()},
         "deployment": {
             "kind": "flower-1.42",
@@ -47,6 +48,18 @@ def constants(empty: Mapping[str, Any], heavy: Mapping[str, Any]) -> dict[str, A
             "header_share": round(mean(bytes_per_mb) - 1.0, 4),
         },
     }
+
+
+def at_speed(known: Mapping[str, Any], runs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The constants for a machine as fast as this one was while these runs went."""
+    factor = mean(s for run in runs for s in run["speeds"]) / known["speed_s"]
+
+    def scaled(value: Any) -> Any:
+        return [scaled(one) for one in value] if isinstance(value, list) else value * factor
+
+    deployment = {k: scaled(v) if "cpu_s" in k else v for k, v in known["deployment"].items()}
+    setup_s = {kind: scaled(seconds) for kind, seconds in known["setup_s"].items()}
+    return {"speed_s": known["speed_s"] * factor, "setup_s": setup_s, "deployment": deployment}
 
 
 def _bytes(empty: Mapping[str, Any], heavy: Mapping[str, Any], way: int) -> tuple[float, float]:

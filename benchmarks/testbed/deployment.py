@@ -59,11 +59,14 @@ class Deployment:
         for number, host in enumerate(self.clients):
             self._supernode(number, host)
         wait(lambda: self.online >= len(self.clients), 120, "the SuperNodes to register")
-        time.sleep(2)
+        wait(self._at_rest, 60, "the daemons to come to rest")
         for host, client in self.clients.items():
             host.group.limit(client.cores)
 
-    def idle_cores(self, seconds: float = 8.0) -> list[float]:
+    def _at_rest(self) -> bool:
+        return max(self.idle_cores(2.0)) < 0.05
+
+    def idle_cores(self, seconds: float = 10.0) -> list[float]:
         """The share of a core that each client's daemons take while there is nothing to do."""
         before = [host.group.cpu_s() for host in self.clients]
         time.sleep(seconds)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +30,37 @@ def play(case: Case, folder: Path, limit_s: float = 400.0) -> Path:
             threading.Thread(target=_disturb, args=(case, deployed), daemon=True).start()
             idle = deployed.idle_cores() if case.calibrates else []
             before = deployed.moved_bytes()
-            deployed.play(APP, case.run_config, limit_s)
+            with speedometer(server) as speeds:
+                deployed.play(APP, case.run_config, limit_s)
             pairs = zip(before, deployed.moved_bytes(), strict=True)
             moved = [[now - then for then, now in zip(*pair, strict=True)] for pair in pairs]
-            note(deployed.logs, "testbed", "ended", moved=moved, idle=idle)
+            note(deployed.logs, "testbed", "ended", moved=moved, idle=idle, speeds=speeds)
     return folder / "logs"
+
+
+@contextmanager
+def speedometer(host: Host, every_s: float = 8.0) -> Iterator[list[float]]:
+    """CPU seconds of a process that imports Flower, again and again beside what is measured.
+
+    It is no part of the deployment: it says how fast this machine is while others use it, too.
+    """
+    over, found = threading.Event(), list[float]()
+
+    def probe() -> None:
+        while not over.is_set():
+            process = host.start(sys.executable, "-c", "import flwr.clientapp, flwr.supernode")
+            _, _, used = os.wait4(process.pid, 0)
+            process.returncode = 0
+            found.append(round(used.ru_utime + used.ru_stime, 4))
+            over.wait(every_s)
+
+    thread = threading.Thread(target=probe)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
 
 
 def _host(made: Network, number: int, client: Client) -> Host:
@@ -69,7 +98,7 @@ def summary(logs: Path) -> dict[str, Any]:
         "replies": [(round(e["t"] - start_s, 3), e["good"], e["errors"])
                     for e in server if e["event"] == "replies"],
         "tasks": list(tasks(logs, start_s, begins, ends)),
-        **{name: read(logs / "testbed.jsonl")[-1][name] for name in ("moved", "idle")},
+        **{name: read(logs / "testbed.jsonl")[-1][name] for name in ("moved", "idle", "speeds")},
     }  # fmt: skip
 
 

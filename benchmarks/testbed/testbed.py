@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from calibrate import constants
+from calibrate import at_speed, constants
 from cases import CALIBRATION, CASES
 from hosts import trouble
 from measure import keep
@@ -65,9 +65,10 @@ def report(cases: list[str], out: Path) -> None:
         measured = read(out, name)
         if not measured:
             continue
+        mine = at_speed(known, measured)
         for steps in range(1, len(STEPS) + 1):
             with tempfile.TemporaryDirectory(prefix="testbed-") as folder:
-                found = compared(measured, predict(CASES[name], known, Path(folder), steps=steps))
+                found = compared(measured, predict(CASES[name], mine, Path(folder), steps=steps))
             print(f"{name:8} {STEPS[steps - 1]:26} {line(found)}", flush=True)
 
 
