@@ -126,7 +126,7 @@ def passed_shares(sizes: Sequence[int], streams: int) -> list[float]:
     >>> passed_shares([30, 30, 40], 2)
     [0.6, 0.6, 1.0]
     """
-    waiting, left = list(range(len(sizes)))[::-1], {}
+    waiting, left = list(range(len(sizes)))[::-1], dict[int, int]()
     passed, ends = 0, [0] * len(sizes)
     while waiting or left:
         while waiting and len(left) < streams:
