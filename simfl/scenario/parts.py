@@ -211,7 +211,7 @@ METRIC = Family(
     "simfl.learn.objective.metrics:METRICS",
     objects="a function of (outputs, targets), or a metric of torchmetrics",
 )
-DEPLOYMENT = Family("simfl.interop.flower.deployment.options:DEPLOYMENTS", "facts")
+DEPLOYMENT = Family("simfl.interop.flower.deployment.options:DEPLOYMENTS", ("facts",))
 
 _RULE = ("prepare", "penalty", "correct", "report", "sends", "passes")
 
