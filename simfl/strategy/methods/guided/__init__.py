@@ -1,0 +1,1 @@
+"""Methods that choose whom to ask: by what devices teach, how quick they are, when they are there."""
