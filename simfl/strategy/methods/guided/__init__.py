@@ -1,1 +1,1 @@
-"""Methods that choose whom to ask: by what devices teach, how quick they are, when they are there."""
+"""Methods that choose whom to ask: who teaches most, who is quick, who will soon be gone."""
