@@ -90,6 +90,23 @@ def examples_seen(n: int, batch_size: int, steps: int) -> int:
     return full * n + min(rest * batch_size, n)
 
 
+@lru_cache(maxsize=4096)
+def work_of(
+    n: int, batch_size: int, epochs: float | None, steps: int | None, drop_last: bool
+) -> tuple[int, int, float]:
+    """(steps, examples passed over, epochs) of a task on n examples, as it was asked for.
+
+    Most tasks of a run ask for what one before them did, so all three are remembered together.
+
+    >>> work_of(25, 10, epochs=2.0, steps=None, drop_last=False)
+    (6, 50, 2.0)
+    """
+    used = whole_batches(n, batch_size, drop_last)
+    made = local_steps(used, batch_size, epochs, steps)
+    seen = examples_seen(used, batch_size, made)
+    return made, seen, seen / used
+
+
 class Counter(Protocol):
     """Whatever knows the current version."""
 

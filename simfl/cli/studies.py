@@ -40,12 +40,12 @@ def study(
     data_dir: DataDirOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no table.")] = False,
 ) -> None:
-    """Run a scenario's sweep under many seeds; finished cells are not played again."""
+    """Run a scenario's sweep under many seeds; finished runs are not played again."""
     from simfl.cli import console
     from simfl.studies.study import study as play
 
     whole, targets = load(scenario, set_, None), targets_of(target)
-    watch = None if quiet else console.Cells(console.err())
+    watch = None if quiet else console.StudyProgress(console.err())
     done = play(
         whole, seeds=None if seeds is None else _seeds(seeds), out=out, workers=workers,
         backend=backend, address=address, data_dir=data_dir, progress=watch,
@@ -55,7 +55,7 @@ def study(
     if len(done.failed):
         first = done.failed["ended"].iloc[0]
         raise SimflError(
-            f"{len(done.failed)} of {len(done.table)} cells have no result, the first because it "
+            f"{len(done.failed)} of {len(done.table)} runs have no result, the first because it "
             f"{first}; those that failed or were not played are played when it is run again"
         )
     if not quiet:

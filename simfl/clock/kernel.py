@@ -157,9 +157,13 @@ class Kernel:
             self._loop()
 
     def _loop(self) -> None:
-        clock, driver, watchdog = self.clock, self.driver, self.watchdog
+        clock, driver, turns = self.clock, self.driver, 0
+        left = 1  # turns until somebody looks at more than the next event
         while not self.reason:
-            driver.turn()
+            left -= 1
+            if not left:
+                self.watchdog.turned(clock.now, turns)
+                left = turns = driver.look()
             if self._step_due and clock.due(Kind.STEP):
                 self._step()
                 if self._met():
@@ -168,7 +172,6 @@ class Kernel:
                 raise nothing_due(clock.now, self.server.in_flight)
             if driver.save_due:
                 driver.save_now()
-            watchdog.event(clock.now)
 
     def close(self) -> None:
         """Writes down what is still open, however the run ended."""
@@ -212,7 +215,6 @@ class Kernel:
             bearable = self._wait.losses
             if bearable is not None and len(server.lost) >= bearable:
                 self.ask()
-        self.driver.task_ended()
         wanted = self._wait.arrivals
         if not server.tasks or (wanted is not None and len(self._arrived) >= wanted):
             self.ask()
@@ -257,6 +259,8 @@ class Kernel:
             raise PluginError(
                 f"{self._where()} failed with {given}: {error!r}{origin(error)}"
             ) from error
+        if wait is self._wait:
+            return wait  # it was looked at before
         if not isinstance(wait, Wait):
             raise PluginError(f"{self._where()}: must return a Wait, not {wait!r}")
         arrivals, within, losses = wait

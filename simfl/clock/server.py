@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import repeat
 from math import inf
 from operator import index
@@ -159,7 +160,7 @@ class Server:
         """Adds a change to the model and makes the next version."""
         if not isinstance(change, Change):
             raise PluginError(
-                f"server.apply takes a Change (see simfl.strategy.aggregation), not {change!r}"
+                f"server.apply takes a Change, as simfl.mean(updates) makes, not {change!r}"
             )
         if self.over:
             return  # after the last version nothing enters the model any more
@@ -262,6 +263,8 @@ class Server:
 
     def _known(self, device: Any) -> int:
         """The device's number. Raises PluginError for what is none, or none of this fleet's."""
+        if type(device) is int and 0 <= device < self.devices:
+            return device
         try:
             number = index(device)
         except TypeError:
@@ -326,7 +329,7 @@ def _each(values: Any, n: int, least: float, whole: bool = False) -> Iterable[An
     if values is None:
         return repeat(None, n)
     if isinstance(values, _NUMBERS):
-        if _is_work(values, least, whole):
+        if _is_known_work(values, least, whole):
             return repeat(values, n)
         raise PluginError(_no_work(values, whole))
     each = np.asarray(values).tolist()
@@ -341,6 +344,9 @@ def _each(values: Any, n: int, least: float, whole: bool = False) -> Iterable[An
 
 def _is_work(value: Any, least: float, whole: bool) -> bool:
     return bool(least <= value <= MOST_WORK) and not (whole and value % 1)
+
+
+_is_known_work = lru_cache(maxsize=256)(_is_work)  # strategies ask for the same again and again
 
 
 def _no_work(values: Any, whole: bool) -> str:

@@ -12,15 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from simfl.messages import (
-    NOTHING,
-    Counter,
-    Task,
-    Update,
-    examples_seen,
-    local_steps,
-    whole_batches,
-)
+from simfl.messages import NOTHING, Counter, Task, Update, work_of
 from simfl.strategy.base import Change, LearningInfo
 
 #: Among the metrics of an evaluation: columns by device, for the table `personal`.
@@ -93,12 +85,9 @@ def size_up(
 
     passes: over all n examples, beside the steps. drop_last: leave out a pass's partial batch.
     """
-    used = whole_batches(n, batch_size, drop_last)
-    steps = local_steps(used, batch_size, task.epochs, task.steps)
-    seen = examples_seen(used, batch_size, steps)
-    task.examples = n
+    steps, seen, epochs = work_of(n, batch_size, task.epochs, task.steps, drop_last)
+    task.examples, task.epochs = n, epochs
     task.asked_steps = task.local_steps = steps
-    task.epochs = seen / used
     task.flops = flops * (seen + passes * n)
 
 

@@ -16,8 +16,9 @@ from simfl.learn.objective.losses import is_plain
 from simfl.learn.optimizers import Sgd, name_of
 from simfl.learn.schedules import by_of
 from simfl.scenario.complain import KeyPath, Problem
-from simfl.scenario.parts import Foreign, kind_of
+from simfl.scenario.parts import FAMILIES, Foreign, kind_of
 from simfl.scenario.sections import LearningOptions, TimingOptions
+from simfl.strategy.base import LocalRule
 from simfl.wire.chain import chain
 
 if TYPE_CHECKING:
@@ -131,6 +132,11 @@ def _timing(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _strategy(scenario: Scenario) -> Iterator[Problem]:
+    if not isinstance(scenario.strategy, Foreign):
+        try:
+            FAMILIES[LocalRule].complete(scenario.strategy.local)
+        except ScenarioError as error:
+            yield Problem(("strategy", "local"), f": {error}")
     devices = scenario.fleet.devices
     for name in _AT_ONCE:
         asked = getattr(scenario.strategy, name, 0)
@@ -170,9 +176,9 @@ def _evaluation(scenario: Scenario, learning: LearningOptions) -> Iterator[Probl
     if learning.metrics:
         text = ": learning.evaluate gives all values by itself; keep one of the two"
         yield Problem(("learning", "metrics"), text)
-    if learning.drift is not None:
+    if learning.shift is not None:
         text = ": what comes later is evaluated by the objective; leave learning.evaluate out"
-        yield Problem(("learning", "drift"), text)
+        yield Problem(("learning", "shift"), text)
     for key in ("personal", "by_class"):
         if getattr(scenario.evaluate, key):
             text = " looks at the class of each example, which learning.evaluate does not tell"

@@ -8,6 +8,7 @@ bytes, times, streams and memories.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -240,10 +241,12 @@ class Strategy(Protocol):
     that raises ScenarioError before the run; learning: the options of the section [learning].
     """
 
-    local: LocalRule
+    local: LocalRule = LocalRule()
 
+    @abstractmethod
     def init(self, params: Any) -> Any:
         """The running state at the start."""
 
+    @abstractmethod
     def step(self, state: Any, server: Server, updates: list[Update]) -> Wait:
         """One decision. `updates`: what arrived since the last step, in order of arrival."""

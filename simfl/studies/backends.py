@@ -1,4 +1,4 @@
-"""Plays cells, here or on other processes; the order of completion changes no result."""
+"""Plays runs, here or on other processes; the order of completion changes no result."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from simfl.engine.checkpoints.resuming import check_cells
+from simfl.engine.checkpoints.resuming import check_runs
 from simfl.errors import InputError, ScenarioError, did_you_mean, first_line
 from simfl.registry import safe_path
-from simfl.results.study import CELLS, finished
+from simfl.results.study import RUNS, finished
 from simfl.scenario.complain import dotted
 from simfl.scenario.naming import named, parts_of
-from simfl.studies.combinations import Cell
+from simfl.studies.combinations import PlannedRun
 from simfl.studies.job import Ended, Job, play
 
 BACKENDS = ("local", "ray")
@@ -21,7 +21,7 @@ BACKENDS = ("local", "ray")
 
 @dataclass(frozen=True)
 class Player:
-    """Plays cells into a study's folder. The options are those of `simfl.study`."""
+    """Plays runs into a study's folder. The options are those of `simfl.study`."""
 
     folder: Path
     data_dir: str | Path | None = None
@@ -29,45 +29,45 @@ class Player:
     backend: str = "local"
     address: str | None = None
 
-    def unfinished(self, cells: Sequence[Cell]) -> list[Cell]:
-        """The cells that are still to be played. Raises InputError if others do not fit any more.
+    def unfinished(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+        """The runs that are still to be played. Raises InputError if others do not fit any more.
 
-        What finished cells depend on beside their options must be as it was.
+        What finished runs depend on beside their options must be as it was.
         """
-        folders = {self.folder / CELLS / cell.hash: cell for cell in cells}
-        done = {folder: cell.scenario for folder, cell in folders.items() if finished(folder)}
-        check_cells(done, self.data_dir)
-        return [cell for folder, cell in folders.items() if folder not in done]
+        folders = {self.folder / RUNS / run.hash: run for run in runs}
+        done = {folder: run.scenario for folder, run in folders.items() if finished(folder)}
+        check_runs(done, self.data_dir)
+        return [run for folder, run in folders.items() if folder not in done]
 
     def play(
         self,
-        cells: Sequence[Cell],
+        runs: Sequence[PlannedRun],
         failures: dict[str, str],
         tell: Callable[[str], None] | None = None,
     ) -> None:
-        """Plays cells, tells of each that ended, and fills in why cells failed, by hash."""
+        """Plays runs, tells of each that ended, and fills in why runs failed, by hash."""
         if self.workers > 1 or self.backend == "ray":
-            _check_travels(cells)
-        jobs = [self._job(cell) for cell in cells]
+            _check_travels(runs)
+        jobs = [self._job(run) for run in runs]
         for number, failure in play_all(jobs, self.workers, self.backend, self.address):
             if failure:
-                failures[cells[number].hash] = failure
+                failures[runs[number].hash] = failure
             if tell is not None:
-                tell(f"{cells[number]}" + f": failed, {failure}" * bool(failure))
+                tell(f"{runs[number]}" + f": failed, {failure}" * bool(failure))
 
-    def _job(self, cell: Cell) -> Job:
+    def _job(self, run: PlannedRun) -> Job:
         where = None if self.data_dir is None else str(Path(self.data_dir).absolute())
-        folder = (self.folder / CELLS / cell.hash).absolute()
-        tags = {"study": self.folder.name, "variant": cell.variant}
-        return Job(cell.scenario.table(), cell.scenario.path, folder, where, tags)
+        folder = (self.folder / RUNS / run.hash).absolute()
+        tags = {"study": self.folder.name, "variant": run.variant}
+        return Job(run.scenario.table(), run.scenario.path, folder, where, tags)
 
 
-def _check_travels(cells: Sequence[Cell]) -> None:
+def _check_travels(runs: Sequence[PlannedRun]) -> None:
     """Raises ScenarioError for an object that cannot be sent to another process."""
     import cloudpickle
 
-    for cell in cells:
-        for path, part in parts_of(cell.scenario):
+    for run in runs:
+        for path, part in parts_of(run.scenario):
             try:
                 None if named(part) else cloudpickle.dumps(part)
             except Exception as error:  # whatever an object's own pickling raises

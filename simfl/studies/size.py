@@ -20,7 +20,7 @@ class Size:
     longest_s: float | None
 
     @property
-    def cells(self) -> int:
+    def runs(self) -> int:
         return self.variants * self.seeds
 
 

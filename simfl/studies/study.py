@@ -3,10 +3,10 @@
     study = simfl.study("quickstart", ["fedbuff", "fedasync"], seeds=range(5), out="runs/mine")
     print(study.at_target(accuracy=0.95))
 
-Every cell is an ordinary run in a folder named by its scenario's hash. A finished cell is never
+Every run has a folder named by its scenario's hash. A finished run is never
 played again, so a study that was interrupted, or has grown, goes on where it stopped; seeds that
 it had before stay in its table. With [tune] in the scenario each variant gets its own best options
-first, on other seeds: see `simfl.studies.tuning`. What finished cells depend on is compared first:
+first, on other seeds: see `simfl.studies.tuning`. What finished runs depend on is compared first:
 data, device classes, traces, code and versions.
 """
 
@@ -20,17 +20,17 @@ from simfl.engine.run import resolve, with_objects
 from simfl.errors import InputError
 from simfl.files import own_folder
 from simfl.notebook import study_bar
-from simfl.results.study import CELLS, Study, finished, seeds_of, write_table
+from simfl.results.study import RUNS, Study, finished, seeds_of, write_table
 from simfl.scenario import Scenario
 from simfl.studies.backends import Player
-from simfl.studies.combinations import Cell, cells_of
+from simfl.studies.combinations import PlannedRun, runs_of
 from simfl.studies.tuning import contenders_of, tuned
 
 
 class Progress(Protocol):
     """A display of a study's progress."""
 
-    def update(self, done: int, total: int, cell: str) -> None: ...
+    def update(self, done: int, total: int, run: str) -> None: ...
 
     def close(self) -> None: ...
 
@@ -53,40 +53,44 @@ def study(
     progress: Progress | bool | None = None,
     **overrides: Any,
 ) -> Study:
-    """Every cell played, failed ones excepted, and `study.parquet` written. Raises InputError.
+    """Every run played, failed ones excepted, and `study.parquet` written. Raises InputError.
 
     strategies: kinds, tables or instances in place of the scenario's own; or a mapping from a
     label to one of these, or to overrides by key path where more than the strategy changes.
-    model, dataset, train, evaluate: as for `simfl.run`, in all cells. seeds: default those that
-    the scenario sweeps, else 0 to 4. sweep: more key paths with their values, beside the
-    scenario's [sweep]. out: default runs/NAME. workers: runs at the same time. backend: "local",
-    or "ray" for the cluster at `address`. progress: a display; default: a bar in a notebook, none
-    elsewhere; False: none. overrides: for all cells.
+    model, dataset, train, evaluate: as for `simfl.run`, in all runs.
+    seeds: by default those that the scenario sweeps, else 0 to 4.
+    sweep: more key paths with their values, beside the scenario's [sweep].
+    out: by default runs/NAME.
+    data_dir: folder of data sets.
+    workers: runs at the same time.
+    backend: "local", or "ray" for the cluster at `address`.
+    progress: a display; by default a bar in a notebook, none elsewhere; False: none.
+    overrides: for all runs.
     """
     base = resolve(scenario, with_objects(overrides, model, dataset, train, evaluate), None)
     folder = Path("runs") / base.name if out is None else Path(out)
-    cells, asked = _with_earlier(base, strategies, seeds, sweep or {}, folder)
+    runs, asked = _with_earlier(base, strategies, seeds, sweep or {}, folder)
     if workers < 1:
         raise InputError(f"workers = {workers}, expected at least 1")
-    contenders = [] if base.tune is None else contenders_of(cells, base.tune)
-    own_folder(folder / CELLS)
+    contenders = [] if base.tune is None else contenders_of(runs, base.tune)
+    own_folder(folder / RUNS)
     player = Player(folder, data_dir, workers, backend, address)
     failures: dict[str, str] = {}
     watch = study_bar() if progress is None or progress is True else progress or None
     try:
         trials = base.tune.trials * len(contenders) if base.tune else 0
-        count = _Counted(watch, trials + len({cell.hash for cell in cells if asked(cell)}))
+        count = _Counted(watch, trials + len({run.hash for run in runs if asked(run)}))
         if base.tune is not None:
-            cells = tuned(cells, contenders, base.tune, player, count.tell)
-        distinct = {cell.hash: cell for cell in cells if asked(cell)}
+            runs = tuned(runs, contenders, base.tune, player, count.tell)
+        distinct = {run.hash: run for run in runs if asked(run)}
         left = player.unfinished(list(distinct.values()))
         count.skip(len(distinct) - len(left))
         player.play(left, failures, count.tell)
     finally:
         rows = [
-            (cell.keys, cell.hash, failures.get(cell.hash, ""))
-            for cell in cells
-            if asked(cell) or finished(folder / CELLS / cell.hash)
+            (run.keys, run.hash, failures.get(run.hash, ""))
+            for run in runs
+            if asked(run) or finished(folder / RUNS / run.hash)
         ]
         write_table(folder, rows)
         if watch is not None:
@@ -100,18 +104,18 @@ def _with_earlier(
     seeds: Iterable[int] | None,
     sweep: Mapping[str, Any],
     folder: Path,
-) -> tuple[list[Cell], Callable[[Cell], bool]]:
-    """The cells of these seeds and of those that the folder has already; which were asked for."""
-    cells = cells_of(base, strategies, seeds, sweep)
-    asked = {cell.keys["seed"] for cell in cells}
+) -> tuple[list[PlannedRun], Callable[[PlannedRun], bool]]:
+    """The runs of these seeds and of those that the folder has already; which were asked for."""
+    runs = runs_of(base, strategies, seeds, sweep)
+    asked = {run.keys["seed"] for run in runs}
     earlier = set(seeds_of(folder)) - asked
     if earlier:
-        cells = cells_of(base, strategies, sorted(asked | earlier), sweep)
-    return cells, lambda cell: cell.keys["seed"] in asked
+        runs = runs_of(base, strategies, sorted(asked | earlier), sweep)
+    return runs, lambda run: run.keys["seed"] in asked
 
 
 class _Counted:
-    """Counts finished cells and trials, and reports each to a display."""
+    """Counts finished runs and trials, and reports each to a display."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._done, self._total = progress, 0, total

@@ -55,15 +55,15 @@ def check_options(folder: Path, scenario: Scenario, timing: bool) -> None:
         )
 
 
-def check_cells(cells: Mapping[Path, Scenario], data_dir: str | Path | None) -> None:
+def check_runs(runs: Mapping[Path, Scenario], data_dir: str | Path | None) -> None:
     """Raises InputError if a finished run's surroundings have changed since.
 
-    cells: scenarios by the folders that they were played into. Options are known to agree. Each
+    runs: scenarios by the folders that they were played into. Options are known to agree. Each
     data set is loaded once; models are not made, for they follow from options, data and code.
     """
     data: dict[str, str | None] = {}
     unrecorded = []
-    for folder, scenario in cells.items():
+    for folder, scenario in runs.items():
         old = identity.read(folder)
         if old is None:
             unrecorded.append(folder)
@@ -73,7 +73,7 @@ def check_cells(cells: Mapping[Path, Scenario], data_dir: str | Path | None) -> 
         _refuse(folder, identity.compare(there, known))
     if unrecorded:
         warnings.warn(
-            f"{len(unrecorded)} finished cells, {unrecorded[0]} among them, were played without a "
+            f"{len(unrecorded)} finished runs, {unrecorded[0]} among them, were played without a "
             "record of what they depend on, and were not compared with this study",
             stacklevel=2,
         )

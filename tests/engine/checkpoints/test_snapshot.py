@@ -152,7 +152,7 @@ def test_a_class_that_cannot_be_found_again_is_refused_when_it_is_written():
             "of": {
                 "id": 0,
                 "type": "simfl.scenario.parts:Family",
-                "is": {"home": "trap:Trap", "duty": "x"},
+                "is": {"home": "trap:Trap", "duties": ["x"]},
             },
         },
         {"method": "__call__", "of": {"id": 0, "type": "simfl.scenario.parts:Foreign", "is": {}}},
