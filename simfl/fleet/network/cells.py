@@ -30,8 +30,8 @@ class CellOptions(Table):
     """`count` cells that are alike; devices are dealt to them in turn.
 
     down_mbps, up_mbps: shared by the transfers of the moment (`server.sharing = "max-min"`).
-    trace: a bandwidth trace, by which they move. outages: times when no device behind the
-    cell is reachable.
+    trace: a bandwidth trace, by which they move.
+    outages: times when no device behind the cell is reachable.
     """
 
     name: Name
@@ -50,8 +50,9 @@ class CellOptions(Table):
 class Cells:
     """All cells, numbered one after the other, and the cell of each device.
 
-    of_device: (N,) int32; -1 for a device that is behind none. rates: (cells, 2) bytes/s down and
-    up, inf where nothing is shared. varying: for each cell, how its rates move, if they do.
+    of_device: (N,) int32; -1 for a device that is behind none.
+    rates: (cells, 2) bytes/s down and up, inf where nothing is shared.
+    varying: for each cell, how its rates move, if they do.
     """
 
     def __init__(
