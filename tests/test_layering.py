@@ -60,6 +60,9 @@ KNOWS: dict[str, tuple[str, ...]] = {
         *("fleet", "strategy", "scenario", "engine", "studies", "results", "interop"),
         *("clock.kernel", "notebook", "__version__"),
     ),
+    "testing": (  # contracts are tried on everything
+        *("fleet", "strategy", "wire", "learn", "scenario", "results", "engine"),
+    ),
     "__main__": ("cli",),
 }
 
@@ -91,7 +94,10 @@ HOMES: dict[str, tuple[str, ...]] = {
     "simpy": ("clock.events", "clock.living.environment"),
     "tensorboard": ("results.export",),
     "tomli_w": ("cli.catalogue", "interop.measure", "results.report", "scenario"),
-    "torch": ("engine.checkpoints.snapshot", "interop", "learn", "params", "strategy", "wire"),
+    "torch": (
+        *("engine.checkpoints.snapshot", "interop", "learn", "params", "strategy", "testing"),
+        "wire",
+    ),
     "cloudpickle": (
         "learn.trainers.packing",
         "studies.backends",
