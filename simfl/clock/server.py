@@ -249,6 +249,15 @@ class Server:
 
     # For the kernel.
 
+    def join(self) -> None:
+        """The fleet has one more device, for which the workload has made room."""
+        self.devices += 1
+        self.examples = self._workload.examples
+        if self.devices > len(self._index):
+            self._index = np.append(self._index, np.zeros_like(self._index))
+            self._next_index = memoryview(self._index.data)
+        self.pool.join()
+
     def moved_bytes(self) -> tuple[int, int]:
         """Bytes down and up so far, of tasks that ended and of those in flight. A scan of these."""
         flying = [self.lifecycle.moved_bytes(task) for task in self.tasks.values()]

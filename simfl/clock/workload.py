@@ -92,6 +92,16 @@ def size_up(
     task.flops = flops * (seen + passes * n)
 
 
+class OpenWorkload(Workload, Protocol):
+    """A workload whose devices may join and be retired while a run lives."""
+
+    def join(self, devices: int, first: int) -> None:
+        """There are so many devices now; from `first` on they have device i mod first's data."""
+
+    def forget(self, device: int) -> None:
+        """The device is gone for good."""
+
+
 _UNKNOWN = (nan, nan)
 
 
@@ -181,6 +191,13 @@ class TimingOnly:
 
     def evaluate(self, params: Any) -> dict[str, float]:
         return {}
+
+    def join(self, devices: int, first: int) -> None:
+        self.examples = np.resize(self.examples[:first], devices)
+        self._sizes = memoryview(np.ascontiguousarray(self.examples, dtype=np.int64).data)
+
+    def forget(self, device: int) -> None:
+        """Nothing is kept."""
 
     def close(self) -> None:
         """Nothing was started."""

@@ -26,7 +26,7 @@ from simfl.fleet.memory import fitting
 from simfl.results.result import Result
 from simfl.results.store import Store
 from simfl.results.summary import NO_RESULT, summary_of
-from simfl.scenario import Scenario, load, parse
+from simfl.scenario import Scenario, load, parse, reading
 from simfl.streams import Streams
 from simfl.world.base import is_machine
 
@@ -75,7 +75,7 @@ def run(
     overrides: options by key path, as in `**{"strategy.buffer": 20}`.
     """
     own = with_objects(overrides, model, dataset, train, evaluate)
-    whole = _single(with_processes(resolve(scenario, own, seed), processes))
+    whole = _single(resolve(scenario, with_processes(own, scenario, processes), seed))
     folder = None if out is None else Path(out)
     with _held(folder, resume):
         mine = _prepared(whole, folder, data_dir, timing, workers)
@@ -236,14 +236,17 @@ def with_objects(
     return {**overrides, **{key: value for key, value in given.items() if value is not None}}
 
 
-def with_processes(scenario: Scenario, processes: Iterable[Any]) -> Scenario:
-    """The scenario with further processes behind its own. Raises ScenarioError."""
+def with_processes(
+    overrides: Mapping[str, Any], scenario: Any, processes: Iterable[Any]
+) -> dict[str, Any]:
+    """The overrides with processes behind those that the scenario, whatever it is, has."""
     given = list(processes)
     if not given:
-        return scenario
-    table = scenario.table()
-    whole = {**table, "process": [*table.get("process", []), *given]}
-    return parse(whole, path=scenario.path)
+        return dict(overrides)
+    if isinstance(scenario, str | Path):
+        scenario = reading.read(reading.find(scenario))
+    own = scenario.process if isinstance(scenario, Scenario) else scenario.get("process", [])
+    return {"process": [*own, *given], **overrides}
 
 
 def _held(folder: Path | None, resume: bool) -> AbstractContextManager[None]:

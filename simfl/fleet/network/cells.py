@@ -71,6 +71,10 @@ class Cells:
     def __len__(self) -> int:
         return len(self.names)
 
+    def dealt(self, of_device: np.ndarray) -> Cells:
+        """The same cells with these devices behind them."""
+        return Cells(self.names, of_device, self.rates, self._varying)
+
     def of(self, device: int) -> int:
         """The device's cell; -1 if it has none."""
         return self._of[device]
@@ -104,7 +108,7 @@ def deal(
 
     The cells of one name are dealt in turn over all devices that name them, group after group.
     """
-    firsts = dict(zip((c.name for c in cells), _firsts(cells), strict=True))
+    firsts = dict(zip((c.name for c in cells), firsts_of(cells), strict=True))
     sizes = {cell.name: cell.count for cell in cells}
     met = dict.fromkeys(firsts, 0)
     parts = []
@@ -146,5 +150,6 @@ def _rate(options: CellOptions, varying: VaryingRate | None, up: bool) -> float:
     return float(varying.level(up=up)[0]) * MBPS if varying else inf
 
 
-def _firsts(cells: Sequence[CellOptions]) -> list[int]:
+def firsts_of(cells: Sequence[CellOptions]) -> list[int]:
+    """The number of the first cell of each name."""
     return np.cumsum([0, *(cell.count for cell in cells)])[:-1].tolist()

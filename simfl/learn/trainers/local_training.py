@@ -106,7 +106,7 @@ class Local:
 
     def _work(self, job: Job) -> Work:
         """What the rule may know of the job."""
-        n, options = int(self._sizes[job.device]), self.options
+        n, options = int(self._sizes[job.device % len(self._sizes)]), self.options
         used = options.used(n)
         steps = local_steps(used, options.batch_size, job.epochs, job.steps)
         return Work(
