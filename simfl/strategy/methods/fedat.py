@@ -27,7 +27,10 @@ from simfl.units import Count
 
 @dataclass(slots=True)
 class Tier:
-    """Devices that make rounds together. asked: device by serial, of this round's tasks."""
+    """Devices that make rounds together.
+
+    asked: device by serial, of this round's tasks.
+    """
 
     devices: list[int]
     model: Any

@@ -62,7 +62,8 @@ class QuaflState(State):
 class Quafl(Options):
     """The server contacts a few devices at each tick; they answer at once, done or not.
 
-    cohort: s, devices contacted at a tick. every_s: between ticks. The whole fleet is at work.
+    cohort: s, devices contacted at a tick.
+    every_s: between ticks. The whole fleet is at work.
     """
 
     reference: ClassVar[str] = "Zakerinia et al., arXiv 2206.10032"
