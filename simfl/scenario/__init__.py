@@ -163,8 +163,8 @@ def parse(
 ) -> Scenario:
     """The scenario that a table describes, validated. Raises ScenarioError.
 
-    where: what errors call it. path: the file beside which device classes are looked for. The
-    rest is as for `load`.
+    where: what errors call it.
+    path: the file beside which device classes are looked for. The rest is as for `load`.
     """
     changes = reading.overrides_of(overrides)
     if seed is not None:

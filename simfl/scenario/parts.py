@@ -59,9 +59,10 @@ class Reading:
 class Family:
     """The parts that can stand behind one key; as an annotation, it makes them from tables.
 
-    home: "module:NAME" of the registry, imported at first use. duties: what every part has; of
-    "run|next", one will do.
-    way_in: "module:function" that makes parts of Python objects. objects: these, in words.
+    home: "module:NAME" of the registry, imported at first use.
+    duties: what every part has; of "run|next", one will do.
+    way_in: "module:function" that makes parts of Python objects.
+    objects: these, in words.
     """
 
     home: str
