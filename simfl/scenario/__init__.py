@@ -185,7 +185,8 @@ def parse(
     try:
         scenario = Scenario.model_validate(whole, context=context)
     except ValidationError as error:
-        raise _told(problems_of(error, Scenario, whole), where, changes) from error
+        found = naming.sent_home(problems_of(error, Scenario, whole), Scenario, whole)
+        raise _told(found, where, changes) from error
     scenario._path, scenario._foreign = path, tuple(dict.fromkeys(context.foreign))
     found = (
         list(checks.problems(scenario))

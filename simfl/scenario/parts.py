@@ -213,6 +213,7 @@ METRIC = Family(
     "simfl.learn.objective.metrics:METRICS",
     objects="a function of (outputs, targets), or a metric of torchmetrics",
 )
+DEPLOYMENT = Family("simfl.interop.flower.deployment.options:DEPLOYMENTS", ("facts",))
 
 _RULE = ("prepare", "penalty", "correct", "report", "sends", "passes")
 
@@ -238,6 +239,7 @@ ALL = (
     TRAINING,
     EVALUATION,
     CALLBACK,
+    DEPLOYMENT,
     PROCESS,
 )
 

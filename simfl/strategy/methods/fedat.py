@@ -21,7 +21,7 @@ from simfl.strategy.aggregation import Weights, mean
 from simfl.strategy.base import Change, LocalRule, Server, Wait
 from simfl.strategy.common import Options, State
 from simfl.strategy.local_rules import Proximal
-from simfl.strategy.methods.tifl import tiers_of
+from simfl.strategy.methods.guided.tifl import tiers_of
 from simfl.units import Count
 
 
