@@ -110,8 +110,8 @@ class ReflState(SemiSyncState):
 class Refl(SemiSync):
     """Rounds with a deadline; late updates weigh by their age and by what they would change.
 
-    beta: how much the latter counts. `beta = 0` weighs 1/(τ + 1). adapt: ask fewer devices where
-    late updates are expected.
+    beta: how much the latter counts. `beta = 0` weighs 1/(τ + 1).
+    adapt: ask fewer devices where late updates are expected.
     """
 
     reference: ClassVar[str] = "Abdelmoniem et al., EuroSys 2023, arXiv 2111.01108"
