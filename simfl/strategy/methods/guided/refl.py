@@ -99,7 +99,11 @@ def available(presence: Any, device: int, start_s: float, stop_s: float) -> floa
 
 @dataclass(slots=True, kw_only=True)
 class ReflState(SemiSyncState):
-    """away: (device, dispatch) by serial, of the open tasks. seconds: a device's last task."""
+    """A round's open tasks, and what tasks took.
+
+    away: (device, dispatch) by serial, of the open tasks.
+    seconds: a device's last task.
+    """
 
     away: dict[int, tuple[int, float]] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
