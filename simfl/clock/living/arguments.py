@@ -17,7 +17,11 @@ MOST = 1e12
 
 
 def number_of(method: str, what: str, given: Any, count: int) -> int:
-    """One of 0 to count - 1. what: the noun. Raises PluginError."""
+    """One of 0 to count - 1.
+
+    what: the noun.
+    Raises PluginError.
+    """
     try:
         number = index(given)
     except TypeError:
@@ -38,6 +42,20 @@ def named(method: str, what: str, given: Any, names: Sequence[str]) -> int:
         hint = did_you_mean(given, names)
         raise PluginError(f"{method} was given {what} {shorten(given)!r} {hint}")
     return names.index(given)
+
+
+def whole(method: str, what: str, given: Any, most: int) -> int:
+    """A whole number of 0 to `most`. Raises PluginError."""
+    try:
+        number = index(given)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= most:
+        raise PluginError(
+            f"{method} was given {what} = {shorten(repr(given))}, expected a whole number of 0 to "
+            f"{most}"
+        )
+    return number
 
 
 def above_zero(method: str, what: str, given: Any) -> float:
