@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from simfl.strategy.base import Context, LocalRule
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from simfl.params import Groups
@@ -66,6 +67,12 @@ class PersonalRule(LocalRule):
     def metrics(self, memory: Mapping[str, Any], structure: ModelStructure) -> Mapping[str, float]:
         """Values about one device; evaluations show their means over devices."""
         return {}
+
+    def check_held_back(self, held: np.ndarray, sizes: np.ndarray) -> None:
+        """Before the run, raises ScenarioError if devices hold back less than the rule needs.
+
+        held: (devices,) examples that each holds back. sizes: (devices,) those it trains on.
+        """
 
     def trials(self, memory: Mapping[str, Any]) -> int:
         """How often the next task tries a model on the held-back data: charged as time."""

@@ -21,7 +21,13 @@ from simfl.learn.trainers.jobs import Job, JobResult, LocalData, TrainingOptions
 from simfl.messages import examples_seen, local_steps
 from simfl.params import Params
 from simfl.strategy.base import Context, LocalRule, Report, Work, overrides
-from simfl.strategy.special_rules import HOOKS, AffineRule, MomentumRule, PersonalContext
+from simfl.strategy.special_rules import (
+    HOOKS,
+    AffineRule,
+    MomentumRule,
+    PersonalContext,
+    PersonalRule,
+)
 from simfl.streams import Streams
 
 _CHUNK = 1000  # examples per pass when a gradient over all local data is asked for
@@ -66,6 +72,9 @@ class Local:
         found = split_of(rule, model, data.dataset.x[:1])
         self.structure = None if found is None else found[0]
         self._sizes = data.partition.sizes
+        if isinstance(rule, PersonalRule):
+            held = self._sizes * 0 if data.held is None else data.held.sizes
+            rule.check_held_back(held, self._sizes)
         self._mean_examples = data.mean_examples
         self._aside: FlatModule | None = None
 
