@@ -1,4 +1,4 @@
-"""Local rules with more hooks: personal models, corrections behind the momentum, affine terms."""
+"""Local rules with more hooks: personal models, momentum, features of examples, affine terms."""
 
 from __future__ import annotations
 
@@ -87,6 +87,34 @@ class MomentumRule(LocalRule):
         raise NotImplementedError
 
 
+class FeatureRule(LocalRule):
+    """A rule that adds to each mini-batch's loss what the model makes of its examples.
+
+    Features of an example are what the model's last linear layer reads. Under such a rule models
+    train one after the other.
+    """
+
+    def feature_penalty(self, features: Callable[..., Tensor], context: Context) -> Tensor:
+        """Added to the mean loss of a mini-batch of n examples: a scalar, differentiated.
+
+        features: `features()` are the (n, F) of the model in training, `features(point)` those
+        at (T,) trained elements, constants.
+        """
+        raise NotImplementedError
+
+    def forwards(self) -> int:
+        """Forward passes of other models over each mini-batch, charged as time; 0: no penalty."""
+        raise NotImplementedError
+
+
+def step_flops(rule: LocalRule, flops: float) -> float:
+    """Of training on one example under the rule. flops: of its forward and backward pass alone.
+
+    A backward pass costs two forward passes.
+    """
+    return flops * (1.0 + rule.forwards() / 3.0) if isinstance(rule, FeatureRule) else flops
+
+
 class Affine(NamedTuple):
     """What a rule adds to a gradient: a (y - base) + b. b: (T,) tensor, None for zero."""
 
@@ -108,7 +136,7 @@ class AffineRule(LocalRule):
 #: Hooks of special rules by name, with the class that a rule which defines them inherits from.
 HOOKS: dict[str, type[LocalRule]] = {
     name: rule
-    for rule in (PersonalRule, MomentumRule, AffineRule)
+    for rule in (PersonalRule, MomentumRule, FeatureRule, AffineRule)
     for name in vars(rule)
     if not name.startswith("_")
 }
