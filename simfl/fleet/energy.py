@@ -45,8 +45,9 @@ class BatteryOptions(Table):
 
 
 class Energy:
-    """The power of every device, and its battery. options, batteries: one for each group.
+    """The power of every device, and its battery.
 
+    options, batteries: one for each group.
     starts: (N,) joules at the beginning; None where no device has a battery.
     """
 

@@ -72,6 +72,7 @@ class Family:
 
     @property
     def registry(self) -> Registry:
+        """The family's names and parts."""
         module, _, name = self.home.partition(":")
         registry: Registry = getattr(importlib.import_module(module), name)
         return registry
@@ -212,6 +213,7 @@ METRIC = Family(
     "simfl.learn.objective.metrics:METRICS",
     objects="a function of (outputs, targets), or a metric of torchmetrics",
 )
+DEPLOYMENT = Family("simfl.interop.flower.deployment.options:DEPLOYMENTS", ("facts",))
 
 _RULE = ("prepare", "penalty", "correct", "report", "sends", "passes")
 
@@ -237,6 +239,7 @@ ALL = (
     TRAINING,
     EVALUATION,
     CALLBACK,
+    DEPLOYMENT,
     PROCESS,
 )
 
