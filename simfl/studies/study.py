@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from simfl.engine.run import resolve, with_objects
-from simfl.errors import InputError
 from simfl.files import own_folder
 from simfl.notebook import study_bar
 from simfl.results.study import RUNS, Study, finished, seeds_of, write_table
@@ -25,6 +24,7 @@ from simfl.scenario import Scenario
 from simfl.studies.backends import Player
 from simfl.studies.combinations import PlannedRun, runs_of
 from simfl.studies.tuning import contenders_of, tuned
+from simfl.units import counted
 
 
 class Progress(Protocol):
@@ -70,8 +70,7 @@ def study(
     base = resolve(scenario, with_objects(overrides, model, dataset, train, evaluate), None)
     folder = Path("runs") / base.name if out is None else Path(out)
     runs, asked = _with_earlier(base, strategies, seeds, sweep or {}, folder)
-    if workers < 1:
-        raise InputError(f"workers = {workers}, expected at least 1")
+    workers = counted("workers", workers)
     contenders = [] if base.tune is None else contenders_of(runs, base.tune)
     own_folder(folder / RUNS)
     player = Player(folder, data_dir, workers, backend, address)
