@@ -29,8 +29,8 @@ from simfl.streams import Streams
 class Limits:
     """When a run ends: at the first of these.
 
-    target: metric -> value. lower: metrics that are the better the lower, beside those of
-    `simfl.directions`.
+    target: metric -> value.
+    lower: metrics that are the better the lower, beside those of `simfl.directions`.
     """
 
     after_s: float = inf

@@ -81,9 +81,11 @@ def size_up(
     passes: float = 0.0,
     drop_last: bool = False,
 ) -> None:
-    """Fills in the task's work for n examples. flops: of training on one example.
+    """Fills in the task's work for n examples.
 
-    passes: over all n examples, beside the steps. drop_last: leave out a pass's partial batch.
+    flops: of training on one example.
+    passes: over all n examples, beside the steps.
+    drop_last: leave out a pass's partial batch.
     """
     steps, seen, epochs = work_of(n, batch_size, task.epochs, task.steps, drop_last)
     task.examples, task.epochs = n, epochs
@@ -107,10 +109,13 @@ _UNKNOWN = (nan, nan)
 class TimingOnly:
     """No learning: the same clock, bytes and staleness, with nothing inside the messages.
 
-    flops: per example; passes: over the local data, beside a task's steps; drop_last: as in
-    `size_up`. down_bytes, up_bytes:
-    of the model, as the codecs give them. sent_bytes: of what the local rule sends beside it;
-    extras_nbytes: of what a strategy does. memory_bytes: that training takes on a device.
+    flops: per example.
+    passes: over the local data, beside a task's steps.
+    drop_last: as in `size_up`.
+    down_bytes, up_bytes: of the model, as the codecs give them.
+    sent_bytes: of what the local rule sends beside it.
+    extras_nbytes: of what a strategy does.
+    memory_bytes: that training takes on a device.
     """
 
     def __init__(

@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation:
-    """title: one line. classes: one row per device class, by heading. facts: by subject."""
+    """What a scenario will do.
+
+    title: one line.
+    classes: one row per device class, by heading.
+    facts: by subject.
+    """
 
     title: str
     classes: list[dict[str, str]]
@@ -199,10 +204,15 @@ def _server(scenario: Scenario) -> str:
 
 
 def _beyond(scenario: Scenario, fleet: Fleet) -> dict[str, str]:
-    """What not every scenario has: cells, and settings that never make a difference."""
+    """What not every scenario has: loops of a deployment, cells, settings without effect."""
     cells = scenario.network.cell
     idle = unused(scenario.fleet.group, cells, fleet)
-    said = {"cells": "; ".join(map(_cell, cells)), "without effect": "; ".join(idle)}
+    deployment = getattr(scenario.strategy, "deployment", None)
+    said = {
+        "deployment": "" if deployment is None else deployment.facts(),
+        "cells": "; ".join(map(_cell, cells)),
+        "without effect": "; ".join(idle),
+    }
     return {subject: text for subject, text in said.items() if text}
 
 

@@ -55,8 +55,8 @@ def run(
     scenario: its file, the name of a shipped one, a table, or what `load` gave.
     out: the run folder; without one the results live as long as the Result.
     model, dataset: in the place of those of [learning]: an nn.Module, its class, or a function of
-        the data set that makes one; what `simfl.as_dataset` takes, or a function that gives it;
-        or what a scenario's file says.
+        the data set that makes one; what `simfl.as_dataset` takes, or a function that gives it; or
+        what a scenario's file says.
     train, evaluate: functions in the place of simfl's own loop and evaluation, see
         `simfl.learn.loops.base`; `evaluate` may also be the table of [evaluate].
     seed: in the place of the scenario's.
@@ -89,8 +89,10 @@ def run(
 class _Run:
     """One run on its way from a scenario to a folder.
 
-    scenario: as it was given, with "auto" in it; settled: with what this machine chose.
-    known: what the run depends on. saved: the checkpoint that it goes on from.
+    scenario: as it was given, with "auto" in it.
+    settled: with what this machine chose.
+    known: what the run depends on.
+    saved: the checkpoint that it goes on from.
     """
 
     scenario: Scenario

@@ -24,9 +24,9 @@ class PowerOptions(Table):
 class BatteryOptions(Table):
     """What tasks may draw from. Idle consumption is not counted.
 
-    start_low, start_high: share at the beginning, uniform over the devices. charge_w: flows in all
-    the time, up to the capacity. resume: a device takes no task below this share; at 0 its task is
-    lost.
+    start_low, start_high: share at the beginning, uniform over the devices.
+    charge_w: flows in all the time, up to the capacity.
+    resume: a device takes no task below this share; at 0 its task is lost.
     """
 
     capacity_j: Positive
@@ -45,8 +45,9 @@ class BatteryOptions(Table):
 
 
 class Energy:
-    """The power of every device, and its battery. options, batteries: one for each group.
+    """The power of every device, and its battery.
 
+    options, batteries: one for each group.
     starts: (N,) joules at the beginning; None where no device has a battery.
     """
 

@@ -76,10 +76,12 @@ class Scenario(Table):
 
     @property
     def path(self) -> Path | None:
+        """The file that it was read from, if any."""
         return self._path
 
     @property
     def foreign(self) -> tuple[str, ...]:
+        """Dotted paths of code that is not simfl's and that was named by the scenario."""
         return self._foreign
 
     def class_files(self) -> list[Path]:
@@ -163,8 +165,8 @@ def parse(
 ) -> Scenario:
     """The scenario that a table describes, validated. Raises ScenarioError.
 
-    where: what errors call it. path: the file beside which device classes are looked for. The
-    rest is as for `load`.
+    where: what errors call it.
+    path: the file beside which device classes are looked for. The rest is as for `load`.
     """
     changes = reading.overrides_of(overrides)
     if seed is not None:
@@ -183,7 +185,8 @@ def parse(
     try:
         scenario = Scenario.model_validate(whole, context=context)
     except ValidationError as error:
-        raise _told(problems_of(error, Scenario, whole), where, changes) from error
+        found = naming.sent_home(problems_of(error, Scenario, whole), Scenario, whole)
+        raise _told(found, where, changes) from error
     scenario._path, scenario._foreign = path, tuple(dict.fromkeys(context.foreign))
     found = (
         list(checks.problems(scenario))

@@ -11,7 +11,11 @@ from simfl.studies.combinations import SEEDS
 
 @dataclass(frozen=True)
 class Size:
-    """Counts of a study. tuning_runs: of all trials together; longest_s: virtual, None if open."""
+    """Counts of a study.
+
+    tuning_runs: of all trials together.
+    longest_s: virtual, None if open.
+    """
 
     variants: int
     seeds: int

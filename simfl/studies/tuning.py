@@ -40,7 +40,11 @@ FAILED = 1e12
 
 @dataclass
 class Trial:
-    """A point and what it has cost so far. value: what should be small; met: the target, if any."""
+    """A point and what it has cost so far.
+
+    value: what should be small.
+    met: the target, if any.
+    """
 
     options: dict[str, Any]
     value: float = 0.0
@@ -73,6 +77,7 @@ class Contender:
 
     @property
     def best(self) -> Trial:
+        """The trial of the lowest rank."""
         return min(self.trials, key=lambda trial: trial.rank)
 
     def run(self, trial: Trial, seed: int, tune: TuneOptions) -> PlannedRun:
@@ -108,7 +113,8 @@ def tuned(
 ) -> list[PlannedRun]:
     """The runs with each variant's best options; what was tried is in files of the folder.
 
-    runs: of the study, with their [tune]. contenders: what `contenders_of` made of them.
+    runs: of the study, with their [tune].
+    contenders: what `contenders_of` made of them.
     """
     for number in range(options.trials):
         _generation(contenders, options, player, tell)

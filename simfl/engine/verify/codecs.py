@@ -17,13 +17,15 @@ from simfl.strategy.common import Options
 from simfl.wire.chain import chain
 
 #: Strategies that send something beside the model without saying so in `extras`.
-_SEND_MORE = ("quafl", "spatl")
+_SEND_MORE = ("quafl", "spatl", "asofed")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes of a whole message each way. down: at least. up: None if it depends on the values.
+    """Bytes of a whole message each way.
 
+    down: at least.
+    up: None if it depends on the values.
     bare: nothing goes down beside the model, so that `down` is exact.
     """
 

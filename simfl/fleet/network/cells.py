@@ -30,8 +30,8 @@ class CellOptions(Table):
     """`count` cells that are alike; devices are dealt to them in turn.
 
     down_mbps, up_mbps: shared by the transfers of the moment (`server.sharing = "max-min"`).
-    trace: a bandwidth trace, by which they move. outages: times when no device behind the
-    cell is reachable.
+    trace: a bandwidth trace, by which they move.
+    outages: times when no device behind the cell is reachable.
     """
 
     name: Name
@@ -50,8 +50,9 @@ class CellOptions(Table):
 class Cells:
     """All cells, numbered one after the other, and the cell of each device.
 
-    of_device: (N,) int32; -1 for a device that is behind none. rates: (cells, 2) bytes/s down and
-    up, inf where nothing is shared. varying: for each cell, how its rates move, if they do.
+    of_device: (N,) int32; -1 for a device that is behind none.
+    rates: (cells, 2) bytes/s down and up, inf where nothing is shared.
+    varying: for each cell, how its rates move, if they do.
     """
 
     def __init__(
@@ -103,9 +104,11 @@ class Cells:
 def deal(
     named: Sequence[str | None], counts: Sequence[int], cells: Sequence[CellOptions]
 ) -> np.ndarray:
-    """(N,) the cell of each device. named, counts: of each group. Raises ScenarioError.
+    """(N,) the cell of each device. Raises ScenarioError.
 
     The cells of one name are dealt in turn over all devices that name them, group after group.
+
+    named, counts: of each group.
     """
     firsts = dict(zip((c.name for c in cells), firsts_of(cells), strict=True))
     sizes = {cell.name: cell.count for cell in cells}

@@ -87,8 +87,8 @@ class Flip(Transform):
 class Normalise(Transform):
     """Takes a mean from each channel (of a table: each column) and divides by a deviation.
 
-    mean, std: one number for each; by default those of the training inputs, which must be in
-    memory then.
+    mean, std: one number for each; by default those of the training inputs, which must be in memory
+        then.
     """
 
     mean: tuple[float, ...] | None = None
@@ -134,6 +134,7 @@ class Own(Transform):
 
     @property
     def fixed(self) -> bool:  # type: ignore[override]
+        """Whether the function says that it gives the same at every call."""
         return bool(getattr(self.call, "fixed", False))
 
     def __call__(self, x: Tensor, generator: np.random.Generator) -> Tensor:

@@ -139,6 +139,7 @@ class TopK:
 
     @property
     def name(self) -> str:
+        """The column, as in top_5."""
         return f"top_{self.k}"
 
     def __call__(self, dataset: Dataset) -> Tally:
@@ -197,7 +198,10 @@ class R2:
 
 @dataclass(frozen=True)
 class Perplexity:
-    """exp of the mean negative log-likelihood of a token. ignore: the token that pads sequences."""
+    """exp of the mean negative log-likelihood of a token.
+
+    ignore: the token that pads sequences.
+    """
 
     ignore: int | None = None
 

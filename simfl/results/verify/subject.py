@@ -25,10 +25,12 @@ class Unchecked(Exception):
 class Tables:
     """A run's tables and its scenario.
 
-    waiting: devices whose tasks may pause or try again, between phases. queues: messages wait at
-    the server until their device is free, and grow older there. finished: False for a run that was
-    cut short: what was under way then has no row, and one table may have come further than another.
-    learnt: the folder holds a final model; sound: all numbers of it are finite.
+    waiting: devices whose tasks may pause or try again, between phases.
+    queues: messages wait at the server until their device is free, and grow older there.
+    finished: False for a run that was cut short: what was under way then has no row, and one table
+        may have come further than another.
+    learnt: the folder holds a final model.
+    sound: all numbers of it are finite.
     """
 
     tasks: pd.DataFrame

@@ -24,9 +24,12 @@ _CHOSEN = (
 )
 #: Strategies that ask for other work than their options say.
 _ADAPT = ("asyncfeded", "fedprox")
+#: Strategies that poll at a clock of their own: devices answer with a part of the work.
+POLLING = ("quafl", "favano")
 
 
 def serials(t: Tables) -> str | None:
+    """Serial numbers run from 0 without gaps."""
     if not t.finished:
         return first(t.tasks, t.tasks["task"].duplicated(), "a serial number repeats")
     there = np.sort(t.tasks["task"].to_numpy())
@@ -100,6 +103,7 @@ def _possible(t: Tables, cause: pd.Series) -> pd.Series:
 
 
 def time_order(t: Tables) -> str | None:
+    """Phases take the time between dispatch and end, and none is negative."""
     tasks = t.tasks
     spent = tasks[list(PHASE_S.values())]
     if not (spent >= -SLACK_S).all(axis=None):
@@ -134,6 +138,7 @@ def ends(t: Tables) -> str | None:
 
 
 def one_at_a_time(t: Tables) -> str | None:
+    """A device has one task at a time."""
     tasks = t.tasks.sort_values(["device", "task"])
     same = tasks["device"].to_numpy()[1:] == tasks["device"].to_numpy()[:-1]
     begins, ended = tasks["dispatched_s"].to_numpy()[1:], tasks["ended_s"].to_numpy()[:-1]
@@ -181,7 +186,7 @@ def work(t: Tables) -> str | None:
         raise Unchecked(f"{strategy['kind']} decides how much work a task is")
     asked = _asked(strategy, learning.get("batch_size", 10), examples)
     recorded = tasks["epochs"].to_numpy()
-    if strategy["kind"] == "quafl" or strategy.get("on_stale") == "request":
+    if strategy["kind"] in POLLING or strategy.get("on_stale") == "request":
         wrong = ~((recorded > 0.0) & (recorded <= asked * (1.0 + 1e-9)))
     else:
         wrong = unequal(recorded, asked)

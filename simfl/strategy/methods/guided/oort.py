@@ -32,7 +32,12 @@ from simfl.units import Count, Fraction, NonNegative
 
 @dataclass(slots=True, kw_only=True)
 class GuidedMemory:
-    """known: facts by device that has taken part. draws: so far. epsilon: ε of the next draw."""
+    """What guided selection remembers.
+
+    known: facts by device that has taken part.
+    draws: so far.
+    epsilon: ε of the next draw.
+    """
 
     epsilon: float
     known: dict[int, tuple[Any, ...]] = field(default_factory=dict)
@@ -83,8 +88,9 @@ def utility(update: Update) -> float:
 class OortMemory(GuidedMemory):
     """known: utility, seconds and the draw of its last participation, by device.
 
-    percentile: of T. gained: utility since the last draw. history: utility gained before each of
-    the last draws.
+    percentile: of T.
+    gained: utility since the last draw.
+    history: utility gained before each of the last draws.
     """
 
     percentile: float
