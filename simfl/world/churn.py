@@ -33,9 +33,10 @@ class Population:
 class Churn:
     """Churn: devices join at random and are retired after an exponential lifetime.
 
-    group: of those that join, by name; without one, the first. arrivals_per_hour: on average.
-    mean_lifetime_s: from joining to retiring. existing: the scenario's devices have lifetimes, too,
-    which begin at 0; else they stay.
+    group: of those that join, by name; without one, the first.
+    arrivals_per_hour: on average.
+    mean_lifetime_s: from joining to retiring.
+    existing: the scenario's devices have lifetimes, too, which begin at 0; else they stay.
     """
 
     reference: ClassVar[str] = "Kleinrock, Queueing Systems I, 1975, section 3.4 (M/M/inf)"

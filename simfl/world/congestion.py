@@ -35,9 +35,11 @@ Rates = dict[int, tuple[float, float]]
 class Congestion:
     """Evening congestion: once a day a cell's capacity falls and comes back.
 
-    cell: its name; without one, all cells that have a capacity. depth: share of the capacity that
-    is gone at the peak. peak_hour: of the day that begins at virtual time 0. width_hours: from the
-    beginning of the evening to its end. every_s: between two changes.
+    cell: its name; without one, all cells that have a capacity.
+    depth: share of the capacity that is gone at the peak.
+    peak_hour: of the day that begins at virtual time 0.
+    width_hours: from the beginning of the evening to its end.
+    every_s: between two changes.
     """
 
     reference: ClassVar[str] = "FCC, Measuring Broadband America: peak period"
@@ -74,9 +76,11 @@ class Congestion:
 class FlashCrowd:
     """A flash crowd fills a cell: the demand of others rises, stays and falls back.
 
-    cell: its name; without one, all cells that have a capacity. at_s: when the crowd gathers.
-    ramp_s, hold_s, decay_s: how long it grows, stays and goes. shock: how many times the usual
-    demand there is meanwhile. every_s: between two changes.
+    cell: its name; without one, all cells that have a capacity.
+    at_s: when the crowd gathers.
+    ramp_s, hold_s, decay_s: how long it grows, stays and goes.
+    shock: how many times the usual demand there is meanwhile.
+    every_s: between two changes.
     """
 
     reference: ClassVar[str] = "Ari, Hong, Miller, Brandt and Long, MASCOTS 2003"

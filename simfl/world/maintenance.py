@@ -19,8 +19,10 @@ from simfl.world.choosing import devices_of
 class Maintenance:
     """Maintenance windows: some devices leave at fixed times and come back together.
 
-    group, cell: whose devices; without them, all. first_s: when the first window begins. lasts_s:
-    each. every_s: from one beginning to the next; it must be longer than a window.
+    group, cell: whose devices; without them, all.
+    first_s: when the first window begins.
+    lasts_s: each window.
+    every_s: from one beginning to the next; it must be longer than a window.
     """
 
     reference: ClassVar[str] = "IEC 60050-192, steady-state availability"

@@ -25,8 +25,10 @@ CLOSE = 1e-12
 class Mobility:
     """Mobility: devices move between cells by a Markov chain; transfers under way go along.
 
-    cell: the name of the cells between which devices move; without one, all. Devices that are
-    behind none of them stay where they are. mean_stay_s: in one cell.
+    Devices that are behind none of the cells stay where they are.
+
+    cell: the name of the cells between which devices move; without one, all.
+    mean_stay_s: in one cell.
     """
 
     reference: ClassVar[str] = "Bar-Noy, Kessler and Sidi, Wireless Networks, 1995"

@@ -33,10 +33,11 @@ COLD = 1e-3
 class Throttling:
     """Thermal throttling: speed falls with minutes of training and recovers at rest.
 
-    heats_s, cools_s: time constants while it trains, and at rest. onset: heat at which it begins to
-    slow down. floor: speed when it is as hot as it gets; 1 is no throttling. step: between two
-    speeds. every_s: between two looks at all devices; what a device is at then counts since the
-    last.
+    heats_s, cools_s: time constants while it trains, and at rest.
+    onset: heat at which it begins to slow down.
+    floor: speed when it is as hot as it gets; 1 is no throttling.
+    step: between two speeds.
+    every_s: between two looks at all devices; what a device is at then counts since the last.
     """
 
     reference: ClassVar[str] = "Kang et al., MobiCom 2019; Zhou et al., arXiv:2206.10849"
