@@ -9,7 +9,6 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from simfl.clock.living.altered import AlteredFleet
 from simfl.engine.build import fleet_of
@@ -73,7 +72,7 @@ class World:
         """The group of every device, newcomers behind the others."""
         return np.concatenate([self.base.group, np.array(self.joined, dtype=np.int32)])
 
-    def changes(self, *methods: str) -> pd.DataFrame:
+    def changes(self, *methods: str) -> Any:
         """The events in which a process called one of these methods of its world."""
         events = self.run.events
         return events[events["kind"].astype(str).isin([f"world.{one}" for one in methods])]
