@@ -20,8 +20,8 @@ from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 import simfl
-from simfl.interop.flower.bridge import LOGGER, FlowerGrid
-from simfl.interop.flower.compat import Run, TaskIdentity
+from simfl.interop.flower.bridge.compat import Run, TaskIdentity
+from simfl.interop.flower.bridge.patches import LOGGER, FlowerGrid
 
 RUN_ID = 1
 

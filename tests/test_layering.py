@@ -72,7 +72,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "constriction": ("wire.residual",),
     "PIL": ("learn.datasets.folders",),
     "filelock": ("engine.session", "learn.trainers.dense"),
-    "flwr": ("interop.flower.compat",),
+    "flwr": ("interop.flower.bridge.compat",),
     "joblib": ("engine.identity", "fingerprint", "interop.flower", "studies.backends"),
     "llvmlite": ("learn.trainers.dense",),
     "matplotlib": ("results.html", "results.plots"),

@@ -39,7 +39,7 @@ LARGER = {
     "clock": (15, "one file each for what a task, its battery and its draws are"),
     "engine": (11, "how one run is built, joined, kept and explained"),
     "fleet": (12, "one file for each kind of column"),
-    "interop/flower": (23, "Flower's app, client and grid interfaces, each with its stand-in"),
+    "interop/flower": (11, "app, client, grid and strategy, and how they are played"),
     "learn/datasets": (15, "one file for each kind of source"),
     "learn/models": (11, "one file for each family of models"),
     "results": (20, "one file for each question that is asked of the tables"),

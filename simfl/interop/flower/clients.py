@@ -8,16 +8,14 @@ within a process alone.
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Future, wait
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
 from simfl.errors import PluginError
+from simfl.interop.flower.virtual_time.generators import seed_all
 
 #: For calls that nobody needs any more to end by themselves.
 _GRACE_S = 1.0
@@ -59,7 +57,7 @@ class Clients(Protocol):
         """Ends whatever runs."""
 
 
-class Here:
+class InProcess:
     """Runs calls in this process, when they are due. reseed: sets the global generators."""
 
     def __init__(self, client: Client, reseed: Callable[[int], None]) -> None:
@@ -79,7 +77,7 @@ class Here:
         """Nothing runs."""
 
 
-class Elsewhere:
+class InPool:
     """Runs calls in `count` processes, ahead of time.
 
     load: gives the client app in each process; folders: where its modules are found.
@@ -150,12 +148,3 @@ class RemoteError(Exception):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-def seed_all(seed: int) -> None:
-    """Sets the global generators of Python, numpy and, if it is there, torch."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.default_generator.manual_seed(seed)

@@ -17,19 +17,19 @@ import numpy as np
 from simfl.clock.events import Kind
 from simfl.clock.kernel import Kernel
 from simfl.errors import PluginError, Stalled
-from simfl.interop.flower.callers import Code
 from simfl.interop.flower.protocol import FIRST_NODE, FlowerProtocol, Model
-from simfl.interop.flower.strategy import AppStrategy, Letter
-from simfl.interop.flower.threads import Met, RunOver, Threads
-from simfl.interop.flower.virtual_time import VirtualTime
+from simfl.interop.flower.strategy import AppStrategy, Request
+from simfl.interop.flower.virtual_time.callers import Code
+from simfl.interop.flower.virtual_time.clock import VirtualTime
+from simfl.interop.flower.virtual_time.threads import Met, RunOver, Threads
 from simfl.interop.flower.workload import AppWorkload, Interrupted
 
 #: So many looks at who is there in a row, with nothing sent and nothing in flight, lead nowhere
 #: where devices neither come nor go.
-HOPELESS_LOOKS = 1_000
+MOST_IDLE_LOOKS = 1_000
 
-#: So many naps in a row, with nothing sent and nothing in flight, lead nowhere.
-HOPELESS_NAPS = 1_000_000
+#: So many sleeps in a row, with nothing sent and nothing in flight, lead nowhere.
+MOST_IDLE_SLEEPS = 1_000_000
 
 
 class VirtualGrid:
@@ -53,7 +53,7 @@ class VirtualGrid:
         self._workload = workload
         self._sent = 0
         self._listening = False  # a strategy of Flower runs the loop
-        self._naps = 0  # in a row, with nothing sent
+        self._sleeps = 0  # in a row, with nothing sent
         self._looks = 0  # at who is there, likewise
         #: By thread, of its last pull in vain: when, and how many messages had been sent.
         self._looked: dict[int, tuple[float, int] | None] = {}
@@ -92,13 +92,13 @@ class VirtualGrid:
 
     def push(self, messages: Iterable[Any]) -> list[str]:
         """Sends messages now; returns their names. A busy device gets its message later."""
-        letters = [self._letter(message) for message in messages]
+        requests = [self._request(message) for message in messages]
         self._check()
-        for letter in letters:
-            self._strategy.send(letter)
+        for request in requests:
+            self._strategy.send(request)
         self._order()
-        self._naps = self._looks = 0
-        return [letter.name for letter in letters]
+        self._sleeps = self._looks = 0
+        return [request.name for request in requests]
 
     def pull(self, names: Iterable[str]) -> list[Any]:
         """The replies to these messages that are here by now, errors among them.
@@ -140,9 +140,9 @@ class VirtualGrid:
 
     def sleep(self, seconds: float) -> None:
         """The app does nothing for so long."""
-        self._naps += 1
+        self._sleeps += 1
         if not self._kernel.server.in_flight:
-            self._check_hope()
+            self._check_progress()
         self._play(lambda: False, self.now_s + max(0.0, seconds))
 
     def need(self, nodes: int) -> None:
@@ -157,13 +157,13 @@ class VirtualGrid:
                 )
             )
 
-    def _check_hope(self) -> None:
+    def _check_progress(self) -> None:
         """Raises where the app sleeps for ever: nothing is in flight."""
-        settled = self._kernel.server.presence.always and self._looks > HOPELESS_LOOKS
-        if settled or self._naps > HOPELESS_NAPS:
+        settled = self._kernel.server.presence.always and self._looks > MOST_IDLE_LOOKS
+        if settled or self._sleeps > MOST_IDLE_SLEEPS:
             self._fail(
                 Stalled(
-                    f"the app has slept {self._naps:,} times with nothing in flight, by t = "
+                    f"the app has slept {self._sleeps:,} times with nothing in flight, by t = "
                     f"{self.now_s:g} s. Does it wait for more nodes than the fleet's "
                     f"{self.devices} devices?"
                 )
@@ -217,13 +217,13 @@ class VirtualGrid:
 
     # Inside.
 
-    def _letter(self, message: Any) -> Letter:
+    def _request(self, message: Any) -> Request:
         self._sent += 1
         device = self._protocol.node(message) - FIRST_NODE
         if not 0 <= device < self.devices:
             raise PluginError(f"a message is for node {device + FIRST_NODE}, which is not there")
         self._protocol.stamp(message, f"message-{self._sent}")
-        return Letter(
+        return Request(
             name=f"message-{self._sent}",
             message=message,
             device=device,
@@ -235,11 +235,11 @@ class VirtualGrid:
 
     def _take(self, names: list[str]) -> list[Any]:
         """Replies that are here, in the order in which they came."""
-        return [self._strategy.take(letter) for letter in self._strategy.here(names)]
+        return [self._strategy.take(request) for request in self._strategy.here(names)]
 
     def _expiry(self, names: Iterable[str]) -> float:
-        letters = self._strategy.letters
-        return min((letters[name].expires_s for name in names if name in letters), default=inf)
+        requests = self._strategy.requests
+        return min((requests[name].expires_s for name in names if name in requests), default=inf)
 
     def _order(self) -> None:
         """What the strategy was told is done at this instant."""

@@ -33,7 +33,7 @@ from simfl.strategy.base import Change, LocalRule, Server, Wait
 
 
 @dataclass(slots=True, eq=False)
-class Letter:
+class Request:
     """One message and what became of it."""
 
     name: str
@@ -63,17 +63,17 @@ class AppStrategy:
         self.kernel: Kernel  # set once there is one, since it takes this strategy
         self.until_s = inf  #: when the app wants control back
         self.orders: list[Callable[[Server], None]] = []  #: what the next step does
-        self.letters: dict[str, Letter] = {}  #: by name: sent, and not yet handed to the app
+        self.requests: dict[str, Request] = {}  #: by name: sent, and not yet handed to the app
         self._awaited: dict[str, set[str]] = {}  # by name: all that is waited for beside it
         self.told = False  #: the app says when it has a new model; its messages do not
         self.news = 0  #: replies and losses so far
         self._protocol = protocol
         self._work = work  # of a train message: epochs or steps
         self._notice_s = notice_s
-        self._queues: dict[int, deque[Letter]] = {}  # by busy device
-        self._flying: dict[int, Letter] = {}  # by task
-        self._taken: list[Letter] = []  # train replies that the app has, not in a version yet
-        self._passed_over: list[Letter] = []  # of these, the ones that a strategy did not use
+        self._queues: dict[int, deque[Request]] = {}  # by busy device
+        self._flying: dict[int, Request] = {}  # by task
+        self._taken: list[Request] = []  # train replies that the app has, not in a version yet
+        self._passed_over: list[Request] = []  # of these, the ones that a strategy did not use
 
     # For the kernel.
 
@@ -91,91 +91,91 @@ class AppStrategy:
             order(server)
         return Wait(arrivals=1, within=max(0.0, self.until_s - server.now_s), losses=1)
 
-    def _send(self, letter: Letter, server: Server) -> None:
+    def _send(self, request: Request, server: Server) -> None:
         self._discard(self._passed_over, server)
         self._passed_over = []
-        if letter.model is not None and not self.told:
-            self._suggest(letter.model, server)
-        letter.version, letter.model = server.version, server.params
-        queue = self._queues.get(letter.device)
+        if request.model is not None and not self.told:
+            self._suggest(request.model, server)
+        request.version, request.model = server.version, server.params
+        queue = self._queues.get(request.device)
         if queue is None:
-            self._queues[letter.device] = deque()
-            self._dispatch(letter, server)
+            self._queues[request.device] = deque()
+            self._dispatch(request, server)
         else:
-            queue.append(letter)
+            queue.append(request)
 
-    def _dispatch(self, letter: Letter, server: Server) -> None:
-        work = self._work if family(letter.kind) == TRAIN else {"epochs": 0.0}
-        (serial,) = server.dispatch([letter.device], extras={"letter": letter}, **work)
-        self._flying[serial] = letter
-        self.kernel.server.rebase(serial, letter.version, letter.model)
+    def _dispatch(self, request: Request, server: Server) -> None:
+        work = self._work if family(request.kind) == TRAIN else {"epochs": 0.0}
+        (serial,) = server.dispatch([request.device], extras={"request": request}, **work)
+        self._flying[serial] = request
+        self.kernel.server.rebase(serial, request.version, request.model)
 
     def _next(self, device: int) -> None:
         """The device is free: it gets the first message that is still worth its time."""
         queue = self._queues[device]
         while queue:
-            letter = queue.popleft()
-            if letter.expires_s <= self.kernel.clock.now:
-                self.fail(letter, EXPIRED, _OUTLIVED)
-            if not letter.arrived:
-                self._dispatch(letter, self.kernel.server)
+            request = queue.popleft()
+            if request.expires_s <= self.kernel.clock.now:
+                self.fail(request, EXPIRED, _OUTLIVED)
+            if not request.arrived:
+                self._dispatch(request, self.kernel.server)
                 return
         del self._queues[device]
 
-    def _delivered(self, letter: Letter, update: Update, server: Server) -> None:
-        self._next(letter.device)
-        late = letter.forgotten or letter.arrived
-        if self._protocol.is_error(letter.answer):
+    def _delivered(self, request: Request, update: Update, server: Server) -> None:
+        self._next(request.device)
+        late = request.forgotten or request.arrived
+        if self._protocol.is_error(request.answer):
             server.discard([update], "client error")
         elif late:
             server.discard([update], "late")
-        elif family(letter.kind) == EVALUATE:
-            self.kernel.server.evaluated(update, letter.kind)
-        elif family(letter.kind) != TRAIN:
-            server.discard([update], letter.kind)
+        elif family(request.kind) == EVALUATE:
+            self.kernel.server.evaluated(update, request.kind)
+        elif family(request.kind) != TRAIN:
+            server.discard([update], request.kind)
         else:
-            letter.update = update
-        if not letter.arrived:
-            letter.reply = letter.answer
-            self._arrived(letter)
+            request.update = update
+        if not request.arrived:
+            request.reply = request.answer
+            self._arrived(request)
 
-    def _lost(self, letter: Letter, task: Task) -> None:
-        self._next(letter.device)
+    def _lost(self, request: Request, task: Task) -> None:
+        self._next(request.device)
         if self._notice_s:
             due_s = self.kernel.clock.now + self._notice_s
             self.kernel.clock.handlers["app.noticed"] = self._noticed
-            loss = (letter, task.cause)
+            loss = (request, task.cause)
             self.kernel.clock.at(due_s, Kind.TASK, task.serial, "app.noticed", loss)
         else:
-            self.fail(letter, GONE, task.cause)
+            self.fail(request, GONE, task.cause)
 
-    def _noticed(self, loss: tuple[Letter, str]) -> None:
+    def _noticed(self, loss: tuple[Request, str]) -> None:
         self.fail(loss[0], GONE, loss[1])
         self.kernel.ask()
 
-    def fail(self, letter: Letter, failure: Failure, reason: str) -> None:
+    def fail(self, request: Request, failure: Failure, reason: str) -> None:
         """There will be no reply but this one."""
-        if not letter.arrived:
-            letter.reply = self._protocol.error(letter.message, failure, reason)
-            self._arrived(letter)
+        if not request.arrived:
+            request.reply = self._protocol.error(request.message, failure, reason)
+            self._arrived(request)
 
-    def _arrived(self, letter: Letter) -> None:
-        letter.arrived = True
-        letter.turn = self.news = self.news + 1
-        self._awaited.pop(letter.name, _NONE).discard(letter.name)
-        if letter.forgotten:
-            self.letters.pop(letter.name, None)
+    def _arrived(self, request: Request) -> None:
+        request.arrived = True
+        request.turn = self.news = self.news + 1
+        self._awaited.pop(request.name, _NONE).discard(request.name)
+        if request.forgotten:
+            self.requests.pop(request.name, None)
 
     # For the app.
 
-    def send(self, letter: Letter) -> None:
+    def send(self, request: Request) -> None:
         """The message leaves at the next step."""
-        self.letters[letter.name] = letter
-        self.orders.append(partial(self._send, letter))
+        self.requests[request.name] = request
+        self.orders.append(partial(self._send, request))
 
     def await_(self, names: Iterable[str]) -> set[str]:
         """Those of these messages that have no reply yet; they leave the set as replies come."""
-        waiting = {name for name in names if not self.letters[name].arrived}
+        waiting = {name for name in names if not self.requests[name].arrived}
         self._awaited.update(dict.fromkeys(waiting, waiting))
         return waiting
 
@@ -199,27 +199,27 @@ class AppStrategy:
         """What the app has taken does not enter the model."""
         self.orders.append(self._refuse)
 
-    def here(self, names: Iterable[str]) -> list[Letter]:
-        """Letters with a reply that the app has not had, in the order in which they came."""
-        letters = [self.letters[name] for name in names if name in self.letters]
-        for letter in letters:
-            if not letter.arrived and self.kernel.clock.now >= letter.expires_s:
-                self.fail(letter, EXPIRED, _OUTLIVED)
-        return sorted((one for one in letters if one.arrived), key=lambda one: one.turn)
+    def here(self, names: Iterable[str]) -> list[Request]:
+        """Requests with a reply that the app has not had, in the order in which they came."""
+        requests = [self.requests[name] for name in names if name in self.requests]
+        for request in requests:
+            if not request.arrived and self.kernel.clock.now >= request.expires_s:
+                self.fail(request, EXPIRED, _OUTLIVED)
+        return sorted((one for one in requests if one.arrived), key=lambda one: one.turn)
 
-    def take(self, letter: Letter) -> Any:
+    def take(self, request: Request) -> Any:
         """The reply; it is the app's from now on."""
-        del self.letters[letter.name]
-        if letter.update is not None:
-            self._taken.append(letter)
-        return letter.reply
+        del self.requests[request.name]
+        if request.update is not None:
+            self._taken.append(request)
+        return request.reply
 
     def forget(self, names: Iterable[str]) -> None:
         """Nobody waits for the replies to these any more."""
         for name in names:
-            letter = self.letters.get(name)
-            if letter is not None:
-                letter.forgotten = True
+            request = self.requests.get(name)
+            if request is not None:
+                request.forgotten = True
                 self._awaited.pop(name, None)
 
     # Versions.
@@ -227,8 +227,8 @@ class AppStrategy:
     def _show(self, model: Model, server: Server, used: Collection[str] | None = None) -> None:
         if used is not None:
             taken = [*self._passed_over, *self._taken]
-            self._passed_over = [letter for letter in taken if letter.name not in used]
-            self._taken = [letter for letter in taken if letter.name in used]
+            self._passed_over = [request for request in taken if request.name not in used]
+            self._taken = [request for request in taken if request.name in used]
         if server.params is NO_MODEL:
             self.kernel.server.first(model)
             self._first_seen(model)
@@ -246,13 +246,13 @@ class AppStrategy:
         self._passed_over += self._taken
         self._taken = []
 
-    def _discard(self, letters: Iterable[Letter], server: Server) -> None:
-        updates = [letter.update for letter in letters if letter.update is not None]
+    def _discard(self, requests: Iterable[Request], server: Server) -> None:
+        updates = [request.update for request in requests if request.update is not None]
         server.discard(updates, "not aggregated")
 
     def _weights(self) -> dict[int, float]:
         """By examples, as the replies report them; equal shares if one of them does not."""
-        pairs = [(letter.update, letter.reply) for letter in self._taken]
+        pairs = [(request.update, request.reply) for request in self._taken]
         told = {u.task: examples_of(self._protocol.metrics(r)) for u, r in pairs if u is not None}
         if None in told.values() or not any(told.values()):
             told = dict.fromkeys(told, 1.0)

@@ -31,7 +31,7 @@ from simfl.interop.flower.protocol import (
     Model,
     family,
 )
-from simfl.interop.flower.strategy import Letter, examples_of
+from simfl.interop.flower.strategy import Request, examples_of
 from simfl.messages import Counter as Versions
 from simfl.messages import Task, Update
 from simfl.strategy.base import Change, LearningInfo
@@ -100,31 +100,31 @@ class AppWorkload:
         LOG.warning("%s", said)
 
     def start(self, task: Task) -> None:
-        letter: Letter = task.extras["letter"]
-        letter.call = self._call(task, letter)
-        self.clients.begin(letter.name, letter.call)
-        seconds = self._answer(task, letter) if self._eager else 0.0
-        self._size(task, letter, seconds)
-        task.down_bytes = self._nbytes(letter.message)
+        request: Request = task.extras["request"]
+        request.call = self._call(task, request)
+        self.clients.begin(request.name, request.call)
+        seconds = self._answer(task, request) if self._eager else 0.0
+        self._size(task, request, seconds)
+        task.down_bytes = self._nbytes(request.message)
         task.up_bytes = -1
 
     def ready(self, task: Task) -> None:
         """The training has ended: what it changed on the device stays."""
-        letter: Letter = task.extras["letter"]
-        if letter.answer is None:
-            self._answer(task, letter)
-        self._contexts[task.device], letter.context = letter.context, None
-        task.up_bytes = self._nbytes(letter.answer)
+        request: Request = task.extras["request"]
+        if request.answer is None:
+            self._answer(task, request)
+        self._contexts[task.device], request.context = request.context, None
+        task.up_bytes = self._nbytes(request.answer)
 
     def deliver(self, task: Task, server: Versions) -> Update:
-        letter: Letter = task.extras["letter"]
-        metrics = self._protocol.metrics(letter.answer)
+        request: Request = task.extras["request"]
+        metrics = self._protocol.metrics(request.answer)
         return Update(
             task=task.serial,
             device=task.device,
             version=task.version,
             base=task.base,
-            delta=letter.model,
+            delta=request.model,
             extras={},
             examples=task.examples,
             steps=task.local_steps,
@@ -138,9 +138,9 @@ class AppWorkload:
 
     def lose(self, task: Task) -> None:
         """An answer that was lost on its way is not the app's; the device keeps what it learnt."""
-        letter: Letter = task.extras["letter"]
-        letter.answer = letter.context = letter.call = None
-        self.clients.drop(letter.name)
+        request: Request = task.extras["request"]
+        request.answer = request.context = request.call = None
+        self.clients.drop(request.name)
 
     def shorten(self, task: Task, steps: int) -> None:
         """Never asked for: Flower has no word for it."""
@@ -171,32 +171,32 @@ class AppWorkload:
 
     # The device.
 
-    def _call(self, task: Task, letter: Letter) -> Call:
+    def _call(self, task: Task, request: Request) -> Call:
         seed = self._streams.integer("flower client", task.device, task.index)
-        return Call(self._protocol.copy(letter.message), self._context(task.device), seed)
+        return Call(self._protocol.copy(request.message), self._context(task.device), seed)
 
-    def _answer(self, task: Task, letter: Letter) -> float:
+    def _answer(self, task: Task, request: Request) -> float:
         """Runs the device's code; returns the seconds of this machine that it took."""
-        protocol, call, context = self._protocol, letter.call, letter.call.context
+        protocol, call, context = self._protocol, request.call, request.call.context
         begun_s = time.perf_counter()
-        self._calls[family(letter.kind)] += 1
+        self._calls[family(request.kind)] += 1
         self.running = True
         try:
-            found = self.clients.end(letter.name, call)
+            found = self.clients.end(request.name, call)
             context = found.context
-            reply = self._reply(letter, found)
+            reply = self._reply(request, found)
         except (Interrupted, KeyboardInterrupt):
             self.interrupt()  # the event at hand is played to its end, so that the tables are whole
-            reply = protocol.error(letter.message, RAISED, "interrupted")
+            reply = protocol.error(request.message, RAISED, "interrupted")
         finally:
             self.running = False
         took_s = time.perf_counter() - begun_s
-        protocol.stamp(reply, f"reply to {letter.name}")
-        protocol.date(reply, letter.message)
-        letter.answer, letter.context, letter.call = reply, context, None
+        protocol.stamp(reply, f"reply to {request.name}")
+        protocol.date(reply, request.message)
+        request.answer, request.context, request.call = reply, context, None
         return took_s
 
-    def _reply(self, letter: Letter, found: Answer) -> Any:
+    def _reply(self, request: Request, found: Answer) -> Any:
         """The device's reply, or an error in its place."""
         error = found.error
         if error is None:
@@ -205,13 +205,13 @@ class AppWorkload:
             except Exception as wrong:  # it is no message
                 error = wrong
         said = str(error) if isinstance(error, RemoteError) else f"{type(error).__name__}: {error}"
-        self._failed(letter, error, said)
-        return self._protocol.error(letter.message, RAISED, said)
+        self._failed(request, error, said)
+        return self._protocol.error(request.message, RAISED, said)
 
-    def _failed(self, letter: Letter, error: BaseException, said: str) -> None:
-        device = letter.device
+    def _failed(self, request: Request, error: BaseException, said: str) -> None:
+        device = request.device
         self.notes = {"client_error": f"{said} (device {device})", **self.notes}
-        self._errors[family(letter.kind)] += 1
+        self._errors[family(request.kind)] += 1
         if self._errors.total() <= LOGGED:
             LOG.warning("device %d: the client app raised", device, exc_info=error)
 
@@ -225,9 +225,9 @@ class AppWorkload:
 
     # Sizes.
 
-    def _size(self, task: Task, letter: Letter, seconds: float) -> None:
-        app, cost, kind = self._app, self._cost, family(letter.kind)
-        n = self._examples(task, letter)
+    def _size(self, task: Task, request: Request, seconds: float) -> None:
+        app, cost, kind = self._app, self._cost, family(request.kind)
+        n = self._examples(task, request)
         if kind == TRAIN:
             size_up(task, n, cost.batch_size, cost.flops)
             if app.train_gflop is not None:
@@ -241,9 +241,9 @@ class AppWorkload:
         if app.measured_gflops is not None:
             task.flops = seconds * app.measured_gflops * GFLOPS
 
-    def _examples(self, task: Task, letter: Letter) -> int:
-        if self._app.examples == "reported" and not self._protocol.is_error(letter.answer):
-            told = examples_of(self._protocol.metrics(letter.answer))
+    def _examples(self, task: Task, request: Request) -> int:
+        if self._app.examples == "reported" and not self._protocol.is_error(request.answer):
+            told = examples_of(self._protocol.metrics(request.answer))
             if told is not None:
                 return max(1, round(told))
         return int(self.examples[task.device])

@@ -11,8 +11,8 @@ import pytest
 from simfl.cli import main as command
 from simfl.errors import InputError, PluginError
 from simfl.interop.flower import app as folders
-from simfl.interop.flower.config import configured, read_config
-from simfl.interop.flower.installed import installed
+from simfl.interop.flower.app import configured, read_config
+from simfl.interop.flower.bridge.installed import installed
 
 PROJECT = """
 [project]
@@ -159,7 +159,7 @@ def test_a_flower_that_will_not_do_is_told_in_one_paragraph(
         return version
 
     monkeypatch.setattr(metadata, "version", told)
-    monkeypatch.setitem(sys.modules, "simfl.interop.flower.bridge", None)
+    monkeypatch.setitem(sys.modules, "simfl.interop.flower.bridge.patches", None)
     with pytest.raises(InputError, match=said) as caught:
         installed()
     assert "\n" not in str(caught.value)
@@ -168,7 +168,7 @@ def test_a_flower_that_will_not_do_is_told_in_one_paragraph(
 def test_the_command_needs_flower_only_when_it_plays(
     app: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "simfl.interop.flower.bridge", None)
+    monkeypatch.setitem(sys.modules, "simfl.interop.flower.bridge.patches", None)
     monkeypatch.chdir(tmp_path)
     assert command(["flower", str(app), "--fleet", "flower/phones", "--run-config", "x=1"]) == 2
     assert "'x' is not a key of the app" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from petal import present, scene
+from toy import present, scene
 
 import simfl
 from simfl.cli import main as command
@@ -272,16 +272,16 @@ def test_the_bytes_are_those_of_the_serialised_messages() -> None:
 def test_large_arrays_are_counted_as_they_would_be_serialised(shapes: list[Any]) -> None:
     from flwr.common.serde import message_to_proto
 
-    from simfl.interop.flower.compat import TaskIdentity
-    from simfl.interop.flower.messages import Flower
+    from simfl.interop.flower.bridge.compat import TaskIdentity
+    from simfl.interop.flower.bridge.messages import Flower
 
     if TaskIdentity is not None:  # newer releases ask who sends
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
     arrays = ArrayRecord([np.ones(shape, np.float32) for shape in shapes])
     more = {"again": ArrayRecord({"x": arrays["0"]}), "config": ConfigRecord({"lr": 0.1, "n": [1]})}
-    note = Message(RecordDict({"arrays": arrays, **more}), 1_000_001, "train")
+    message = Message(RecordDict({"arrays": arrays, **more}), 1_000_001, "train")
     blobs = [array.data for array in arrays.values()]
-    assert Flower().nbytes(note) == len(message_to_proto(note).SerializeToString())
+    assert Flower().nbytes(message) == len(message_to_proto(message).SerializeToString())
     assert [array.data for array in arrays.values()] == blobs
 
 

@@ -9,40 +9,41 @@ from typing import Any
 
 import numpy as np
 import pytest
-from petal import SECOND, Note, Petal, answer, model, played, scene
+from toy import SECOND, ToyFlower, ToyMessage, answer, model, played, scene
 
 from simfl.errors import InputError
-from simfl.interop.flower.callers import Code
-from simfl.interop.flower.run import AppRun, scenario_of
+from simfl.interop.flower.play import AppRun
+from simfl.interop.flower.run import scenario_of
+from simfl.interop.flower.virtual_time.callers import Code
 
 FLEET = scene({"count": 6, "faults": {"drop_probability": 0.3}})
 
 
-def client(note: Note, memory: Any) -> Note:
+def client(message: ToyMessage, context: Any) -> ToyMessage:
     """Draws from global generators, counts its calls, and says which process it is in."""
-    reply = answer(note, memory)
-    if note.device == 5:
+    reply = answer(message, context)
+    if message.device == 5:
         raise ValueError("of device 5")
     reply.model = model(random.random() + float(np.random.random()))  # noqa: NPY002
-    reply.metrics |= {"num-examples": 10 + note.device}
+    reply.metrics |= {"num-examples": 10 + message.device}
     return reply
 
 
 def main(grid: Any, context: Any) -> None:
     total = 0.0
     for _ in range(3):
-        notes = [Note(device, model=model(total), weight=SECOND) for device in range(6)]
+        notes = [ToyMessage(device, model=model(total), weight=SECOND) for device in range(6)]
         for reply in grid.send_and_receive(notes):
             if not reply.failure:
                 total += float(np.frombuffer(reply.model[0], np.float32)[0])
                 total += reply.metrics["calls"]
-    grid.push([Note(0, model=model(total), weight=SECOND)])
+    grid.push([ToyMessage(0, model=model(total), weight=SECOND)])
 
 
 def run(workers: int, **more: Any) -> Any:
     apps = nullcontext((main, client))
     scenario = scenario_of(FLEET, overrides=more)
-    return AppRun(scenario, apps, Code(), Petal(), None, False, workers)(None, None, None)
+    return AppRun(scenario, apps, Code(), ToyFlower(), None, False, workers)(None, None, None)
 
 
 def test_workers_change_nothing_but_the_process() -> None:
@@ -62,10 +63,10 @@ def test_measured_times_and_workers_contradict_each_other() -> None:
 def test_one_worker_is_this_process() -> None:
     seen: list[int] = []
 
-    def noting(note: Note, memory: Any) -> Note:
+    def noting(message: ToyMessage, context: Any) -> ToyMessage:
         seen.append(os.getpid())
-        return answer(note, memory)
+        return answer(message, context)
 
-    played(main, scene({"count": 6}), lambda note, memory: client(note, memory))
-    played(lambda grid, _: grid.send_and_receive([Note(0)]), scene({"count": 1}), noting)
+    played(main, scene({"count": 6}), lambda message, context: client(message, context))
+    played(lambda grid, _: grid.send_and_receive([ToyMessage(0)]), scene({"count": 1}), noting)
     assert seen == [os.getpid()]

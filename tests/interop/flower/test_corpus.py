@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from petal import scene
+from toy import scene
 
 import simfl
 from simfl.results.verify import verify

@@ -10,28 +10,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from petal import SECOND, Note, Petal, answer, model, played, scene
+from toy import SECOND, ToyFlower, ToyMessage, answer, model, played, scene
 
 import simfl
 from simfl.clock.watchdog import Watchdog
 from simfl.errors import PluginError, Stalled
 from simfl.interop.flower.app import Folder, code_of, loaded
-from simfl.interop.flower.run import AppRun, scenario_of
+from simfl.interop.flower.play import AppRun
+from simfl.interop.flower.run import scenario_of
 from simfl.results.verify import verify
 
 
 def asking(*devices: int, kind: str = "train") -> Any:
     def main(grid, context):
-        grid.send_and_receive([Note(device, kind, weight=SECOND) for device in devices])
+        grid.send_and_receive([ToyMessage(device, kind, weight=SECOND) for device in devices])
 
     return main
 
 
 def failing(*devices: int, error: type[BaseException] = ValueError) -> Any:
-    def client(note, memory):
-        if note.device in devices:
-            raise error(f"of device {note.device}")
-        return answer(note, memory)
+    def client(message, context):
+        if message.device in devices:
+            raise error(f"of device {message.device}")
+        return answer(message, context)
 
     return client
 
@@ -85,8 +86,8 @@ def test_a_run_whose_every_training_failed_is_an_error_with_tables(tmp_path: Pat
         asking(0, 1)(grid, context)
         asking(0, 1, kind="evaluate")(grid, context)
 
-    def client(note, memory):
-        return (failing(0, 1) if note.kind == "train" else answer)(note, memory)
+    def client(message, context):
+        return (failing(0, 1) if message.kind == "train" else answer)(message, context)
 
     with pytest.raises(PluginError, match=r"failed in 2 of 2 calls .* ValueError: of device 0"):
         played(main, scene({"count": 2}), client, out=tmp_path)
@@ -122,7 +123,7 @@ def test_a_long_wait_that_polls_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Watchdog, "FRUITLESS", 100)
 
     def main(grid, context):
-        (name,) = grid.push([Note(0, weight=SECOND)])
+        (name,) = grid.push([ToyMessage(0, weight=SECOND)])
         while not grid.pull([name]):
             time.sleep(0.5)
 
@@ -157,7 +158,7 @@ def test_a_signal_leaves_the_app_s_own_code_at_once(by: signal.Signals, tmp_path
 
 
 def test_a_signal_leaves_the_code_of_a_device(tmp_path: Path) -> None:
-    def client(note, memory):
+    def client(message, context):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60.0)
 
@@ -193,7 +194,7 @@ def test_an_app_that_cannot_be_imported_leaves_no_run_folder(source: str, tmp_pa
     (tmp_path / "broken.py").write_text(source, "utf-8")
     folder = Folder(tmp_path, "broken", "broken:app", "broken:app", {})
     run = AppRun(
-        scenario_of(scene({"count": 1})), loaded(folder), code_of(folder), Petal(), None, False
+        scenario_of(scene({"count": 1})), loaded(folder), code_of(folder), ToyFlower(), None, False
     )
     with pytest.raises(PluginError, match="cannot be imported"):
         run(tmp_path / "out", None, None)
@@ -205,12 +206,15 @@ def test_a_run_that_is_killed_leaves_tables_that_can_be_verified(
 ) -> None:
     """What a killed process leaves is what lies on disk at any moment."""
 
-    monkeypatch.setattr(sys.modules["simfl.interop.flower.run"], "_WRITE_S", 0.0)
+    monkeypatch.setattr(sys.modules["simfl.interop.flower.play"], "_WRITE_S", 0.0)
     seen = []
 
     def main(grid, context):
         for value in range(40):
-            asked = [Note(0, model=model(value), weight=SECOND), Note(1, "evaluate", weight=SECOND)]
+            asked = [
+                ToyMessage(0, model=model(value), weight=SECOND),
+                ToyMessage(1, "evaluate", weight=SECOND),
+            ]
             grid.send_and_receive(asked)
         left = simfl.open(tmp_path)
         seen.append((left.finished, len(left.tasks), left.summary["versions"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from petal import SECOND, Note, answer, model, played, present, scene
+from toy import SECOND, ToyMessage, answer, model, played, present, scene
 
 from simfl.errors import PluginError, Stalled
 from simfl.interop.flower import grid as grid_module
@@ -13,8 +13,8 @@ from simfl.interop.flower.protocol import EXPIRED, GONE, RAISED
 from simfl.results.verify import verify
 
 
-def notes(*devices: int, **more: Any) -> list[Note]:
-    return [Note(device, weight=SECOND, **more) for device in devices]
+def notes(*devices: int, **more: Any) -> list[ToyMessage]:
+    return [ToyMessage(device, weight=SECOND, **more) for device in devices]
 
 
 def lawful(result: Any) -> bool:
@@ -60,7 +60,7 @@ def test_a_reply_at_the_very_end_of_the_timeout_is_in_time(timeout, in_time) -> 
         found.extend(grid.send_and_receive(notes(0), timeout=timeout))
 
     played(main, scene({"count": 1}))
-    assert [note.device for note in found] == in_time
+    assert [message.device for message in found] == in_time
 
 
 @pytest.mark.parametrize(("leaves_s", "phase", "calls"), [(2.5, "upload", 2), (1.5, "train", 1)])
@@ -189,10 +189,10 @@ def test_a_client_app_that_raises_is_an_error_reply(caplog) -> None:
     def main(grid, context):
         seen.extend(reply.failure for reply in grid.send_and_receive(notes(0, 1)))
 
-    def client(note, memory):
-        if note.device:
+    def client(message, context):
+        if message.device:
             raise ZeroDivisionError("no examples")
-        return answer(note, memory)
+        return answer(message, context)
 
     result = played(main, scene({"count": 2}), client)
     assert sorted(seen) == ["", RAISED]
@@ -202,7 +202,7 @@ def test_a_client_app_that_raises_is_an_error_reply(caplog) -> None:
 
 
 def test_an_app_that_waits_for_ever_is_stalled(monkeypatch) -> None:
-    monkeypatch.setattr(grid_module, "HOPELESS_NAPS", 100)
+    monkeypatch.setattr(grid_module, "MOST_IDLE_SLEEPS", 100)
 
     def main(grid, context):
         while len(grid.node_ids()) < 3:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from petal import scene
+from toy import scene
 
 import simfl
 from simfl.errors import PluginError

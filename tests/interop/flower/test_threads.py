@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from petal import SECOND, Note, model, played, scene
+from toy import SECOND, ToyMessage, model, played, scene
 
 from simfl.errors import PluginError
 from simfl.results.verify import verify
@@ -23,7 +23,7 @@ SLOWER = [{"count": 1, "compute": {"gflops": 1.0 / (1 + i)}} for i in range(4)]
 
 def ask(grid: Any, device: int, value: float = 0.0) -> float:
     """When the device's reply comes: it takes 3 s, and one more for each number of the device."""
-    grid.send_and_receive([Note(device, model=model(value), weight=SECOND)])
+    grid.send_and_receive([ToyMessage(device, model=model(value), weight=SECOND)])
     return float(grid.now_s)
 
 
@@ -82,7 +82,7 @@ def by_polling(grid: Any) -> list[float]:
     found: list[float] = []
 
     def work(device: int) -> None:
-        names = grid.push([Note(device, model=model(0.0), weight=SECOND)])
+        names = grid.push([ToyMessage(device, model=model(0.0), weight=SECOND)])
         while not grid.pull(names):
             time.sleep(0.25)
         found.append(grid.now_s)
@@ -111,7 +111,7 @@ def test_the_ledger_is_that_of_one_batch() -> None:
     """As if one thread had sent it all."""
     batch = run(
         lambda grid: grid.send_and_receive(
-            [Note(d, model=model(0.0), weight=SECOND) for d in range(4)]
+            [ToyMessage(d, model=model(0.0), weight=SECOND) for d in range(4)]
         )
     )
     assert run(by_pool).tasks.equals(batch.tasks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from petal import SECOND, Note, answer, model, played, scene
+from toy import SECOND, ToyMessage, answer, model, played, scene
 
 from simfl.errors import PluginError, ScenarioError
 from simfl.interop.flower import record
@@ -13,8 +13,8 @@ from simfl.interop.flower.metrics import columns
 from simfl.results.verify import verify
 
 
-def ask(value: float, *devices: int) -> list[Note]:
-    return [Note(device, model=model(value), weight=SECOND) for device in devices]
+def ask(value: float, *devices: int) -> list[ToyMessage]:
+    return [ToyMessage(device, model=model(value), weight=SECOND) for device in devices]
 
 
 def test_a_version_is_made_when_the_model_in_the_messages_changes() -> None:
@@ -50,9 +50,9 @@ def test_staleness_counts_the_versions_since_a_message_left() -> None:
 
 @pytest.mark.parametrize(("told", "weights"), [([30, 10], [0.75, 0.25]), ([30, None], [0.5, 0.5])])
 def test_replies_weigh_by_their_examples_if_all_tell(told, weights) -> None:
-    def client(note, memory):
-        reply = answer(note, memory)
-        reply.metrics = {"num-examples": told[note.device]} if told[note.device] else {}
+    def client(message, context):
+        reply = answer(message, context)
+        reply.metrics = {"num-examples": told[message.device]} if told[message.device] else {}
         return reply
 
     def main(grid, context):

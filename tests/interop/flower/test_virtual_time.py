@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from petal import SECOND, Note, answer, played, scene
+from toy import SECOND, ToyMessage, answer, played, scene
 
 from simfl.errors import InputError
-from simfl.interop.flower.callers import Code
-from simfl.interop.flower.virtual_time import EPOCH_S, VirtualTime
+from simfl.interop.flower.virtual_time.callers import Code
+from simfl.interop.flower.virtual_time.clock import EPOCH_S, VirtualTime
 
 
 def test_an_app_reads_and_sleeps_on_the_virtual_clock() -> None:
@@ -39,12 +39,12 @@ def test_an_app_reads_and_sleeps_on_the_virtual_clock() -> None:
 def test_devices_code_reads_the_real_clock_and_the_app_s_threads_the_virtual_one() -> None:
     seen = []
 
-    def client(note, memory):
+    def client(message, context):
         seen.append(time.time())
-        return answer(note, memory)
+        return answer(message, context)
 
     def main(grid, context):
-        grid.send_and_receive([Note(0, weight=SECOND)])
+        grid.send_and_receive([ToyMessage(0, weight=SECOND)])
         thread = threading.Thread(target=lambda: seen.append(time.time()))
         thread.start()
         thread.join()

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from petal import SECOND, Note, answer, model, played, scene
+from toy import SECOND, ToyMessage, answer, model, played, scene
 
 
 def once(*kinds: str, devices: int = 1) -> Any:
     def main(grid, context):
         for kind in kinds:
-            grid.send_and_receive([Note(d, kind, weight=SECOND) for d in range(devices)])
+            grid.send_and_receive([ToyMessage(d, kind, weight=SECOND) for d in range(devices)])
 
     return main
 
@@ -37,8 +37,8 @@ def test_a_message_costs_what_its_kind_asks_for() -> None:
     [("steps", 2, 2.0), ("train_gflop", 7.0, 7.0), ("examples", "reported", 3.0)],
 )
 def test_work_can_be_stated_in_other_ways(option, value, seconds) -> None:
-    def client(note, memory):
-        reply = answer(note, memory)
+    def client(message, context):
+        reply = answer(message, context)
         reply.metrics["num-examples"] = 30
         return reply
 
@@ -52,9 +52,9 @@ def test_a_strategy_s_epochs_stay_when_an_app_takes_its_place() -> None:
 
 
 def test_measured_time_is_marked_as_not_reproducible() -> None:
-    def client(note, memory):
+    def client(message, context):
         time.sleep(0.02)  # real: a device's code is never on the virtual clock
-        return answer(note, memory)
+        return answer(message, context)
 
     result = played(
         once("train"), scene({"count": 1}), client, **{"strategy.measured_gflops": 50.0}
@@ -67,7 +67,7 @@ def test_measured_time_is_marked_as_not_reproducible() -> None:
 @pytest.mark.parametrize(("charge", "nbytes"), [("message", SECOND + 64), ("arrays", 4 + 64)])
 def test_bytes_are_the_message_s_or_its_arrays(charge, nbytes) -> None:
     def main(grid, context):
-        grid.send_and_receive([Note(0, model=model(1.0), weight=SECOND)])
+        grid.send_and_receive([ToyMessage(0, model=model(1.0), weight=SECOND)])
 
     result = played(main, scene({"count": 1}), **{"strategy.charge": charge})
     assert result.tasks["down_bytes"].tolist() == [nbytes]
@@ -77,15 +77,15 @@ def test_devices_draw_from_generators_of_their_own() -> None:
     """The same numbers in whatever order the devices are asked, and the app's own go on."""
     drawn: dict[int, list[Any]] = {}
 
-    def client(note, memory):
-        drawn.setdefault(note.device, []).append((random.random(), np.random.random()))  # noqa: NPY002
-        return answer(note, memory)
+    def client(message, context):
+        drawn.setdefault(message.device, []).append((random.random(), np.random.random()))  # noqa: NPY002
+        return answer(message, context)
 
     def asking(*order: int) -> Any:
         def main(grid, context):
             before = random.random()
             for device in order:
-                grid.send_and_receive([Note(device, weight=SECOND)])
+                grid.send_and_receive([ToyMessage(device, weight=SECOND)])
             apps.append((before, random.random()))
 
         return main
@@ -103,15 +103,17 @@ def test_devices_draw_from_generators_of_their_own() -> None:
 
 
 def test_two_runs_are_the_same_to_the_last_bit_and_another_seed_is_not() -> None:
-    def client(note, memory):
-        reply = answer(note, memory)
+    def client(message, context):
+        reply = answer(message, context)
         reply.model = model(random.random())
         return reply
 
     def main(grid, context):
         asked = random.sample(range(20), 8)
         for value in range(3):
-            notes = [Note(device, model=model(random.random()), weight=SECOND) for device in asked]
+            notes = [
+                ToyMessage(device, model=model(random.random()), weight=SECOND) for device in asked
+            ]
             grid.send_and_receive(notes)
             assert value < 3
 
@@ -124,17 +126,17 @@ def test_two_runs_are_the_same_to_the_last_bit_and_another_seed_is_not() -> None
 def test_what_code_does_to_its_message_and_context_stays_there() -> None:
     seen = []
 
-    def client(note, memory):
-        note.metrics["touched"] = 1.0
-        if note.device and not memory.state:
-            memory.state["calls"] = 100
+    def client(message, context):
+        message.metrics["touched"] = 1.0
+        if message.device and not context.state:
+            context.state["calls"] = 100
             raise ValueError("and yet it remembers")
-        return answer(note, memory)
+        return answer(message, context)
 
     def main(grid, context):
-        asked = [Note(device, weight=SECOND) for device in (0, 1)]
+        asked = [ToyMessage(device, weight=SECOND) for device in (0, 1)]
         grid.send_and_receive(asked)
-        seen.extend(note.metrics for note in asked)
+        seen.extend(message.metrics for message in asked)
         seen.append([r.metrics["calls"] for r in grid.send_and_receive(asked)])
 
     played(main, scene({"count": 2}), client)
@@ -144,9 +146,9 @@ def test_what_code_does_to_its_message_and_context_stays_there() -> None:
 def test_code_for_the_lost_is_never_run() -> None:
     calls = []
 
-    def client(note, memory):
-        calls.append(note.device)
-        return answer(note, memory)
+    def client(message, context):
+        calls.append(message.device)
+        return answer(message, context)
 
     fleet = scene({"count": 50, "faults": {"drop_probability": 1.0}})
     result = played(once("train", devices=50), fleet, client)

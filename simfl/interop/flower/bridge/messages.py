@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
 
-from simfl.interop.flower.compat import (
+from simfl.interop.flower.bridge.compat import (
     SUPERLINK_NODE_ID,
     ArrayRecord,
     Context,
@@ -18,9 +18,8 @@ from simfl.interop.flower.compat import (
     RecordDict,
     message_to_proto,
 )
-from simfl.interop.flower.lengths import full_bytes
 from simfl.interop.flower.protocol import EXPIRED, GONE, RAISED, Model
-from simfl.interop.flower.virtual_time import date_now
+from simfl.interop.flower.virtual_time.clock import date_now
 
 #: Bytes of arrays up to which a message is really serialised in order to know its length.
 SMALL = 32_768
@@ -152,10 +151,28 @@ def serialised_bytes(message: Any) -> int:
     for array in arrays:
         array.data = b""
     try:
-        return full_bytes(message_to_proto(message), iter(lengths))
+        return _full_bytes(message_to_proto(message), iter(lengths))
     finally:
         for array, blob in zip(arrays, blobs, strict=True):
             array.data = blob
+
+
+def _full_bytes(proto: Any, lengths: Iterator[int]) -> int:
+    """Length of a message with its arrays' data put back, in the order in which they come."""
+    total = int(proto.ByteSize())
+    for field, value in proto.ListFields():
+        if field.message_type is not None:
+            for part in value if isinstance(value, Sequence) else (value,):
+                bare, full = int(part.ByteSize()), _full_bytes(part, lengths)
+                total += _prefixed(full) - _prefixed(bare)
+    if proto.DESCRIPTOR.name == "Array":
+        total += 1 + _prefixed(next(lengths))  # its tag; an empty field is left out
+    return total
+
+
+def _prefixed(length: int) -> int:
+    """Bytes of a part with its length before it, a varint of seven bits a byte."""
+    return length + max(1, -(-length.bit_length() // 7))
 
 
 def _mark(message: Any) -> Any:

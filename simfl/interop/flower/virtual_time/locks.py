@@ -8,7 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from simfl.interop.flower.threads import Threads
+    from simfl.interop.flower.virtual_time.threads import Threads
 
 
 class Lock:

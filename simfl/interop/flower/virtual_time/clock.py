@@ -17,9 +17,9 @@ from types import ModuleType
 from typing import Any
 
 from simfl.errors import InputError
-from simfl.interop.flower.callers import Code
-from simfl.interop.flower.generators import Generators
-from simfl.interop.flower.stand_ins import STAND_INS, TO_REAL, Source
+from simfl.interop.flower.virtual_time.callers import Code
+from simfl.interop.flower.virtual_time.generators import Generators
+from simfl.interop.flower.virtual_time.stand_ins import STAND_INS, TO_REAL, Source
 
 #: Where the virtual clock begins for those who ask for a date: 2025-01-01, in UTC.
 EPOCH_S = Source.EPOCH_S
@@ -40,7 +40,7 @@ class VirtualTime:
 
     @contextmanager
     def set(self, code: Code, dates: Iterable[ModuleType] = ()) -> Iterator[None]:
-        """The app is on virtual_time. Raises InputError if another one is.
+        """The app is on the virtual clock. Raises InputError if another one is.
 
         code: whose clock is virtual.
         dates: modules whose `now()` is the date of a message, virtual in devices' code as well.

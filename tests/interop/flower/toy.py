@@ -1,6 +1,6 @@
 """A small Flower of our own: what the bridge needs of one, so that it is tested without the other.
 
-A server app is called with the grid itself, a client app with a note and a context.
+A server app is called with the grid itself, a client app with a message and a context.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ import numpy as np
 import tomli_w
 
 from simfl.fleet.traces import Trace, write_trace
-from simfl.interop.flower.callers import code_of
+from simfl.interop.flower.play import AppRun
 from simfl.interop.flower.protocol import FIRST_NODE, Model
-from simfl.interop.flower.run import AppRun, scenario_of
+from simfl.interop.flower.run import scenario_of
+from simfl.interop.flower.virtual_time.callers import code_of
 from simfl.params import Params
 from simfl.results.result import Result
 
 
 @dataclass
-class Note:
+class ToyMessage:
     """A message, or a reply if it has a `to`."""
 
     device: int
@@ -40,7 +41,7 @@ class Note:
 
 
 @dataclass
-class Memory:
+class ToyContext:
     """A context."""
 
     device: int
@@ -48,7 +49,7 @@ class Memory:
     state: dict[str, Any] = field(default_factory=dict)
 
 
-class Petal:
+class ToyFlower:
     """A FlowerProtocol, and all else that a run asks of Flower."""
 
     version = "0.0"
@@ -58,47 +59,49 @@ class Petal:
     def __init__(self) -> None:
         self.protocol = self
 
-    def stamp(self, note: Note, name: str) -> None:
-        note.name = name
+    def stamp(self, message: ToyMessage, name: str) -> None:
+        message.name = name
 
-    def node(self, note: Note) -> int:
-        return FIRST_NODE + note.device
+    def node(self, message: ToyMessage) -> int:
+        return FIRST_NODE + message.device
 
-    def kind(self, note: Note) -> str:
-        return note.kind
+    def kind(self, message: ToyMessage) -> str:
+        return message.kind
 
-    def ttl_s(self, note: Note) -> float:
-        return note.ttl
+    def ttl_s(self, message: ToyMessage) -> float:
+        return message.ttl
 
-    def copy(self, note: Note) -> Note:
-        return replace(note, metrics=dict(note.metrics))
+    def copy(self, message: ToyMessage) -> ToyMessage:
+        return replace(message, metrics=dict(message.metrics))
 
-    def nbytes(self, note: Note) -> int:
-        return note.weight
+    def nbytes(self, message: ToyMessage) -> int:
+        return message.weight
 
-    def tensor_bytes(self, note: Note) -> int:
-        return sum(map(len, note.model or ()))
+    def tensor_bytes(self, message: ToyMessage) -> int:
+        return sum(map(len, message.model or ()))
 
-    def model(self, note: Note) -> Model | None:
-        return self.model_of(note.model)
+    def model(self, message: ToyMessage) -> Model | None:
+        return self.model_of(message.model)
 
-    def metrics(self, note: Note) -> dict[str, float]:
-        return note.metrics
+    def metrics(self, message: ToyMessage) -> dict[str, float]:
+        return message.metrics
 
-    def date(self, reply: Note, note: Note) -> None:
-        """Notes have no dates."""
+    def date(self, reply: ToyMessage, message: ToyMessage) -> None:
+        """Messages have no dates."""
 
-    def is_error(self, note: Note) -> bool:
-        return bool(note.failure)
+    def is_error(self, message: ToyMessage) -> bool:
+        return bool(message.failure)
 
-    def error(self, note: Note, failure: str, reason: str) -> Note:
-        return Note(note.device, note.kind, to=note.name, failure=failure, reason=reason, weight=10)
+    def error(self, message: ToyMessage, failure: str, reason: str) -> ToyMessage:
+        return ToyMessage(
+            message.device, message.kind, to=message.name, failure=failure, reason=reason, weight=10
+        )
 
-    def context(self, node: int, partition: int, partitions: int, run_config: Any) -> Memory:
-        return Memory(partition, dict(run_config))
+    def context(self, node: int, partition: int, partitions: int, run_config: Any) -> ToyContext:
+        return ToyContext(partition, dict(run_config))
 
-    def copy_context(self, memory: Memory) -> Memory:
-        return replace(memory, state=dict(memory.state))
+    def copy_context(self, context: ToyContext) -> ToyContext:
+        return replace(context, state=dict(context.state))
 
     def model_of(self, arrays: tuple[bytes, ...] | None) -> Model | None:
         return None if arrays is None else Model(tuple(map(str, range(len(arrays)))), arrays)
@@ -130,18 +133,18 @@ class Petal:
         return Params.from_named({"model": torch.from_numpy(flat)})
 
 
-Client = Callable[[Note, Memory], Note]
+Client = Callable[[ToyMessage, ToyContext], ToyMessage]
 
 
-def answer(note: Note, memory: Memory) -> Note:
+def answer(message: ToyMessage, context: ToyContext) -> ToyMessage:
     """A client app that counts its calls and reports ten examples."""
-    memory.state["calls"] = memory.state.get("calls", 0) + 1
-    return Note(
-        note.device,
-        note.kind,
-        metrics={"num-examples": 10, "calls": memory.state["calls"]},
-        to=note.name,
-        weight=note.weight,
+    context.state["calls"] = context.state.get("calls", 0) + 1
+    return ToyMessage(
+        message.device,
+        message.kind,
+        metrics={"num-examples": 10, "calls": context.state["calls"]},
+        to=message.name,
+        weight=message.weight,
     )
 
 
@@ -159,9 +162,9 @@ def played(
     **overrides: Any,
 ) -> Result:
     """Plays a server app that is a function."""
-    whole, petal = scenario_of(fleet, overrides=overrides), Petal()
-    code, apps = code_of(petal.modules_of(main)), nullcontext((main, client))
-    return AppRun(whole, apps, code, petal, evaluate, False)(out, None, None)
+    whole, toy = scenario_of(fleet, overrides=overrides), ToyFlower()
+    code, apps = code_of(toy.modules_of(main)), nullcontext((main, client))
+    return AppRun(whole, apps, code, toy, evaluate, False)(out, None, None)
 
 
 def scene(*groups: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -22,9 +22,9 @@ from math import inf
 from types import FrameType, ModuleType
 from typing import Any
 
-from simfl.interop.flower.callers import OURS, Code
-from simfl.interop.flower.locks import Lock
-from simfl.interop.flower.virtual_time import VirtualTime, replaced
+from simfl.interop.flower.virtual_time.callers import OURS, Code
+from simfl.interop.flower.virtual_time.clock import VirtualTime, replaced
+from simfl.interop.flower.virtual_time.locks import Lock
 
 Met = Callable[[], bool]
 

@@ -63,7 +63,7 @@ def installed() -> Installed:
             f"Flower {version} is too old, simfl needs {_dotted(OLDEST)} ({wanted}; {tested})"
         )
     try:
-        from simfl.interop.flower.bridge import flower
+        from simfl.interop.flower.bridge.patches import flower
     except ImportError as error:
         raise InputError(
             f"Flower {version} is not one that simfl knows ({tested}): {error}"

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from simfl.interop.flower import compat
-from simfl.interop.flower.classic import Registrar, ask_clients, no_thread
-from simfl.interop.flower.compat import Array, ArrayRecord, Grid, GridClientProxy, Message
+from simfl.interop.flower.bridge import compat
+from simfl.interop.flower.bridge.classic import Registrar, ask_clients, no_thread
+from simfl.interop.flower.bridge.compat import Array, ArrayRecord, Grid, GridClientProxy, Message
+from simfl.interop.flower.bridge.messages import Flower, model_of
 from simfl.interop.flower.grid import VirtualGrid
 from simfl.interop.flower.hooks import Hooks
-from simfl.interop.flower.messages import Flower, model_of
 from simfl.interop.flower.protocol import EVALUATE, TRAIN, FlowerProtocol, Model
-from simfl.interop.flower.virtual_time import replaced
+from simfl.interop.flower.virtual_time.clock import replaced
 
 LOGGER = logging.getLogger("flwr")
 

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from simfl.interop.flower.clients import seed_all
-
 
 class Generators:
     """The global generators of Python, numpy and, if it is there, torch: seeded and put back."""
@@ -45,3 +43,12 @@ class Generators:
             yield
         finally:
             self.put_back()
+
+
+def seed_all(seed: int) -> None:
+    """Sets the global generators of Python, numpy and, if it is there, torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.default_generator.manual_seed(seed)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, ClassVar, Protocol
 
-from simfl.interop.flower.locks import lock, rlock
+from simfl.interop.flower.virtual_time.locks import lock, rlock
 
 
 class Clock(Protocol):

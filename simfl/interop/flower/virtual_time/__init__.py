@@ -1,0 +1,1 @@
+"""Time, threads and random numbers of an app: virtual for it, real for the libraries it uses."""
