@@ -10,15 +10,15 @@ from typing import Any
 
 from simfl.errors import TraceError, did_you_mean
 from simfl.fleet.traces import Trace, write_trace
-from simfl.interop import fedscale, flash, logs, throughput
+from simfl.interop import columns, fedscale, flash, throughput
 
 #: format -> (file, options) -> trace
 FORMATS: dict[str, Callable[..., Trace]] = {
     "fedscale": fedscale.read,
     "flash": flash.read,
     "mahimahi": throughput.read_mahimahi,
-    "csv": logs.read_csv,
-    "json": logs.read_json,
+    "csv": columns.read_csv,
+    "json": columns.read_json,
 }
 
 
