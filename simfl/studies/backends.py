@@ -1,33 +1,49 @@
-"""Plays cells, here or on other processes; the order of completion changes no result."""
+"""Plays cells, here or on other processes; the order of completion changes no result.
+
+Several processes may play one study, on one machine or on many that share its folder: each cell is
+locked by the process that plays it, and the others go on with the next. A process that has nothing
+else to do waits for the cells of the others, and plays those whose process has died.
+"""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from simfl.engine.resuming import check_cells
+from simfl.engine.session import is_held
 from simfl.errors import InputError, ScenarioError, did_you_mean, first_line
 from simfl.registry import safe_path
 from simfl.results.study import CELLS, finished
 from simfl.scenario.complain import dotted
 from simfl.scenario.naming import named, parts_of
 from simfl.studies.combinations import Cell
-from simfl.studies.job import Ended, Job, play
+from simfl.studies.job import HELD, Ended, Job, play
 
 BACKENDS = ("local", "ray")
 
 
+#: Seconds between two looks at cells that other processes play.
+LOOK_EVERY_S = 0.5
+
+
 @dataclass(frozen=True)
 class Player:
-    """Plays cells into a study's folder. The options are those of `simfl.study`."""
+    """Plays cells into a study's folder. The options are those of `simfl.study`.
+
+    say: is given a line where there is something to say beside the end of a cell.
+    """
 
     folder: Path
     data_dir: str | Path | None = None
     workers: int = 1
     backend: str = "local"
     address: str | None = None
+    wait: bool = True
+    say: Callable[[str], None] | None = None
 
     def unfinished(self, cells: Sequence[Cell]) -> list[Cell]:
         """The cells that are still to be played. Raises InputError if others do not fit any more.
@@ -45,21 +61,44 @@ class Player:
         failures: dict[str, str],
         tell: Callable[[str], None] | None = None,
     ) -> None:
-        """Plays cells, tells of each that ended, and fills in why cells failed, by hash."""
+        """Plays cells, tells of each that ended, and fills in why cells failed, by hash.
+
+        A cell that another process plays is waited for, or with `wait = False` left to it, with
+        HELD for its failure.
+        """
         if self.workers > 1 or self.backend == "ray":
             _check_travels(cells)
-        jobs = [self._job(cell) for cell in cells]
-        for number, failure in play_all(jobs, self.workers, self.backend, self.address):
-            if failure:
-                failures[cells[number].hash] = failure
-            if tell is not None:
-                tell(f"{cells[number]}" + f": failed, {failure}" * bool(failure))
+        left = list(cells)
+        while left:
+            jobs, held = [self._job(cell) for cell in left], []
+            for number, failure in play_all(jobs, self.workers, self.backend, self.address):
+                if failure == HELD:
+                    held.append(left[number])
+                    continue
+                if failure:
+                    failures[left[number].hash] = failure
+                if tell is not None:
+                    tell(f"{left[number]}" + f": failed, {failure}" * bool(failure))
+            if held and not self.wait:
+                failures |= {cell.hash: HELD for cell in held}
+                return
+            left = self._when_free(held)
+
+    def _when_free(self, held: list[Cell]) -> list[Cell]:
+        """Waits until other processes have let go of some of these cells; returns the cells."""
+        if held and self.say is not None:
+            self.say(f"waiting for {len(held)} cells {HELD}, {held[0]} the first")
+        while held and all(is_held(self._folder(cell)) for cell in held):
+            time.sleep(LOOK_EVERY_S)
+        return held
+
+    def _folder(self, cell: Cell) -> Path:
+        return (self.folder / CELLS / cell.hash).absolute()
 
     def _job(self, cell: Cell) -> Job:
         where = None if self.data_dir is None else str(Path(self.data_dir).absolute())
-        folder = (self.folder / CELLS / cell.hash).absolute()
         tags = {"study": self.folder.name, "variant": cell.variant}
-        return Job(cell.scenario.table(), cell.scenario.path, folder, where, tags)
+        return Job(cell.scenario.table(), cell.scenario.path, self._folder(cell), where, tags)
 
 
 def _check_travels(cells: Sequence[Cell]) -> None:
