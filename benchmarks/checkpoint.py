@@ -22,7 +22,7 @@ import pandas as pd
 from studies.parts.pages import markdown, put_block
 
 import simfl
-from simfl.engine import checkpoint, saving
+from simfl.engine.checkpoints import checkpoint, saving
 from simfl.scenario import Scenario, load, parse
 
 PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"

@@ -17,6 +17,7 @@ import simpy
 
 from simfl.clock.kernel import Kernel
 from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.engine.loading import problem_of
 from simfl.results.store import Store
 from simfl.scenario import parse
 from simfl.streams import Streams
@@ -54,7 +55,7 @@ def engine(devices: int, concurrency: int, completions: int = COMPLETIONS) -> fl
     whole = parse(scenario(devices, concurrency, completions))
     streams = Streams(whole.seed)
     fleet = fleet_of(whole, streams)
-    workload = workload_of(whole, streams, timing=True, data_dir=None)
+    workload = workload_of(whole, problem_of(whole, streams), streams, timing=True)
     store = Store(None)
     kernel = Kernel(fleet, workload, whole.strategy, streams, plan_of(whole), store.append)
     seconds = timed(lambda: (kernel.run(), kernel.close(), store.finish()))
@@ -114,7 +115,7 @@ def bytes_per_idle_device(devices: int = 1_000_000) -> float:
 
     whole = parse(scenario(devices, 10, 10))
     streams = Streams(0)
-    workload = workload_of(whole, streams, timing=True, data_dir=None)
+    workload = workload_of(whole, problem_of(whole, streams), streams, timing=True)
     tracemalloc.start()
     fleet = fleet_of(whole, streams)
     kernel = Kernel(fleet, workload, whole.strategy, streams, plan_of(whole), lambda *_: None)

@@ -14,6 +14,7 @@ from typing import Any
 
 from simfl.clock.kernel import Kernel
 from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.engine.loading import problem_of
 from simfl.results.store import Store
 from simfl.scenario import parse
 from simfl.streams import Streams
@@ -60,7 +61,7 @@ def engine(cell_mbps: float, server_mbps: float, shared: bool = True) -> tuple[f
     whole = parse(scenario(cell_mbps, server_mbps, shared))
     streams = Streams(whole.seed)
     fleet = fleet_of(whole, streams)
-    workload = workload_of(whole, streams, timing=True, data_dir=None)
+    workload = workload_of(whole, problem_of(whole, streams), streams, timing=True)
     store = Store(None)
     kernel = Kernel(fleet, workload, whole.strategy, streams, plan_of(whole), store.append)
     start = time.process_time()

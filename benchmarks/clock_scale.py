@@ -20,6 +20,7 @@ import numpy as np
 
 from simfl.clock.kernel import Kernel
 from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.engine.loading import problem_of
 from simfl.fleet.traces import Trace, write_trace
 from simfl.results.store import Store
 from simfl.scenario import parse
@@ -85,7 +86,7 @@ def play(name: str, scene: Any) -> None:
         start = time.process_time()
         streams = Streams(whole.seed)
         fleet = fleet_of(whole, streams)
-        workload = workload_of(whole, streams, timing=True, data_dir=None)
+        workload = workload_of(whole, problem_of(whole, streams), streams, timing=True)
         store = Store(None)
         kernel = Kernel(fleet, workload, whole.strategy, streams, plan_of(whole), store.append)
         kernel.run()

@@ -26,7 +26,8 @@ import torch
 from torch.nn import functional as F
 
 from simfl.clock.kernel import Kernel
-from simfl.engine.build import fleet_of, plan_of, problem_of, workload_of
+from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.engine.loading import problem_of
 from simfl.engine.workload import Learning
 from simfl.errors import DataError
 from simfl.learn.datasets.base import DataDir, Dataset
@@ -158,7 +159,7 @@ def main(names: list[str]) -> None:
 def compared(case: Case) -> dict[tuple[str, int], tuple[list[float], list[float]]]:
     """Ratios to the bare loop, by the wall and by processor time, for each way to compute."""
     whole = case.scenario("auto")
-    problem = problem_of(whole, whole.learning, Streams(whole.seed), None)
+    problem = problem_of(whole, Streams(whole.seed))
     steps: list[tuple[int, int]] = []
     for way in case.ways:
         _, steps = run(case, *way)  # once to warm up, and to see what was trained
@@ -179,7 +180,7 @@ def run(case: Case, trainer: str, workers: int) -> tuple[Times, list[tuple[int, 
     whole = case.scenario(trainer)
     streams = Streams(whole.seed)
     fleet = fleet_of(whole, streams)
-    workload = workload_of(whole, streams, timing=False, data_dir=None, workers=workers)
+    workload = workload_of(whole, problem_of(whole, streams), streams, workers=workers)
     assert isinstance(workload, Learning)
     assert workload.notes["trainer"].startswith(whole.learning.trainer)
     workload.trainer.train([Job(workload.initial, d, 0, steps=1) for d in range(8)])

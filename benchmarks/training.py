@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from simfl.engine.build import problem_of
+from simfl.engine.loading import problem_of
 from simfl.learn.models.flat import params_of
 from simfl.learn.trainers.jobs import Job, batches
 from simfl.learn.trainers.local_training import Local
@@ -52,7 +52,7 @@ def compared(model: dict, batch_size: int, epochs: float) -> list[float]:
         "stop": {"versions": 1},
     }
     whole, streams = parse(table), Streams(0)
-    problem = problem_of(whole, whole.learning, streams, None)
+    problem = problem_of(whole, streams)
     options = whole.learning.training
     trainer = OneByOne(Local(problem.model, problem.data, options, LocalRule(), streams))
     jobs = [Job(problem.initial, d, 0, epochs=epochs) for d in range(DEVICES)]

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from simfl.learn.datasets.as_dataset import as_dataset
     from simfl.learn.datasets.base import DataDir, Dataset
     from simfl.learn.datasets.frames import table
+    from simfl.learn.loops.base import Trained
+    from simfl.learn.loops.device_data import DeviceData
+    from simfl.learn.loops.task_work import TaskWork
+    from simfl.learn.objective.base import Objective
     from simfl.messages import Task, Update
     from simfl.params import Params
     from simfl.results import Result
@@ -55,6 +59,7 @@ __all__ = [
     "DataDir",
     "DataError",
     "Dataset",
+    "DeviceData",
     "Duration",
     "FedAvg",
     "Fleet",
@@ -63,6 +68,7 @@ __all__ = [
     "InputError",
     "LocalRule",
     "NonNegative",
+    "Objective",
     "Params",
     "PersonalRule",
     "Positive",
@@ -78,7 +84,9 @@ __all__ = [
     "Strategy",
     "Study",
     "Task",
+    "TaskWork",
     "Trace",
+    "Trained",
     "Update",
     "Wait",
     "Wire",
@@ -135,6 +143,10 @@ _HOMES = {
     "Dataset": "simfl.learn.datasets.base:Dataset",
     "as_dataset": "simfl.learn.datasets.as_dataset:as_dataset",
     "table": "simfl.learn.datasets.frames:table",
+    "Trained": "simfl.learn.loops.base:Trained",
+    "DeviceData": "simfl.learn.loops.device_data:DeviceData",
+    "TaskWork": "simfl.learn.loops.task_work:TaskWork",
+    "Objective": "simfl.learn.objective.base:Objective",
     "DataDir": "simfl.learn.datasets.base:DataDir",
     "DataError": "simfl.errors:DataError",
     "mean": "simfl.strategy.aggregation:mean",

@@ -135,9 +135,16 @@ def origin(error: BaseException) -> str:
     ]
     ours = str(Path(__file__).parent)
     foreign = [line for line in lines if not line[0].startswith((ours, "<"))]
-    libraries = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
-    written = [line for line in foreign if not line[0].startswith(libraries)] or foreign[:1]
+    written = [line for line in foreign if not _is_installed(line[0])] or foreign[:1]
     return f" at {_name(written[-1][0])}:{written[-1][1]}" if written else ""
+
+
+def _is_installed(file: str) -> bool:
+    """Whether a file of code is part of Python or of an installed package."""
+    libraries = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+    return file.startswith(libraries) or not {"site-packages", "dist-packages"}.isdisjoint(
+        Path(file).parts
+    )
 
 
 def _name(file: str) -> str:

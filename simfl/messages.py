@@ -36,8 +36,10 @@ class Task:
     extras: Mapping[str, Any] = field(default_factory=dict)  #: sent down beside the model, charged
     # Filled in by the workload at dispatch.
     examples: int = 0  #: size of the device's data set, n_i
+    asked_steps: int = 0  #: mini-batch steps that the work was planned to take
     local_steps: int = 0  #: mini-batch steps that the work takes
     flops: float = 0.0
+    stated_s: float | None = None  #: seconds of training where they do not follow from the work
     down_bytes: int = 0
     up_bytes: int = -1  #: -1 while the size is not known before training
     # Filled in by the clock on the way.
@@ -86,6 +88,23 @@ def examples_seen(n: int, batch_size: int, steps: int) -> int:
     """
     full, rest = divmod(steps, -(-n // batch_size))
     return full * n + min(rest * batch_size, n)
+
+
+@lru_cache(maxsize=4096)
+def work_of(
+    n: int, batch_size: int, epochs: float | None, steps: int | None, drop_last: bool
+) -> tuple[int, int, float]:
+    """(steps, examples passed over, epochs) of a task on n examples, as it was asked for.
+
+    Most tasks of a run ask for what one before them did, so all three are remembered together.
+
+    >>> work_of(25, 10, epochs=2.0, steps=None, drop_last=False)
+    (6, 50, 2.0)
+    """
+    used = whole_batches(n, batch_size, drop_last)
+    made = local_steps(used, batch_size, epochs, steps)
+    seen = examples_seen(used, batch_size, made)
+    return made, seen, seen / used
 
 
 class Counter(Protocol):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Pace:
     """Estimates the time left, counting from the first share that was reported.
 
-    Loading of data and cells that were finished earlier come before it and do not count.
+    Loading of data and runs that were finished earlier come before it and do not count.
     """
 
     first: tuple[float, float] | None = None  #: (share, when)
@@ -77,11 +77,11 @@ class RunBar(_Bar):
 
 
 class StudyBar(_Bar):
-    """Progress of a study: cells that ended, and which was the last."""
+    """Progress of a study: runs that ended, and which was the last."""
 
-    def update(self, done: int, total: int, cell: str) -> None:
+    def update(self, done: int, total: int, run: str) -> None:
         """Redraws the bar."""
-        self.show(done / total, f"{done}/{total}: {cell}")
+        self.show(done / total, f"{done}/{total}: {run}")
 
 
 def run_bar() -> RunBar | None:

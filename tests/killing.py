@@ -132,7 +132,8 @@ def watch(ticker: Ticker) -> None:
     from simfl.clock.evaluations import Evaluations
     from simfl.clock.events import Clock
     from simfl.clock.kernel import Kernel
-    from simfl.engine import saving
+    from simfl.engine import record
+    from simfl.engine.checkpoints import saving
     from simfl.engine.workload import Learning
     from simfl.results.store import Store
 
@@ -143,7 +144,7 @@ def watch(ticker: Ticker) -> None:
     ticker.around(Learning, "_train", "training")
     ticker.around(Store, "_flush", "rows", ticks=0)
     ticker.around(saving, "save", "checkpoint", ticks=0)
-    ticker.around(sys.modules["simfl.engine.run"], "_write_down", "finishing", ticks=0)
+    ticker.around(record, "finish", "finishing", ticks=0)
     sys.addaudithook(ticker.audit)
 
 

@@ -16,7 +16,7 @@ import simfl
 from simfl.cli import main
 from simfl.clock.kernel import Kernel
 from simfl.clock.watchdog import Watchdog
-from simfl.engine import checkpoint
+from simfl.engine.checkpoints import checkpoint
 from simfl.errors import Diverged, InputError, PluginError, SimflError, Stalled
 from simfl.params import Params
 from simfl.strategy.base import Change, LocalRule, Wait

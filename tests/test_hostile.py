@@ -20,7 +20,7 @@ import torch
 
 import simfl
 from simfl.cli import main
-from simfl.engine import checkpoint
+from simfl.engine.checkpoints import checkpoint
 from simfl.errors import DataError, InputError, PluginError, ScenarioError, origin, shorten
 from simfl.files import own_folder, put, read_file, remove
 from simfl.learn.datasets.formats import read_idx, read_npz

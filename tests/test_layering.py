@@ -36,13 +36,14 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "strategy": (),
     "wire": (),
     "learn": ("strategy.base", "strategy.special_rules"),  # trainers call the hooks of rules
-    "clock": ("fleet", "strategy.base"),
+    "world": (),
+    "clock": ("fleet", "strategy.base", "world"),
     "results": (),
     "callbacks": (),
     "notebook": ("clock.kernel", "results.formatting"),  # progress bars of runs and studies
-    "scenario": ("fleet", "strategy", "wire", "learn"),
+    "scenario": ("fleet", "strategy", "wire", "learn", "world"),
     "engine": (
-        *("fleet", "strategy", "wire", "learn", "clock", "scenario", "results"),
+        *("fleet", "strategy", "wire", "learn", "world", "clock", "scenario", "results"),
         *("callbacks", "notebook", "__version__"),
     ),
     "engine.exchange": ("learn", "wire", "strategy.base"),
@@ -53,11 +54,14 @@ KNOWS: dict[str, tuple[str, ...]] = {
     ),
     "studies": ("scenario", "engine", "results", "notebook"),
     "interop": ("fleet",),  # formats of other projects become traces and device classes
-    "interop.measure": ("fleet", "learn", "scenario", "engine.build"),
+    "interop.measure": ("fleet", "learn", "scenario", "engine.loading"),
     "interop.flower": ("fleet", "strategy.base", "clock", "scenario", "results", "engine"),
     "cli": (
         *("fleet", "strategy", "scenario", "engine", "studies", "results", "interop"),
         *("clock.kernel", "notebook", "__version__"),
+    ),
+    "testing": (  # contracts are tried on everything
+        *("fleet", "strategy", "wire", "learn", "scenario", "results", "engine"),
     ),
     "__main__": ("cli",),
 }
@@ -85,12 +89,15 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pydantic_core": ("scenario",),
     "ray": ("studies.ray",),
     "rich": ("cli.console", "results.compare"),
-    "safetensors": ("engine.checkpoint", "results.model"),
+    "safetensors": ("engine.checkpoints.checkpoint", "results.model"),
     "scipy": ("interop.fit", "results.evidence"),
-    "simpy": ("clock.events",),
+    "simpy": ("clock.events", "clock.living.environment"),
     "tensorboard": ("results.export",),
     "tomli_w": ("cli.catalogue", "interop.measure", "results.report", "scenario"),
-    "torch": ("engine.snapshot", "interop", "learn", "params", "strategy", "wire"),
+    "torch": (
+        *("engine.checkpoints.snapshot", "interop", "learn", "params", "strategy", "testing"),
+        "wire",
+    ),
     "cloudpickle": (
         "learn.trainers.packing",
         "studies.backends",

@@ -12,11 +12,11 @@ import simfl
 
 # fmt: off
 NOUNS = [
-    "Buffered", "Change", "Codec", "Count", "DataDir", "DataError", "Dataset", "Duration", "FedAvg",
-    "Fleet", "Fraction", "Index", "InputError", "LocalRule", "NonNegative", "Params",
-    "PersonalRule", "Positive", "Report", "Result", "Scenario", "Seconds", "Server", "Share",
-    "SimflError", "State", "StatefulCodec", "Strategy", "Study", "Task", "Trace", "Update", "Wait",
-    "Wire", "Work",
+    "Buffered", "Change", "Codec", "Count", "DataDir", "DataError", "Dataset", "DeviceData",
+    "Duration", "FedAvg", "Fleet", "Fraction", "Index", "InputError", "LocalRule", "NonNegative",
+    "Objective", "Params", "PersonalRule", "Positive", "Report", "Result", "Scenario", "Seconds",
+    "Server", "Share", "SimflError", "State", "StatefulCodec", "Strategy", "Study", "Task",
+    "TaskWork", "Trace", "Trained", "Update", "Wait", "Wire", "Work",
 ]
 # fmt: on
 # fmt: off

@@ -37,7 +37,6 @@ MOST = 10
 LARGER = {
     ".": (13, "leaves and public names"),
     "clock": (15, "one file each for what a task, its battery and its draws are"),
-    "engine": (11, "how one run is built, joined, kept and explained"),
     "fleet": (12, "one file for each kind of column"),
     "interop/flower": (11, "app, client, grid and strategy, and how they are played"),
     "learn/datasets": (15, "one file for each kind of source"),

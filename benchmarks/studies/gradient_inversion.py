@@ -53,7 +53,7 @@ PARTS: dict[str, Any] = {
     "largest 5 % matched": gi(keep=0.05),
 }
 MILD = {"strategy.hold": 10, "learning.partition": {"kind": "dirichlet", "alpha": 1.0}}
-DRIFT = {"learning.drift": {"first": 20, "last": 110}}
+DRIFT = {"learning.shift": {"first": 20, "last": 110}}
 SLOW = 0.3  # GFLOP/s of a server that feels its searches
 OVERLAPPED = {"strategy": gi(overlap=True), "server.gflops": SLOW}
 

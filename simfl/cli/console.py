@@ -35,7 +35,7 @@ def err() -> Console:
 def table(
     headings: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None
 ) -> Table:
-    """A plain table; cells are shown as they are, without markup."""
+    """A plain table, without markup."""
     drawn = Table(box=None, title=title, title_justify="left", header_style="bold", pad_edge=False)
     for heading in headings:
         drawn.add_column(heading)
@@ -97,20 +97,20 @@ class Shown:
             self._live.stop()
 
 
-class Cells:
-    """Progress of a study: a line for every cell that ended."""
+class StudyProgress:
+    """Progress of a study: a line for every run that ended."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._pace = Pace()
 
-    def update(self, done: int, total: int, cell: str) -> None:
-        """Says which cell ended, how many did, and how long the rest may take."""
+    def update(self, done: int, total: int, run: str) -> None:
+        """Says which run ended, how many did, and how long the rest may take."""
         from simfl.results import formatting
 
         left_s = self._pace.left_s(done / total, time.monotonic())
         left = "" if left_s is None else f", {formatting.seconds(left_s)} left"
-        self._console.print(Text(f"{done}/{total}{left}: {cell}"))
+        self._console.print(Text(f"{done}/{total}{left}: {run}"))
 
     def close(self) -> None:
         """Nothing is open."""

@@ -135,7 +135,7 @@ def _many(scenario: Scenario) -> str:
     from simfl.studies.size import size_of
 
     size = size_of(scenario)
-    line = f"a study of {size.variants} variants under {size.seeds} seeds: {size.cells} cells"
+    line = f"a study of {size.variants} variants under {size.seeds} seeds: {size.runs} runs"
     if size.trials:
         line += f", after {size.trials} trials of {size.tuning_runs} runs at most"
     if size.longest_s is None:

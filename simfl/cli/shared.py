@@ -90,7 +90,7 @@ def single(scenario: Scenario) -> None:
 
 def run_folder(scenario: Scenario, out: Path | None, timing: bool, kind: str = "") -> Path:
     """Where the run goes. Raises InputError rather than overwrite another scenario's run."""
-    from simfl.engine.resuming import check_options
+    from simfl.engine.checkpoints.resuming import check_options
     from simfl.results.summary import summary_of
 
     story = f"{scenario.name}-{kind}" if kind else scenario.name

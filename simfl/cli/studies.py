@@ -38,10 +38,10 @@ def study(
     backend: Annotated[str, typer.Option(help="What plays the runs: local or ray.")] = "local",
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
     shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Play the I-th of N parts of the cells.")
+        str | None, typer.Option(metavar="I/N", help="Play the I-th of N parts of the runs.")
     ] = None,
     wait: Annotated[
-        bool, typer.Option(help="For cells that other processes play into the same folder.")
+        bool, typer.Option(help="For runs that other processes play into the same folder.")
     ] = True,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Play nothing; say how long it would take here.")
@@ -50,7 +50,7 @@ def study(
     data_dir: DataDirOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no table.")] = False,
 ) -> None:
-    """Run a scenario's sweep under many seeds; finished cells are not played again."""
+    """Run a scenario's sweep under many seeds; finished runs are not played again."""
     from simfl.cli import console
     from simfl.studies.study import study as play
 
@@ -59,22 +59,22 @@ def study(
     if estimate:
         print(takes(whole, chosen, workers, data_dir))
         return
-    watch = None if quiet else console.Cells(console.err())
+    watch = None if quiet else console.StudyProgress(console.err())
     done = play(
-        whole, seeds=chosen, out=out, workers=workers,
-        backend=backend, address=address, shard=None if shard is None else _shard(shard), wait=wait,
-        data_dir=data_dir, progress=watch,
+        whole, seeds=chosen, out=out, workers=workers, backend=backend, address=address,
+        shard=None if shard is None else _shard(shard), wait=wait, data_dir=data_dir,
+        progress=watch,
     )  # fmt: skip
     if not quiet and done.results:
         _say_study(done, targets)
     failed = done.failed[~done.failed["ended"].isin(_OTHERS if shard or not wait else [])]
     others = len(done.failed) - len(failed)
     if others and not quiet:
-        print(f"{others} of {len(done.table)} cells are left to other processes")
+        print(f"{others} of {len(done.table)} runs are left to other processes")
     if len(failed):
         first = failed["ended"].iloc[0]
         raise SimflError(
-            f"{len(failed)} of {len(done.table)} cells have no result, the first because it "
+            f"{len(failed)} of {len(done.table)} runs have no result, the first because it "
             f"{first}; those that failed or were not played are played when it is run again"
         )
     if not quiet:
@@ -123,7 +123,7 @@ def _say_table(screen: Console, table: pd.DataFrame, title: str | None = None) -
     screen.print(console.table(list(shown), shown.to_numpy().tolist()))
 
 
-#: How cells ended that another process plays, or is going to play.
+#: How runs ended that another process plays, or is going to play.
 _OTHERS = ("under way in another process", "not played")
 
 

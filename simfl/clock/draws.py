@@ -34,6 +34,7 @@ class TaskPlan:
     pauses: bool  #: absence stretches the phases instead of ending the task
     empty_s: float = field(default=inf, init=False)  #: when the battery is empty, as far as known
     attempt: int = field(default=0, init=False)  #: retries so far
+    pace: Any = field(default=None, init=False)  #: of a training whose speed has changed
     begun_s: float = field(init=False)  #: when the current phase began
     ends_s: list[float] = field(init=False)  #: planned ends, from the current phase on
     alarm: Alarm | None = field(default=None, init=False)
@@ -48,7 +49,9 @@ def draw_task(task: Task, fleet: Any, streams: Streams, now_s: float) -> TaskPla
     up_bytes = task.up_bytes if task.up_bytes >= 0 else task.down_bytes
     work_s = [
         down_latency_s + (task.down_bytes + FRAME_BYTES) / down_rate,
-        fleet.compute.train_s(device, task.flops, task.local_steps, u[2]),
+        fleet.compute.train_s(device, task.flops, task.local_steps, u[2])
+        if task.stated_s is None
+        else task.stated_s,
         up_latency_s + (up_bytes + FRAME_BYTES) / up_rate,
     ]
     share, hang_s, lifetime_s = fleet.faults.fate(device, u[5], u[6], u[7], task.local_steps)

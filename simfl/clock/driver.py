@@ -21,9 +21,11 @@ class Driver:
     save: called between two events when a checkpoint is due.
     """
 
-    #: Task ends between two reports of progress; and loop turns between two looks at the host's
-    #: clock where nothing is learnt, since a look would be noticed there.
+    #: Task ends between two reports of progress; and at most so many turns of the loop between two
+    #: looks at the host's clock, since each would be noticed where a turn takes microseconds.
     GLANCE = 256
+    #: Seconds between two looks after which the loop is slow, and the next turn is looked at.
+    SLOW_S = 0.05
 
     def __init__(self, kernel: Kernel, progress: Callable[[Status], None] | None) -> None:
         info, plan = kernel.workload.learning, kernel.plan
@@ -32,37 +34,32 @@ class Driver:
         self.save_due = False
         self._kernel = kernel
         self._progress = progress
-        self._turns = 0
+        self._turns = 1  # until the next look
+        self._looked = time.monotonic()
         self._next_glance = self.GLANCE  # in ended tasks
         self._wall_end = time.monotonic() + plan.limits.wall_s
         self._next_save = time.monotonic() + plan.save_wall_s
         kernel.clock.handlers["run.save_on_time"] = self._save_on_time
 
-    def turn(self) -> None:
-        """The loop turns once more."""
-        self._turns += 1
-        if not self._turns % self.GLANCE:
-            self.look()
+    def look(self) -> int:
+        """At the host's clock, for `wall_s` of the run and of its checkpoints, and for progress.
 
-    def task_ended(self) -> None:
-        """One more task has ended. A report looks at all in flight, so these count as well."""
-        ended = self._kernel.ledger.ended
-        if ended >= self._next_glance:
-            self._next_glance = ended + max(self.GLANCE, len(self._kernel.server.tasks))
-            self.glance()
-        elif self.costly:
-            self.look()
-
-    def look(self) -> None:
-        """At the host's clock, for `wall_s` of the run and of its checkpoints."""
+        Returns the turns of the loop until the next look.
+        """
         now = time.monotonic()
         if now > self._wall_end:
             self._kernel.stop("wall_s")
         self.save_due = self.save_due or now > self._next_save
+        ended = self._kernel.ledger.ended
+        if ended >= self._next_glance:  # a report looks at all in flight, so these count as well
+            self._next_glance = ended + max(self.GLANCE, len(self._kernel.server.tasks))
+            self.report()
+        slow = self.costly or now - self._looked > self.SLOW_S
+        self._turns, self._looked = 1 if slow else min(2 * self._turns, self.GLANCE), now
+        return self._turns
 
-    def glance(self) -> None:
-        """Looks, and reports progress."""
-        self.look()
+    def report(self) -> None:
+        """Reports progress."""
         if self._progress is not None:
             self._progress(self.status())
 

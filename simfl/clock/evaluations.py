@@ -46,8 +46,8 @@ class Evaluations:
 
     def after_versions(self, before: int, due_s: float) -> None:
         """A step has made versions, which are there at due_s."""
-        every, now = self._kernel.plan.evaluate_every_versions, self._kernel.server.version
-        if every and now // every > before // every:
+        every = self._kernel.plan.evaluate_every_versions
+        if every and self._kernel.server.version // every > before // every:
             self._kernel.clock.at(due_s, Kind.EVALUATE, 0, "run.evaluate")
 
     def finish(self) -> None:
@@ -84,7 +84,7 @@ class Evaluations:
             if found <= value if lower_is_better(name, limits.lower) else found >= value:
                 kernel.stop("target")
         self._check(metrics)
-        kernel.driver.glance()
+        kernel.driver.report()
 
     def diverge(self, what: str) -> None:
         """Learning went wrong: the run ends, or warns once and goes on. Raises Diverged."""

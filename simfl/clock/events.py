@@ -1,9 +1,9 @@
 """The virtual clock: SimPy's environment with an order at each instant, and events that are data.
 
 At one instant things happen by kind (see `Kind`) and, within a kind, by serial number: first
-deliveries and losses, then the strategy's step, then what it started. Due times are absolute,
-so that a restored run meets the very same floats. An event holds the name of its handler and a
-value, so what is to come can be printed, compared and saved.
+deliveries and losses, then what processes change, then the strategy's step, then what it started.
+Due times are absolute, so that a restored run meets the very same floats. An event holds the name
+of its handler and a value, so what is to come can be printed, compared and saved.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ class Kind(IntEnum):
 
     TASK = 0  #: a task's wait is over: delivery, loss, or the next phase
     DEADLINE = 1  #: a `Wait(within=...)` is over
-    STEP = 2  #: the strategy decides: not an event, but asked for when all before it is done
-    DISPATCH = 3  #: tasks leave that waited for the server's work
-    SHARE = 4  #: link shares are computed anew
-    EVALUATE = 5
-    SAVE = 6  #: a checkpoint is due
-    STOP = 7
+    WORLD = 2  #: processes act: first those of SimPy, then state machines as they are listed
+    STEP = 3  #: the strategy decides: not an event, but asked for when all before it is done
+    DISPATCH = 4  #: tasks leave that waited for the server's work
+    SHARE = 5  #: link shares are computed anew
+    EVALUATE = 6
+    SAVE = 7  #: a checkpoint is due
+    STOP = 8
 
 
 #: Kinds as the upper bits of an event's order; shifting an enum takes three times as long.

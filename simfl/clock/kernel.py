@@ -8,7 +8,7 @@ still, ends with `Stalled` and says why.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
 from typing import Any
@@ -18,6 +18,9 @@ from simfl.clock.evaluations import Evaluations
 from simfl.clock.events import Alarm, Clock, Kind
 from simfl.clock.ledger import Append, Ledger
 from simfl.clock.lifecycle import Lifecycle
+from simfl.clock.living.altered import AlteredFleet
+from simfl.clock.living.processes import Processes
+from simfl.clock.living.rescaling import LivingLifecycle
 from simfl.clock.network.sharing import SharedLink
 from simfl.clock.network.transfer import Transfers
 from simfl.clock.plan import Plan as Plan
@@ -43,6 +46,8 @@ class Kernel:
         "_deadline",
         "_step_due",
         "_free_s",
+        "_wake",
+        "_wake_s",
     )  #: kept by checkpoints
 
     def __init__(
@@ -54,7 +59,9 @@ class Kernel:
         plan: Plan,
         append: Append,
         progress: Callable[[Status], None] | None = None,
+        processes: Sequence[Any] = (),
     ) -> None:
+        fleet = AlteredFleet(fleet) if processes else fleet
         self.plan = plan
         self.strategy = strategy
         self.workload = workload
@@ -64,7 +71,8 @@ class Kernel:
             self.clock, fleet, workload, streams, self.ledger, plan.server_flops, plan.limits
         )
         transfers = self._transfers(fleet) if plan.shared_links or fleet.link.varying else None
-        self.server.lifecycle = Lifecycle(
+        lifecycle = LivingLifecycle if processes else Lifecycle
+        self.server.lifecycle = lifecycle(
             self.clock, fleet, workload, streams, self._ended, transfers, self.server.batteries
         )
         self.clock.handlers |= {
@@ -83,6 +91,9 @@ class Kernel:
         self._step_due = False
         self._free_s = 0.0  # when the server's charged work is done
         self._met: Callable[[], bool] = _never
+        self._wake: Alarm | None = None  # the next step, when it waits for a device
+        self._wake_s = inf
+        self.processes = Processes(self, processes, streams, append) if processes else None
 
     def run(self) -> str:
         """Plays the run; returns the limit that ended it."""
@@ -134,6 +145,8 @@ class Kernel:
             self.state = self.strategy.init(self.server.params)
         self.evaluations.begin()
         self.driver.save_next()
+        if self.processes is not None:
+            self.processes.begin()
         self.clock.at(self.plan.limits.after_s, Kind.STOP, 0, "run.stop", "after_s")
         self.ask()
 
@@ -144,9 +157,13 @@ class Kernel:
             self._loop()
 
     def _loop(self) -> None:
-        clock, driver, watchdog = self.clock, self.driver, self.watchdog
+        clock, driver, turns = self.clock, self.driver, 0
+        left = 1  # turns until somebody looks at more than the next event
         while not self.reason:
-            driver.turn()
+            left -= 1
+            if not left:
+                self.watchdog.turned(clock.now, turns)
+                left = turns = driver.look()
             if self._step_due and clock.due(Kind.STEP):
                 self._step()
                 if self._met():
@@ -155,7 +172,6 @@ class Kernel:
                 raise nothing_due(clock.now, self.server.in_flight)
             if driver.save_due:
                 driver.save_now()
-            watchdog.event(clock.now)
 
     def close(self) -> None:
         """Writes down what is still open, however the run ended."""
@@ -169,7 +185,13 @@ class Kernel:
             self.ledger.count(task)
             age = self.server.version - task.version
             self.ledger.close(task, "in_flight", staleness=age, used_s=self.clock.now)
+        self.flush()
+
+    def flush(self) -> None:
+        """Hands on the rows that are still held."""
         self.ledger.flush()
+        if self.processes is not None:
+            self.processes.journal.flush()
 
     # Tasks end; steps fall due.
 
@@ -193,7 +215,6 @@ class Kernel:
             bearable = self._wait.losses
             if bearable is not None and len(server.lost) >= bearable:
                 self.ask()
-        self.driver.task_ended()
         wanted = self._wait.arrivals
         if not server.tasks or (wanted is not None and len(self._arrived) >= wanted):
             self.ask()
@@ -202,6 +223,7 @@ class Kernel:
         server = self.server
         self.watchdog.check(self.clock.now)
         updates, self._arrived = self._arrived, []
+        self._wake = None
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -237,6 +259,8 @@ class Kernel:
             raise PluginError(
                 f"{self._where()} failed with {given}: {error!r}{origin(error)}"
             ) from error
+        if wait is self._wait:
+            return wait  # it was looked at before
         if not isinstance(wait, Wait):
             raise PluginError(f"{self._where()}: must return a Wait, not {wait!r}")
         arrivals, within, losses = wait
@@ -255,7 +279,16 @@ class Kernel:
         back_s = _next_presence(server.presence, server.devices, now_s)
         if back_s <= now_s:
             raise nothing_sent(type(self.strategy).__name__, now_s)
-        self.clock.at(back_s, Kind.TASK, 0, "run.step")
+        self._wake, self._wake_s = self.clock.at(back_s, Kind.TASK, 0, "run.step"), back_s
+
+    def look_again(self, device: int) -> None:
+        """An idle device may be given tasks earlier than it seemed, if a step waits for one."""
+        if self._wake is None:
+            return
+        back_s = self.server.presence.on_after(device, self.clock.now)
+        if back_s < self._wake_s:
+            self._wake.cancel()
+            self._wake, self._wake_s = self.clock.at(back_s, Kind.TASK, 0, "run.step"), back_s
 
     def _transfers(self, fleet: Any) -> Transfers:
         shared = self.plan.shared_links

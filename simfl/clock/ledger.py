@@ -149,10 +149,11 @@ class Ledger:
         if not self._tasks:
             return
         columns: dict[str, Any] = dict(zip(_TASK, zip(*self._tasks, strict=True), strict=True))
-        device = np.array(columns["device"])
+        for name in ("device", "download_s", "train_s", "upload_s"):
+            columns[name] = np.array(columns[name])
+        device, train_s = columns["device"], columns["train_s"]
         watts = {name: column[device] for name, column in self._fleet.energy.columns().items()}
-        radio_s = np.array(columns["download_s"]) + np.array(columns["upload_s"])
-        train_s = np.array(columns["train_s"])
+        radio_s = columns["download_s"] + columns["upload_s"]
         columns["energy_j"] = watts["train_w"] * train_s + watts["radio_w"] * radio_s
         classes = np.array(self._fleet.device_classes, dtype=object)
         columns["device_class"] = classes[self._fleet.class_id[device]]

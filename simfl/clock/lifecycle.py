@@ -101,7 +101,7 @@ class Lifecycle:
         steps, setup_s = 1, self._setup_s(task)
         if task.phase == TRAIN or self._has_passed(plan, 0):
             begun_s = plan.ends_s[0] if task.phase == DOWNLOAD else plan.begun_s
-            stepped_s = self._worked_s(task.device, plan, begun_s) - setup_s
+            stepped_s = self._trained_s(task, plan, begun_s) - setup_s
             done = stepped_s / (plan.work_s[TRAIN] - setup_s) if stepped_s > 0.0 else 0.0
             steps = min(task.local_steps, max(1, ceil(done * task.local_steps - _HARDLY)))
         self._cut_work(task, plan, steps, setup_s)
@@ -121,6 +121,8 @@ class Lifecycle:
         self.workload.shorten(task, steps)
 
     def _setup_s(self, task: Task) -> float:
+        if task.stated_s is not None:
+            return 0.0  # it is part of what was stated
         draws = self.streams.uniforms("task", task.device, task.index)
         setup_s: float = self.fleet.compute.setup_s(task.device, draws[2])
         return setup_s
@@ -133,6 +135,10 @@ class Lifecycle:
         if plan.pauses:
             return worked_s(self.fleet.presence, device, begun_s, now_s)
         return max(0.0, now_s - begun_s)  # a retry begins later
+
+    def _trained_s(self, task: Task, plan: TaskPlan, begun_s: float) -> float:
+        """Nominal seconds of training that are done by now."""
+        return self._worked_s(task.device, plan, begun_s)
 
     def book(self, task: Task) -> None:
         """Brings the task's phase, seconds and bytes up to now and takes it off the clock."""
@@ -200,9 +206,14 @@ class Lifecycle:
 
     def _plan(self, task: Task, plan: TaskPlan) -> list[float]:
         """When the phases end whose length is known, from the current one on."""
-        ends_s: list[float] = []
-        end_s, stop_phase, pauses = plan.begun_s, plan.stop_phase, plan.pauses
-        alone, presence = self.transfers is None, self.fleet.presence
+        alone, pauses, stop_phase = self.transfers is None, plan.pauses, plan.stop_phase
+        end_s, ends_s = plan.begun_s, list[float]()
+        if alone and not pauses and stop_phase == DONE and task.up_bytes >= 0:
+            for work_s in plan.work_s[task.phase :]:  # most tasks of most runs, in half the time
+                end_s += work_s
+                ends_s.append(end_s)
+            return ends_s
+        presence = self.fleet.presence
         for phase in range(task.phase, DONE if task.up_bytes >= 0 else UPLOAD):
             if phase != TRAIN and not alone and _carried_share(plan, phase):
                 break
@@ -233,12 +244,13 @@ class Lifecycle:
         """These phases are over: their seconds and, but for training, their bytes are booked."""
         first = phase = task.phase
         spent_s, begun_s = task.phase_s, plan.begun_s
+        pauses, batteries = plan.pauses, self.batteries
         for end_s in ends_s:
-            if plan.pauses:
+            if pauses:
                 spent_s[phase] += worked_s(self.fleet.presence, task.device, begun_s, end_s)
             else:
                 spent_s[phase] += end_s - begun_s
-            if self.batteries is not None:
+            if batteries is not None:
                 plan.begun_s = begun_s
                 self._draw(task, plan, phase, end_s)
             begun_s = end_s
@@ -304,23 +316,25 @@ class Lifecycle:
         nbytes = float(FRAME_BYTES + (task.up_bytes if up else task.down_bytes))
         if task.phase == plan.stop_phase:
             nbytes *= _carried_share(plan, task.phase)
-        flows_s = plan.begun_s + plan.latency_s[task.phase]
-        if plan.pauses:
-            flows_s = done_at(
-                self.fleet.presence, task.device, plan.begun_s, plan.latency_s[task.phase]
-            )
         transfers.begin(
             task,
             up=up,
             nbytes=nbytes,
             rate=plan.rate[up],
-            flows_s=flows_s,
+            flows_s=self._flows_s(task, plan),
             pauses=plan.pauses,
         )
         if plan.lost_s < inf or self.batteries is not None:
             # Not at once: a message that takes no time is through before anything is lost.
             now_s = self.clock.now
             plan.alarm = self.clock.at(now_s, Kind.TASK, task.serial, "task.watch", task)
+
+    def _flows_s(self, task: Task, plan: TaskPlan) -> float:
+        """When the latency of the message at hand is over."""
+        latency_s = plan.latency_s[task.phase]
+        if plan.pauses:
+            return done_at(self.fleet.presence, task.device, plan.begun_s, latency_s)
+        return plan.begun_s + latency_s
 
     def _carried(self, task: Task) -> None:
         plan: TaskPlan = task.plan

@@ -74,23 +74,29 @@ class Pool:
         if among is not None:
             there = [d for d in among if self.is_idle(d) and self._is_on(d, now_s)]
             return self._draw(there, n)
+        if self._presence.always:
+            return [self._pick(met) for met in range(min(n, self.idle))]
         chosen: list[int] = []
-        met, limit, always = 0, n + self.PATIENCE + n // 2, self._presence.always
+        met, limit = 0, n + self.PATIENCE + n // 2
         while len(chosen) < n and met < self.idle:
             if met == limit:
                 return chosen + self._draw(self._present(met, now_s).tolist(), n - len(chosen))
-            pick = met + int(self._uniform() * (self.idle - met))
-            if pick != met:
-                self._swap(pick, met)
-            device = self._order[met]
+            device = self._pick(met)
             met += 1
-            if always or self._presence.is_on(device, now_s):
+            if self._presence.is_on(device, now_s):
                 chosen.append(device)
         return chosen
 
     def candidates(self, now_s: float) -> np.ndarray:
         """All idle and present devices, ascending."""
         return np.sort(self._present(0, now_s))
+
+    def _pick(self, met: int) -> int:
+        """One of the idle devices that were not met yet; it is put after those that were."""
+        pick = met + int(self._uniform() * (self.idle - met))
+        if pick != met:
+            self._swap(pick, met)
+        return self._order[met]
 
     def _uniform(self) -> float:
         if not self._draws:

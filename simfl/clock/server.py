@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import repeat
 from math import inf
 from operator import index
@@ -52,6 +53,7 @@ class Server:
         "published",
         "steps",
         "over",
+        "flops_per_s",
         "_charged_s",
         "_serial",
         "_index",
@@ -135,21 +137,30 @@ class Server:
             return list(range(first, first + len(chosen)))
         n, extras = len(chosen), extras or {}
         each = zip(chosen, _each(epochs, n, 0.0), _each(steps, n, 1, whole=True), strict=True)
-        for device, its_epochs, its_steps in each:
-            task = self._open_task(self._known(device), its_epochs, its_steps, extras)
-            if self._charged_s:
-                due_s = self._clock.now + self._charged_s
-                task.dispatched_s = due_s
-                self._clock.at(due_s, Kind.DISPATCH, task.serial, "server.leave", task)
-            else:
-                self.lifecycle.begin(task)
+        tasks = [
+            self._open_task(self._known(device), its_epochs, its_steps, extras)
+            for device, its_epochs, its_steps in each
+        ]
+        self._send(tasks)
         return list(range(first, self._serial))
+
+    def _send(self, tasks: list[Task]) -> None:
+        """The tasks leave now, or when what the server has charged is done."""
+        if not self._charged_s:
+            self._workload.announce(tasks)
+            for task in tasks:
+                self.lifecycle.begin(task)
+            return
+        due_s = self._clock.now + self._charged_s
+        for task in tasks:
+            task.dispatched_s = due_s
+            self._clock.at(due_s, Kind.DISPATCH, task.serial, "server.leave", task)
 
     def apply(self, change: Change) -> None:
         """Adds a change to the model and makes the next version."""
         if not isinstance(change, Change):
             raise PluginError(
-                f"server.apply takes a Change (see simfl.strategy.aggregation), not {change!r}"
+                f"server.apply takes a Change, as simfl.mean(updates) makes, not {change!r}"
             )
         if self.over:
             return  # after the last version nothing enters the model any more
@@ -200,7 +211,7 @@ class Server:
             if wanted is None or task.device in wanted:
                 self.lifecycle.end(task, "cancelled", cause)
 
-    def request(self, devices: Iterable[int]) -> None:
+    def request_partial(self, devices: Iterable[int]) -> None:
         """Tells these devices to end training with the mini-batch at hand and send what is done."""
         wanted = {int(device) for device in devices}
         for task in list(self.tasks.values()):
@@ -252,6 +263,8 @@ class Server:
 
     def _known(self, device: Any) -> int:
         """The device's number. Raises PluginError for what is none, or none of this fleet's."""
+        if type(device) is int and 0 <= device < self.devices:
+            return device
         try:
             number = index(device)
         except TypeError:
@@ -316,7 +329,7 @@ def _each(values: Any, n: int, least: float, whole: bool = False) -> Iterable[An
     if values is None:
         return repeat(None, n)
     if isinstance(values, _NUMBERS):
-        if _is_work(values, least, whole):
+        if _is_known_work(values, least, whole):
             return repeat(values, n)
         raise PluginError(_no_work(values, whole))
     each = np.asarray(values).tolist()
@@ -331,6 +344,9 @@ def _each(values: Any, n: int, least: float, whole: bool = False) -> Iterable[An
 
 def _is_work(value: Any, least: float, whole: bool) -> bool:
     return bool(least <= value <= MOST_WORK) and not (whole and value % 1)
+
+
+_is_known_work = lru_cache(maxsize=256)(_is_work)  # strategies ask for the same again and again
 
 
 def _no_work(values: Any, whole: bool) -> str:

@@ -38,18 +38,24 @@ class Watchdog:
         self._server, self._strategy = server, strategy
         self._instant, self._events = -1.0, 0
 
-    def event(self, now_s: float) -> None:
-        """One more event. Raises Stalled where time stands still."""
-        self._events += 1
+    def turned(self, now_s: float, turns: int) -> None:
+        """The run has turned so many times since this was called last, and is at now_s.
+
+        Raises Stalled where time stands still.
+        """
         if now_s != self._instant:
             self._instant, self._events = now_s, 0
-        elif self._events > self.STANDSTILL:
+            return
+        self._events += turns  # all of them at this instant, for time never runs backwards
+        if self._events > self.STANDSTILL:
             raise standstill(now_s, self._events)
 
     def check(self, now_s: float) -> None:
         """Before a step. Raises Stalled where no version will be made, on fleets of any size."""
-        most = 10 * self._server.devices
         lost, steps = self.lost_in_a_row, self._server.steps - self.fruitful
+        if lost < self.HOPELESS and steps < self.FRUITLESS:
+            return  # asked at every step, and seldom more than this
+        most = 10 * self._server.devices
         bearable = self.LOST if self._ends and now_s > 0 else self.HOPELESS
         if lost >= max(bearable, most):
             raise all_lost(now_s, lost, (task.cause for task in self._server.lost))

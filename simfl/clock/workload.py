@@ -12,15 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from simfl.messages import (
-    NOTHING,
-    Counter,
-    Task,
-    Update,
-    examples_seen,
-    local_steps,
-    whole_batches,
-)
+from simfl.messages import NOTHING, Counter, Task, Update, work_of
 from simfl.strategy.base import Change, LearningInfo
 
 #: Among the metrics of an evaluation: columns by device, for the table `personal`.
@@ -40,6 +32,9 @@ class Workload(Protocol):
     @property
     def totals(self) -> Mapping[str, float]:
         """Further numbers of the run so far, for its summary."""
+
+    def announce(self, tasks: Sequence[Task]) -> None:
+        """These tasks start at this instant: what `start` will need may be computed together."""
 
     def start(self, task: Task) -> None:
         """Fills in examples, local_steps, epochs, flops, down_bytes and, if known, up_bytes."""
@@ -90,12 +85,9 @@ def size_up(
 
     passes: over all n examples, beside the steps. drop_last: leave out a pass's partial batch.
     """
-    used = whole_batches(n, batch_size, drop_last)
-    steps = local_steps(used, batch_size, task.epochs, task.steps)
-    seen = examples_seen(used, batch_size, steps)
-    task.examples = n
-    task.local_steps = steps
-    task.epochs = seen / used
+    steps, seen, epochs = work_of(n, batch_size, task.epochs, task.steps, drop_last)
+    task.examples, task.epochs = n, epochs
+    task.asked_steps = task.local_steps = steps
     task.flops = flops * (seen + passes * n)
 
 
@@ -141,6 +133,9 @@ class TimingOnly:
         self.sent_bytes = sent_bytes
         self.extras_nbytes = extras_nbytes
         self._sizes = memoryview(np.ascontiguousarray(examples, dtype=np.int64).data)
+
+    def announce(self, tasks: Sequence[Task]) -> None:
+        """Nothing is computed."""
 
     def start(self, task: Task) -> None:
         self._size(task, self._sizes[task.device])

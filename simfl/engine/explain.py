@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simfl.clock.workload import TimingOnly
-from simfl.engine.build import Problem, fleet_of, problem_of, workload_of
+from simfl.engine.build import fleet_of, workload_of
+from simfl.engine.loading import problem_of
 from simfl.fleet.build import unused
 from simfl.fleet.columns import Fleet
 from simfl.fleet.network.cells import CellOptions
+from simfl.learn.loops.base import called
+from simfl.learn.problem import Problem
 from simfl.messages import FRAME_BYTES, examples_seen, local_steps, whole_batches
 from simfl.results import formatting
 from simfl.scenario import Scenario, TimingOptions
@@ -54,9 +57,7 @@ def explain(scenario: Scenario, data_dir: Path | None = None, timing: bool = Fal
     if timing and not isinstance(scenario.learning, TimingOptions):
         facts = {**around, **_beyond(scenario, fleet)}
         return Explanation(_title(scenario, fleet), [row for row, _ in _rows(fleet)], facts)
-    problem = None
-    if not isinstance(scenario.learning, TimingOptions):
-        problem = problem_of(scenario, scenario.learning, streams, data_dir)
+    problem = problem_of(scenario, streams, data_dir)
     load = bare = _sizes(scenario, streams, problem)
     if scenario.wire != WireOptions():
         dense = scenario.model_copy(update={"wire": WireOptions()})
@@ -81,7 +82,7 @@ def _title(scenario: Scenario, fleet: Fleet) -> str:
 
 
 def _sizes(scenario: Scenario, streams: Streams, problem: Problem | None) -> TimingOnly:
-    load = workload_of(scenario, streams, timing=True, data_dir=None, problem=problem)
+    load = workload_of(scenario, problem, streams, timing=True)
     assert isinstance(load, TimingOnly)
     return load
 
@@ -90,7 +91,7 @@ def _trainer(scenario: Scenario, streams: Streams, problem: Problem) -> Learning
     """The workload as it would learn."""
     from simfl.engine.workload import Learning
 
-    load = workload_of(scenario, streams, timing=False, data_dir=None, problem=problem)
+    load = workload_of(scenario, problem, streams)
     assert isinstance(load, Learning)
     load.close()
     return load
@@ -159,7 +160,9 @@ def _task(scenario: Scenario, steps: np.ndarray, flops: np.ndarray) -> str:
     batch = scenario.learning.batch_size
     median = formatting.number(float(np.median(steps)))
     cost = formatting.amount(float(np.median(flops)), "FLOP")
-    return f"{asked} in batches of {batch}: in the median {median} steps and {cost}"
+    own = getattr(scenario.learning, "train", None)
+    other = f", unless {called(own)} reports others" * (own is not None)
+    return f"{asked} in batches of {batch}: in the median {median} steps and {cost}{other}"
 
 
 def _bytes(load: TimingOnly, bare: TimingOnly) -> str:

@@ -1,49 +1,34 @@
 """One scenario in, one Result out.
 
-    result = simfl.run("quickstart", **{"strategy.buffer": 20}, seed=3, out="runs/b20")
-
-A run folder is readable whatever happens: a run that is interrupted or fails leaves what it had
-seen until then.
+result = simfl.run("quickstart", **{"strategy.buffer": 20}, seed=3, out="runs/b20")
 """
 
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from simfl import notebook
 from simfl.callbacks import RunInfo, Watchers
-from simfl.clock.kernel import Kernel, Status
+from simfl.clock.kernel import Kernel
 from simfl.clock.workload import Workload
-from simfl.engine import checkpoint, identity, resuming, saving, session
-from simfl.engine.build import fleet_of, learning_problem, lower_metrics, plan_of, workload_of
+from simfl.engine import identity, record, session
+from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.engine.checkpoints import checkpoint, resuming, saving
+from simfl.engine.loading import problem_of
+from simfl.engine.playing import Progress, one_thread, play
 from simfl.errors import Diverged, ScenarioError, Stalled
-from simfl.files import own_folder, put, read_file, remove
-from simfl.fleet.build import unused
-from simfl.fleet.columns import Fleet
 from simfl.fleet.memory import fitting
-from simfl.registry import OBJECT
-from simfl.results.digest import digest
-from simfl.results.metrics import LOWER
 from simfl.results.result import Result
 from simfl.results.store import Store
-from simfl.results.summary import NO_RESULT, is_end, summarise, summary_of
-from simfl.results.tables import MODEL, PARTS, SCENARIO
+from simfl.results.summary import NO_RESULT, summary_of
 from simfl.scenario import Scenario, load, parse
-from simfl.scenario.naming import unnamed
 from simfl.streams import Streams
-
-
-class Progress(Protocol):
-    """Somebody who wants to see a run live."""
-
-    def update(self, status: Status) -> None: ...
-
-    def close(self) -> None: ...
+from simfl.world.base import is_machine
 
 
 def run(
@@ -52,6 +37,8 @@ def run(
     *,
     model: Any = None,
     dataset: Any = None,
+    train: Any = None,
+    evaluate: Any = None,
     seed: int | None = None,
     timing: bool = False,
     workers: int = 1,
@@ -59,142 +46,158 @@ def run(
     data_dir: str | Path | None = None,
     progress: Progress | bool | None = None,
     callbacks: Iterable[Any] = (),
+    processes: Iterable[Any] = (),
     tags: Mapping[str, str] | None = None,
     **overrides: Any,
 ) -> Result:
-    """The scenario, played once. Raises InputError, Stalled, Diverged, PluginError.
+    """Plays a scenario once. Raises InputError, Stalled, Diverged, PluginError.
 
-    scenario: its file, the name of a shipped one, a table, or what `load` gave. out: the run
-    folder; without one the results live as long as the Result. model, dataset: in the place of
-    those of [learning]: an nn.Module, its class, or a function of the data set that makes one;
-    what `simfl.as_dataset` takes, or a function that gives it; or what a scenario's file says.
-    timing: the same clock without learning. workers: processes that train; results do not depend
-    on it. resume: go on from the newest checkpoint in `out`, if there is one, to the digest of an
-    unbroken run; a run that has ended is not played again, and a folder of any other run is
-    refused.
-    progress: who watches; default: a bar in a notebook, nobody elsewhere; False: nobody.
+    scenario: its file, the name of a shipped one, a table, or what `load` gave.
+    out: the run folder; without one the results live as long as the Result.
+    model, dataset: in the place of those of [learning]: an nn.Module, its class, or a function of
+        the data set that makes one; what `simfl.as_dataset` takes, or a function that gives it;
+        or what a scenario's file says.
+    train, evaluate: functions in the place of simfl's own loop and evaluation, see
+        `simfl.learn.loops.base`; `evaluate` may also be the table of [evaluate].
+    seed: in the place of the scenario's.
+    timing: the same clock without learning.
+    workers: processes that train; results do not depend on it.
+    resume: go on from the newest checkpoint in `out`, if there is one, to the digest of an unbroken
+        run; a run that has ended is not played again, and a folder of any other run is refused.
+    data_dir: folder of data sets.
+    progress: shows the run live; by default a bar in a notebook and nothing elsewhere; False:
+        nothing.
     callbacks: where evaluations go beside the tables, after those of the scenario; see
-    `simfl.callbacks`. tags: what callbacks are told of the run beside its seed.
+        `simfl.callbacks`.
+    processes: what changes the world while the run lives, after those of the scenario; see
+        `simfl.world`.
+    tags: of the run, for callbacks, beside its seed.
     overrides: options by key path, as in `**{"strategy.buffer": 20}`.
     """
-    whole = resolve(scenario, with_objects(overrides, model, dataset), seed)
-    if whole.sweep or whole.tune:
-        section = "sweep" if whole.sweep else "tune"
-        raise ScenarioError(f"{whole.name}: has a [{section}], which is a study: use simfl.study")
+    own = with_objects(overrides, model, dataset, train, evaluate)
+    whole = _single(with_processes(resolve(scenario, own, seed), processes))
     folder = None if out is None else Path(out)
     with _held(folder, resume):
-        streams = Streams(whole.seed)
-        data = None if data_dir is None else Path(data_dir)
-        problem = learning_problem(whole, streams, data)
-        workload = workload_of(
-            whole, streams, timing=timing, data_dir=data, workers=workers, problem=problem
+        mine = _prepared(whole, folder, data_dir, timing, workers)
+        if resume and mine.look_for_saved():
+            return mine.finished()
+        shown = notebook.run_bar() if progress is None or progress is True else progress or None
+        return mine.play(shown, [*whole.callbacks, *callbacks], tags or {})
+
+
+@dataclass
+class _Run:
+    """One run on its way from a scenario to a folder.
+
+    scenario: as it was given, with "auto" in it; settled: with what this machine chose.
+    known: what the run depends on. saved: the checkpoint that it goes on from.
+    """
+
+    scenario: Scenario
+    settled: Scenario
+    folder: Path | None
+    streams: Streams
+    workload: Workload
+    known: identity.Identity
+    timing: bool
+    workers: int
+    saved: saving.Saved | None = None
+
+    def look_for_saved(self) -> bool:
+        """Whether the run has ended in its folder; else its checkpoint is taken, if there is one.
+
+        Raises InputError if the folder holds another run.
+        """
+        if self.folder is None:
+            return False
+        with _closing_on_error(self.workload):
+            done = resuming.finished(self.folder)
+            self.saved = None if done else saving.found(self.folder)
+            resuming.check(self.folder, self.known, self.scenario, self.timing, self.saved)
+            resuming.warn_of_generators(self.folder, self.scenario, self.saved, done)
+        return done
+
+    def finished(self) -> Result:
+        """The run that its folder holds. Raises what ended it without a result."""
+        assert self.folder is not None
+        self.workload.close()
+        with suppress(OSError):
+            record.tidy(self.folder)
+        _raise_again(summary_of(self.folder))
+        return Result(self.folder)
+
+    def play(
+        self, progress: Progress | None, callbacks: list[Any], tags: Mapping[str, str]
+    ) -> Result:
+        """Plays it, from the start or from its checkpoint."""
+        whole, saved = self.scenario, self.saved
+        fleet = fitting(
+            fleet_of(whole, self.streams), self.workload.memory_bytes, whole.fleet.memory
         )
-        settled = whole.settled(workload.choices)
-        known = identity.identity_of(settled, timing, problem)
-        saved = None
-        if resume and folder is not None:
-            with _closing_on_error(workload):
-                done = resuming.finished(folder)
-                saved = None if done else saving.found(folder)
-                resuming.check(folder, known, whole, timing, saved)
-            if done:
-                workload.close()
-                with suppress(OSError):
-                    _tidy(folder)
-                _tell_again(summary_of(folder))
-                return Result(folder)
-        fleet = fleet_of(whole, streams)
-        fleet = fitting(fleet, workload.memory_bytes, whole.fleet.memory)
-        store = Store(folder, at=None if saved is None else saved[0]["rows"])
-        watch = notebook.run_bar() if progress is None or progress is True else progress or None
-        told = None if watch is None else watch.update
+        store = Store(self.folder, at=None if saved is None else saved[0]["rows"])
+        update = None if progress is None else progress.update
+        plan = plan_of(whole)
         kernel = Kernel(
-            fleet, workload, whole.strategy, streams, plan_of(whole), store.append, told
-        )
-        info = RunInfo(
-            whole.name,
-            folder,
-            settled.resolved(),
-            {**(tags or {}), "seed": str(whole.seed)},
-            saved is not None,
-        )
-        watchers = Watchers([*whole.callbacks, *callbacks], info)
+            fleet, self.workload, whole.strategy, self.streams, plan, store.append, update,
+            whole.process,
+        )  # fmt: skip
+        watchers = Watchers(callbacks, self._info(tags))
         if watchers:
             kernel.evaluations.evaluated = watchers.evaluation
-
-        def player() -> None:
-            if saved is None:
-                begin(settled, store, fleet, workers, known)
-                _warn_if_lost(settled, folder)
-            else:
-                saving.restore(kernel, *saved)
-                checkpoint.drop_newer(store.folder, saved[0]["checkpoint"])
-                identity.write(store.folder, known)
-                session.add_to_environment(store.folder, workers, saved[0]["now_s"])
-            if folder is not None:
-                kernel.driver.save = session.saver(kernel, store, whole, timing)
-            kernel.run()
-
-        with _quiet(timing):
+        with one_thread(self.timing):
             try:
-                play(kernel, player, store, settled, watch)
+                play(kernel, lambda: self._run(kernel, store), store, self.settled, progress)
             finally:
                 watchers.close(summary_of(store.folder))
-        return Result(store.folder, store if folder is None else None)
+        return Result(store.folder, store if self.folder is None else None)
+
+    def _run(self, kernel: Kernel, store: Store) -> None:
+        if self.saved is None:
+            record.begin(self.settled, store, kernel.server.fleet, self.workers, self.known)
+            record.warn_if_lost(self.settled, self.folder)
+        else:
+            self._go_on(kernel, store, self.saved)
+        if self.folder is not None and all(map(is_machine, self.scenario.process)):
+            kernel.driver.save = session.saver(kernel, store, self.scenario, self.timing)
+        kernel.run()
+
+    def _go_on(self, kernel: Kernel, store: Store, saved: saving.Saved) -> None:
+        """Brings the kernel to where its checkpoint was written."""
+        saving.restore(kernel, *saved)
+        checkpoint.drop_newer(store.folder, saved[0]["checkpoint"])
+        identity.write(store.folder, self.known)
+        session.add_to_environment(store.folder, self.workers, saved[0]["now_s"])
+
+    def _info(self, tags: Mapping[str, str]) -> RunInfo:
+        labels = {**tags, "seed": str(self.scenario.seed)}
+        resolved, again = self.settled.resolved(), self.saved is not None
+        return RunInfo(self.scenario.name, self.folder, resolved, labels, again)
 
 
-def play(
-    kernel: Kernel,
-    player: Callable[[], Any],
-    store: Store,
+def _prepared(
     scenario: Scenario,
-    progress: Progress | None,
-    interrupt: Callable[[], None] | None = None,
-) -> None:
-    """Calls the player of a run and writes down what it saw, whatever becomes of it.
-
-    interrupt: what the first signal does; default: the run ends between two events.
-    """
-    try:
-        with session.interruptible(interrupt or kernel.interrupt):
-            player()
-    except BaseException as error:
-        with suppress(Exception):  # of two errors the first is the one to tell
-            _write_down(kernel, store, scenario, ended=_name(error), cause=str(error))
-        raise
-    finally:
-        kernel.workload.close()
-        if progress is not None:
-            progress.close()
-    if kernel.reason == "interrupted":
-        _leave(kernel, store, scenario)
-        raise KeyboardInterrupt
-    _write_down(kernel, store, scenario, ended=kernel.reason)
+    folder: Path | None,
+    data_dir: str | Path | None,
+    timing: bool,
+    workers: int,
+) -> _Run:
+    """The run with its problem loaded, before anything is read from or written to its folder."""
+    streams = Streams(scenario.seed)
+    problem = problem_of(scenario, streams, None if data_dir is None else Path(data_dir))
+    workload = workload_of(scenario, problem, streams, timing=timing, workers=workers)
+    settled = scenario.settled(workload.choices)
+    known = identity.identity_of(settled, timing, problem)
+    return _Run(scenario, settled, folder, streams, workload, known, timing, workers)
 
 
-def begin(
-    scenario: Scenario,
-    store: Store,
-    fleet: Fleet,
-    workers: int = 1,
-    known: identity.Identity | None = None,
-) -> None:
-    """What a run folder holds from the start.
-
-    scenario: settled. known: what the run depends on; without it, what the scenario names.
-    """
-    checkpoint.clear(store.folder)
-    _write_scenario(scenario, store.folder)
-    identity.write(store.folder, known or identity.identity_of(scenario))
-    session.write_environment(store.folder, workers)
-    store.put_devices(fleet.columns())
-
-
-def _leave(kernel: Kernel, store: Store, scenario: Scenario) -> None:
-    """An interrupted run leaves a checkpoint; if it cannot, what it has seen so far."""
-    kernel.driver.save()
-    if not checkpoint.exists(store.folder):
-        _write_down(kernel, store, scenario, ended="interrupted")
+def _single(scenario: Scenario) -> Scenario:
+    """The scenario. Raises ScenarioError if it is a study."""
+    if scenario.sweep or scenario.tune:
+        section = "sweep" if scenario.sweep else "tune"
+        raise ScenarioError(
+            f"{scenario.name}: has a [{section}], which is a study: use simfl.study"
+        )
+    return scenario
 
 
 def resolve(
@@ -202,7 +205,12 @@ def resolve(
     overrides: Mapping[str, Any],
     seed: int | None,
 ) -> Scenario:
-    """The scenario with its overrides, whatever it was given as. Raises ScenarioError."""
+    """The scenario with its overrides. Raises ScenarioError.
+
+    scenario: its file, the name of a shipped one, a table, or a scenario.
+    overrides: values by key path.
+    seed: in the place of the scenario's.
+    """
     if isinstance(scenario, str | Path):
         return load(scenario, overrides, seed)
     if isinstance(scenario, Scenario):
@@ -212,36 +220,28 @@ def resolve(
     return parse(scenario, overrides, seed)
 
 
-def with_objects(overrides: Mapping[str, Any], model: Any, dataset: Any) -> dict[str, Any]:
-    """The overrides with the model and the data set that were given beside them."""
-    given = {"learning.model": model, "learning.dataset": dataset}
+def with_objects(
+    overrides: Mapping[str, Any], model: Any, dataset: Any, train: Any = None, evaluate: Any = None
+) -> dict[str, Any]:
+    """The overrides with the parts of [learning] that were given beside them."""
+    section = isinstance(evaluate, Mapping) and "kind" not in evaluate
+    given = {
+        "learning.model": model,
+        "learning.dataset": dataset,
+        "learning.train": train,
+        "evaluate" if section else "learning.evaluate": evaluate,
+    }
     return {**overrides, **{key: value for key, value in given.items() if value is not None}}
 
 
-def _write_scenario(scenario: Scenario, folder: Path) -> None:
-    """The resolved scenario, with what lay beside it: all that repeats the run."""
-    lost = "".join(f"# This file cannot be played again: {what}.\n" for what in _lost(scenario))
-    put(folder / SCENARIO, (lost + scenario.to_toml()).encode())
-    beside = {"devices": scenario.class_files(), "traces": scenario.trace_files()}
-    for name, files in beside.items():
-        for path in files:
-            put(own_folder(folder / name) / path.name, read_file(path))
-
-
-def _lost(scenario: Scenario) -> list[str]:
-    """What the written scenario cannot bring back."""
-    return [f"no file can name {part}" for part in unnamed(scenario)]
-
-
-def _warn_if_lost(scenario: Scenario, folder: Path | None) -> None:
-    """Of parts that were given as objects on purpose the file itself says so."""
-    lost = [part for part in unnamed(scenario) if f"({OBJECT}" not in part]
-    if folder is not None and lost:
-        warnings.warn(
-            f"{folder / SCENARIO} cannot be played again: no file can name {lost[0]}; put "
-            "it at the top of a module that can be imported",
-            stacklevel=2,
-        )
+def with_processes(scenario: Scenario, processes: Iterable[Any]) -> Scenario:
+    """The scenario with further processes behind its own. Raises ScenarioError."""
+    given = list(processes)
+    if not given:
+        return scenario
+    table = scenario.table()
+    whole = {**table, "process": [*table.get("process", []), *given]}
+    return parse(whole, path=scenario.path)
 
 
 def _held(folder: Path | None, resume: bool) -> AbstractContextManager[None]:
@@ -262,74 +262,9 @@ def _closing_on_error(workload: Workload) -> Iterator[None]:
         raise
 
 
-def _write_down(
-    kernel: Kernel, store: Store, scenario: Scenario, ended: str, cause: str = ""
-) -> None:
-    """Finishes the run folder: tables, final model, summary. cause: of an end without a result.
-
-    Killed on the way, the run is resumed from its last checkpoint. So is one that failed, once the
-    disk has room or the plug-in is mended; what it had seen is written down all the same.
-    """
-    kernel.close()
-    store.join()
-    params = kernel.server.published[0]
-    learnt = hasattr(params, "flat")
-    if learnt:
-        from simfl.results.model import save_model
-
-        save_model(store.folder / MODEL, params)
-    diverged = kernel.evaluations.diverged
-    numbers = summarise(Result(store.folder).read, devices=scenario.fleet.devices)
-    store.put_summary(
-        {
-            "name": scenario.name,
-            "scenario": scenario.hash,
-            "seed": scenario.seed,
-            "ended": ended,
-            **({LOWER: lower} if (lower := lower_metrics(scenario)) else {}),
-            **({"cause": cause} if ended in NO_RESULT else {}),
-            **({"diverged": diverged} if diverged and not cause else {}),
-            **numbers,
-            **kernel.workload.totals,
-            **(dict.fromkeys(("final_accuracy", "final_loss")) if ended == "diverged" else {}),
-            **kernel.workload.notes,
-            "unused_settings": unused(
-                scenario.fleet.group, scenario.network.cell, kernel.server.fleet
-            ),
-            "models_alive_max": kernel.server.versions.peak,
-            "digest": digest(store.folder, params if learnt else None),
-        }
-    )
-    if is_end(ended) or not checkpoint.exists(store.folder):
-        _tidy(store.folder)
-
-
-def _tidy(folder: Path) -> None:
-    """A run that has ended needs neither its checkpoints nor the parts that they count."""
-    checkpoint.clear(folder)
-    remove(folder / PARTS)
-
-
-def _tell_again(summary: Mapping[str, Any]) -> None:
-    """Raises what ended a run that is not worth repeating, and has no result either."""
+def _raise_again(summary: Mapping[str, Any]) -> None:
+    """Raises what ended a run that has no result, and that would end so again."""
     ended = summary.get("ended")
     if ended in NO_RESULT:
         kind = Stalled if ended == "stalled" else Diverged
         raise kind(str(summary.get("cause") or ended))
-
-
-def _quiet(timing: bool) -> AbstractContextManager[None]:
-    """Torch on one thread, where there is learning."""
-    if timing:
-        return nullcontext()
-    from simfl.learn.trainers.one_by_one import single_thread
-
-    return single_thread()
-
-
-def _name(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    if isinstance(error, Diverged):
-        return "diverged"
-    return "stalled" if isinstance(error, Stalled) else f"failed: {error}"

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from simfl.clock.kernel import Kernel
-from simfl.engine import saving
+from simfl.engine.checkpoints import saving
 from simfl.errors import HeldError, InputError, PluginError
 from simfl.files import put, read_object
 from simfl.results.store import Store

@@ -1,4 +1,4 @@
-"""What tasks compute when they learn: joins trainers and the post for the clock.
+"""What tasks compute when they learn: joins trainers and the exchange for the clock.
 
 A task's base, data, memory and mini-batches are fixed when it is dispatched, so its training may
 be done at any moment until its result is needed. Results are computed when the first of them is:
@@ -8,82 +8,71 @@ then everything in flight that is bound to arrive is handed to the trainer toget
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from math import inf, isfinite, nan
+from math import ceil, inf, isfinite, isinf
+from types import MappingProxyType
 from typing import Any
-
-import numpy as np
 
 from simfl.clock.workload import size_up
 from simfl.engine.exchange import Exchange, Memory, upload_nbytes
-from simfl.errors import plugin_errors
-from simfl.learn.trainers.jobs import Job, Trained, Trainer
+from simfl.errors import PluginError, plugin_errors
+from simfl.learn.evaluator import Evaluator
+from simfl.learn.loops.base import called
+from simfl.learn.problem import Problem
+from simfl.learn.trainers.jobs import Job, JobResult, Trainer
+from simfl.learn.trainers.local_training import Local
 from simfl.messages import PHASES, Counter, Task, Update
-from simfl.params import Groups, Params, Part
+from simfl.params import Params, Part
 from simfl.strategy.aggregation import applied
-from simfl.strategy.base import Change, LearningInfo, LocalRule
+from simfl.strategy.base import Change, LearningInfo
 from simfl.strategy.special_rules import PersonalRule
-from simfl.streams import Streams
-from simfl.wire.codec import Codec
 
-Kept = Callable[[int], Mapping[str, Any]]
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 class Learning:
     """The workload of a run that learns.
 
-    metrics(params, kept) gives the values of an evaluation, kept(device) being what the local
-    rule keeps there. groups: in which a rule may thin its uploads. tried_flops: (devices,) FLOP
-    of trying a model on a device's held-back data. rate(version, now_s):
-    local learning rate of a task. memory_bytes: that training takes on a device, at least.
-
-    notes: how it is computed, in words. choices: trainer and device, where "auto" left them open.
+    problem: what is learnt, and from what.
+    trainer: does the local work.
+    exchange: encodes and decodes messages, and keeps the memories of both ends.
+    local: opens and closes the work of all devices under the strategy's local rule.
+    notes: how it is computed, in words.
+    choices: trainer and device, where "auto" left them open.
     """
 
     __snapshot__ = ("_untrained", "_trained")  #: kept by checkpoints
 
     def __init__(
         self,
-        initial: Params,
+        problem: Problem,
         trainer: Trainer,
-        metrics: Callable[[Params, Kept], dict[str, Any]],
-        rule: LocalRule,
-        streams: Streams,
+        exchange: Exchange,
+        local: Local,
         *,
-        examples: np.ndarray,
-        batch_size: int,
-        drop_last: bool = False,
-        flops: float,
-        down: Codec,
-        up: Codec,
-        groups: Groups | None = None,
-        tried_flops: np.ndarray | None = None,
-        notes: Mapping[str, str] | None = None,
-        choices: Mapping[str, str] | None = None,
-        rate: Callable[[int, float], float] = lambda version, now_s: nan,
-        memory_bytes: int = 0,
-        info: LearningInfo | None = None,
+        notes: Mapping[str, str] = EMPTY,
+        choices: Mapping[str, str] = EMPTY,
     ) -> None:
-        self.initial = initial
-        self.learning = info
-        self.memory_bytes = memory_bytes
-        self.examples = examples
-        self.notes: Mapping[str, str] = notes or {}
-        self.choices: Mapping[str, str] = choices or {}
-        self.exchange = Exchange(initial, down, up, streams, groups)
-        self._metrics = metrics
-        self._rule = rule
-        self._tried_flops = np.zeros(len(examples)) if tried_flops is None else tried_flops
-        self._layout = initial.layout
+        sizes = problem.sizes()
+        self.initial = problem.initial
+        self.learning: LearningInfo | None = problem.info()
+        self.memory_bytes = sizes.memory_bytes
+        self.examples = sizes.examples
+        self.notes = notes
+        self.choices = choices
+        self.exchange = exchange
         self.trainer = trainer
-        self._batch_size = batch_size
-        self._drop_last = drop_last
-        self._flops = flops
-        self._rate = rate
-        self._up_bytes = upload_nbytes(up, rule, initial)
+        self._sizes = sizes
+        self._evaluator = Evaluator(problem, local)
+        self._rule = local.rule
+        self._rate = problem.training.rate
+        train = problem.training.train
+        self._own = None if train is None else called(train)  # the function that says what it took
+        self._tried_flops = problem.tried_flops()
+        self._up_bytes = upload_nbytes(exchange.up, local.rule, problem.initial)
         self._untrained: dict[int, Task] = {}
-        self._trained: dict[int, Trained] = {}
+        self._trained: dict[int, JobResult] = {}
 
     @property
     def totals(self) -> Mapping[str, float]:
@@ -97,7 +86,7 @@ class Learning:
 
     def evaluate(self, params: Params) -> dict[str, Any]:
         """The model's metrics, those of the devices' own models if any, and the totals so far."""
-        return self._metrics(params, self.kept) | self.exchange.totals
+        return self._evaluator(params, self.kept) | self.exchange.totals
 
     def close(self) -> None:
         """Ends the processes that train, if there are any."""
@@ -108,15 +97,46 @@ class Learning:
         memory = self.exchange.memories.get(device)
         return {} if memory is None else memory.rule
 
+    def announce(self, tasks: Sequence[Task]) -> None:
+        """Trains tasks together whose cost is known by training alone."""
+        if self._own is None:
+            return
+        for task in tasks:
+            self._begin(task)
+        for task in tasks:
+            if task.serial in self._untrained and self.exchange.decode_download(task):
+                self._train(task)
+
     def start(self, task: Task) -> None:
         """Encodes the download, whose bytes are charged, and fills in sizes and work."""
+        if task.message is None:
+            self._begin(task)
+        if self._own is not None and self.exchange.decode_download(task) is not None:
+            self._adopt(task, self._trained.get(task.serial) or self._train(task))
+
+    def _begin(self, task: Task) -> None:
         self._size(task, int(self.examples[task.device]))
         task.down_bytes = self.exchange.encode_download(task)
         self._untrained[task.serial] = task
         task.up_bytes = self._up_bytes
 
+    def _adopt(self, task: Task, trained: JobResult) -> None:
+        """The clock goes by what the training function reports."""
+        n, flops = task.examples, self._sizes.flops
+        beside = task.flops - flops * (task.epochs or 0.0) * n
+        task.local_steps, task.epochs = trained.steps, trained.epochs
+        own = flops * trained.epochs * n if trained.flops is None else trained.flops
+        task.flops, task.stated_s = beside + own, trained.seconds
+        if not flops and trained.flops is None and trained.seconds is None:
+            raise PluginError(
+                f"training function {self._own}: the FLOPs of this model cannot be counted on one "
+                "example; return simfl.Trained(flops=...) or Trained(seconds=...)"
+            )
+
     def shorten(self, task: Task, steps: int) -> None:
         """Training goes on for so many steps only; a result of more is thrown away."""
+        if self._own is not None:  # which has its own count of steps
+            steps = max(1, ceil(task.asked_steps * steps / task.local_steps - 1e-9))
         task.steps = steps
         self._size(task, task.examples)
         self._trained.pop(task.serial, None)
@@ -180,7 +200,7 @@ class Learning:
         if not update.staleness:
             return 0.0, 1.0
         moved = params - update.base
-        if update.delta.layout != self._layout:
+        if update.delta.layout != self.initial.layout:
             held = isinstance(update.delta, Part)
             names = update.delta.layout.names
             moved = update.delta.of_same(moved) if held else moved.select(names)
@@ -205,7 +225,9 @@ class Learning:
         if not self.finite(params):
             bad = int((~params.flat.isfinite()).sum())
             return f"{bad} of the model's {len(params)} values are not finite"
-        lost = next((update for update in updates if not isfinite(update.loss)), None)
+        unsure = self._own is not None  # of which nan says that no loss is known
+        sound = (lambda loss: not isinf(loss)) if unsure else isfinite
+        lost = next((update for update in updates if not sound(update.loss)), None)
         return "" if lost is None else f"the training loss of device {lost.device} is {lost.loss}"
 
     def _size(self, task: Task, n: int) -> None:
@@ -214,12 +236,13 @@ class Learning:
             trials = 0
             if isinstance(self._rule, PersonalRule):
                 trials = self._rule.trials(self.kept(task.device))
-        size_up(task, n, self._batch_size, self._flops, passes, self._drop_last)
+        sizes = self._sizes
+        size_up(task, n, sizes.batch_size, sizes.flops, passes, sizes.drop_last)
         task.flops += trials * float(self._tried_flops[task.device])
 
     # Training.
 
-    def _encode(self, task: Task) -> Trained | None:
+    def _encode(self, task: Task) -> JobResult | None:
         """Trains if need be, and encodes the upload; None without a model to start from."""
         if not self.exchange.confirm_download(task):
             return None
@@ -227,7 +250,7 @@ class Learning:
         self.exchange.encode_upload(task, trained.report)
         return trained
 
-    def _train(self, task: Task) -> Trained:
+    def _train(self, task: Task) -> JobResult:
         """Trains the task, together with others that will be needed, as many as fit.
 
         Of results that wait to be used there are at most `trainer.width`, this one aside.
@@ -254,7 +277,7 @@ class Learning:
             device=task.device,
             index=task.index,
             version=task.version,
-            steps=task.local_steps,
+            steps=task.asked_steps,
             extras=self.exchange.extras_of(task),
             memory=self.exchange.memory_of(task.device).rule,
             now_s=task.dispatched_s,

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from simfl.engine.build import Problem, problem_of
+from simfl.engine.loading import problem_of
 from simfl.errors import ScenarioError
 from simfl.fleet.catalogue import DeviceClass, quantities
+from simfl.learn.problem import Problem
 from simfl.scenario import LearningOptions, Scenario
-from simfl.streams import Streams
 
 #: How many times larger the second batch is.
 LARGER = 8
@@ -60,9 +60,9 @@ def measured(scenario: Scenario, data_dir: Path | None = None) -> DeviceClass:
     from simfl.learn.trainers.one_by_one import single_thread
 
     options = scenario.learning
-    if not isinstance(options, LearningOptions):
+    problem = problem_of(scenario, data_dir=data_dir)
+    if problem is None or not isinstance(options, LearningOptions):
         raise ScenarioError(f'{scenario.name}: learning.dataset = "none" has no model to measure')
-    problem = problem_of(scenario, options, Streams(scenario.seed), data_dir)
     with single_thread():
         found = speed(_step(problem, options.lr), options.batch_size, problem.flops)
     kind = getattr(options.model, "kind", type(options.model).__name__.lower())

@@ -39,15 +39,15 @@ def score(
     objective: what compares outputs with targets; where none is right, there is no second array.
     tallies: are updated with the outputs and targets of every batch, on the CPU.
     """
-    device = next(iter(model.parameters())).device
-    values = {name: params[name].to(device) for name in params}
+    torch_device = next(iter(model.parameters())).device
+    values = {name: params[name].to(torch_device) for name in params}
     batch = per_pass(x, batch)
     losses: list[Tensor] = []
     right: list[Tensor] = []
     with _evaluating(model), computing(model, "evaluation") as at:
         for at.x, ys in zip(x.split(batch), y.split(batch), strict=True):
-            targets = ys.to(device)
-            outputs = functional_call(model, values, at.x.to(device))
+            targets = ys.to(torch_device)
+            outputs = functional_call(model, values, at.x.to(torch_device))
             losses.append(objective.loss(outputs, targets).double())
             hits = objective.right(outputs, targets)
             right += [] if hits is None else [hits.double()]

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from simfl.learn.evaluation import Examination
-from simfl.learn.trainers.jobs import Job, LocalData
+from simfl.learn.trainers import alone
+from simfl.learn.trainers.jobs import Job, LocalData, Trainer
 from simfl.learn.trainers.local_training import Local, asking, checked
-from simfl.learn.trainers.one_by_one import OneByOne
 from simfl.params import Params
 from simfl.strategy.special_rules import PersonalRule
 
 Kept = Callable[[int], Mapping[str, Any]]
+Examine = Callable[[Params], tuple[dict[str, float], np.ndarray]]
 
 
 class Personal:
@@ -36,19 +37,22 @@ class Personal:
     examine: what a model is asked; by default its loss and accuracy.
     """
 
-    def __init__(self, local: Local, examine: Examination | None = None) -> None:
-        parts = (local.model, local.data.dataset, local.options.objective)
+    def __init__(self, local: Local, examine: Examine | None = None) -> None:
         self._local = local
-        self._examine = examine or Examination(*parts)
+        self._examine: Examine = examine or Examination(
+            local.model, local.data.dataset, local.options.objective
+        )
         self._shares = class_shares(local.data)
         self._rule = local.rule if isinstance(local.rule, PersonalRule) else None
         with asking(local.rule, "transfer"):
             plan = None if self._rule is None else self._rule.transfer()
-        self._fit: OneByOne | None = None
+        self._fit: Trainer | None = None
         if plan is not None:
             rule, self._epochs = plan
-            fit = Local(local.model, local.data, local.options, rule, local.streams, local.device)
-            self._fit = OneByOne(fit)
+            fit = Local(
+                local.model, local.data, local.options, rule, local.streams, local.torch_device
+            )
+            self._fit = alone(fit)
 
     def __call__(self, params: Params, kept: Kept) -> tuple[dict[str, Any], np.ndarray]:
         """Values by name, and (classes,) accuracy by class: both are means over devices.
@@ -80,7 +84,7 @@ class Personal:
 
         found: values by name, of each device. classes: (devices, classes) accuracy.
         """
-        if "accuracy" not in found[0]:
+        if not {"loss", "accuracy"} <= found[0].keys():
             return {}
         losses, right = (np.array([one[name] for one in found]) for name in ("loss", "accuracy"))
         local = weighted(classes, self._shares)

@@ -51,7 +51,7 @@ class Step:
     [1.0, 1.0, 0.5, 0.25]
     """
 
-    every: Positive
+    every: Positive = 100.0
     factor: Share = 0.1
     by: By = "versions"
 
@@ -67,7 +67,7 @@ class Cosine:
     [1.0, 0.6, 0.2, 0.2]
     """
 
-    over: Positive
+    over: Positive = 100.0
     final: Fraction = 0.0
     by: By = "versions"
 
@@ -84,7 +84,7 @@ class WarmUp:
     [0.5, 0.75, 1.0, 1.0]
     """
 
-    over: Positive
+    over: Positive = 100.0
     first: Share = 0.1
     by: By = "versions"
 

@@ -65,7 +65,7 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
         **diverged,
         "virtual time": seconds(summary.get("virtual_s")),
         "versions": number(summary.get("versions")),
-        "final accuracy": share(summary.get("final_accuracy")),
+        **_final(summary),
         "down / up": " / ".join(amount(summary.get(f"{d}_bytes"), "B") for d in ("down", "up")),
         "staleness p50 / p95 / max": " / ".join(spread),
         "wasted device time": seconds(summary.get("wasted_device_s")),
@@ -75,6 +75,19 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
         errors, calls = summary["client_errors"], summary.get("client_calls")
         lines["client errors"] = f"{errors} of {calls}, first: {summary.get('client_error')}"
     return lines
+
+
+def _final(summary: Mapping[str, Any]) -> dict[str, str]:
+    """The accuracy at the end; where there is none, the run's own metrics, or else its loss."""
+    if summary.get("final_accuracy") is not None:
+        return {"final accuracy": share(summary["final_accuracy"])}
+    ends = {
+        key.removeprefix("final_"): value
+        for key, value in summary.items()
+        if key.startswith("final_") and value is not None
+    }
+    further = {name: value for name, value in ends.items() if name != "loss"}
+    return {f"final {name}": number(value) for name, value in (further or ends).items()}
 
 
 def as_html(pairs: Mapping[str, str]) -> str:

@@ -25,18 +25,28 @@ def reached(evaluations: pd.DataFrame, **target: float) -> pd.Series | None:
     """The first evaluation that meets the target, or None if the run ended before one did.
 
     target: one metric and its value, `accuracy=0.8`; a loss or an error is met from above, any
-    other metric from below (see `lower_is_better`). Raises InputError for an unknown metric.
+    other metric from below (see `lower_is_better`). Raises InputError for an unknown metric, and
+    for one that no evaluation has a number of: a bound on its time would be wrong.
     """
     if len(target) != 1:
         raise InputError(f"a target is one metric and its value, accuracy=0.8, not {target}")
     ((metric, value),) = target.items()
     if metric not in evaluations:
-        known = [name for name in evaluations if name not in _COUNTERS]
-        raise InputError(f"target {metric!r} was not evaluated {did_you_mean(metric, known)}")
+        hint = did_you_mean(metric, measures(evaluations))
+        raise InputError(f"target {metric!r} was not evaluated {hint}")
     found = evaluations[metric]
+    if len(found) and found.isna().all():
+        has = [name for name in measures(evaluations) if evaluations[name].notna().any()]
+        options = ", ".join(has) or "no measures"
+        raise InputError(f"target {metric!r}: the run has no {metric} (it has: {options})")
     lower = lower_is_better(evaluations, metric)
     met = evaluations[found <= value if lower else found >= value]
     return None if met.empty else met.iloc[0]
+
+
+def measures(evaluations: pd.DataFrame) -> list[str]:
+    """Columns that are measures of the model, and not counters of the run."""
+    return [str(name) for name in evaluations if name not in _COUNTERS]
 
 
 def lower_is_better(evaluations: pd.DataFrame, metric: str) -> bool:

@@ -64,7 +64,7 @@ def _study(page: html.Page, study: Study, targets: Sequence[Target]) -> None:
         _costs(page, study, wanted)
     if len(study.failed):
         failed = study.failed[[*study.axes, "seed", "ended"]]
-        page.section("Failed cells", html.table(failed.set_index(failed.columns[0])))
+        page.section("Failed runs", html.table(failed.set_index(failed.columns[0])))
     if study.results:
         page.section("Progress", html.figures(_progress(study)), *_scores(study))
         seed = study.table.loc[study.table["cell"].isin(list(study.results)), "seed"].iloc[0]

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 class Result:
-    """One run, seen from its folder. `tasks`, `evaluations`, `versions`, `personal`, `devices`:
-    frames.
+    """One run, seen from its folder. `tasks`, `evaluations`, `versions`, `personal`, `events`,
+    `devices`: frames.
 
     store: the Store of a run that was given no folder, kept here because its files go with it.
     """
@@ -57,6 +57,11 @@ class Result:
     def personal(self) -> pd.DataFrame:
         """One row per evaluation and device, with `evaluate.personal`; see `tables.PERSONAL`."""
         return self.read("personal")
+
+    @cached_property
+    def events(self) -> pd.DataFrame:
+        """One row per change or entry of a process; columns as in `tables.EVENTS`."""
+        return self.read("events")
 
     @cached_property
     def devices(self) -> pd.DataFrame:
@@ -111,7 +116,7 @@ class Result:
         """Unit and meaning of every column of a table, by name. Raises InputError.
 
         The same is in `attrs["columns"]` of each frame and in the metadata of the Parquet files.
-        table: tasks, evaluations, versions or devices.
+        table: tasks, evaluations, versions, events or devices.
         """
         frame = self.read(table)
         if frame.empty and not len(frame.columns):

@@ -1,6 +1,6 @@
 """Study: many runs as one tidy table, and what they say together.
 
-`study.parquet` has one row per cell. What varied comes first, a column each, then `seed`,
+`study.parquet` has one row per run. What varied comes first, a column each, then `seed`,
 `variant` (all that varied, in words), `cell` (the run folder's name), `ended`, and the numbers of
 the run's summary.json.
 """
@@ -24,7 +24,7 @@ from simfl.results.result import Result, open_run
 from simfl.results.summary import NO_RESULT, is_end, is_result, summary_of
 from simfl.results.tuning import Tuning, read_tuning
 
-TABLE, CELLS = "study.parquet", "cells"
+TABLE, RUNS = "study.parquet", "cells"
 
 #: Columns that every study has beside what varied and the seed.
 NUMBERS = (
@@ -46,7 +46,7 @@ class Study:
         path = self.folder / TABLE
         if not path.is_file():
             raise InputError(f"{folder}: holds no {TABLE}; expected a folder made by simfl study")
-        #: One row per cell, failed ones included.
+        #: One row per run, failed ones included.
         self.table = _read(path)
 
     @property
@@ -66,25 +66,25 @@ class Study:
 
     @property
     def failed(self) -> pd.DataFrame:
-        """Rows of the cells that have no result; `ended` says why."""
+        """Rows of the runs that have no result; `ended` says why."""
         return self.table[~self.table["ended"].map(is_result)]
 
     @cached_property
     def results(self) -> dict[str, Result]:
         """The finished runs by `cell`."""
         done = self.table[self.table["ended"].map(is_result)]
-        return {cell: open_run(self.folder / CELLS / cell) for cell in done["cell"].unique()}
+        return {run: open_run(self.folder / RUNS / run) for run in done["cell"].unique()}
 
     def runs(self, seed: int | None = None, **where: Any) -> dict[str, Result]:
         """One finished run per variant, as plots take them; default: of the first seed.
 
-        where: only cells with these labels, as in strategy="fedbuff".
+        where: only runs with these labels, as in strategy="fedbuff".
         """
         rows = self._rows(where)
         wanted = rows["seed"].iloc[0] if seed is None and len(rows) else seed
         rows = rows[(rows["seed"] == wanted) & rows["cell"].isin(list(self.results))]
         pairs = zip(rows["variant"], rows["cell"], strict=True)
-        return {variant: self.results[cell] for variant, cell in pairs}
+        return {variant: self.results[run] for variant, run in pairs}
 
     def frame(self, table: str, columns: list[str] | None = None) -> pd.DataFrame:
         """A table of all finished runs, one below the other, led by what varied and the seed."""
@@ -102,7 +102,7 @@ class Study:
         return self.frame("evaluations")
 
     def to_target(self, **target: float) -> pd.DataFrame:
-        """One row per finished cell: what it had spent when it first met the target.
+        """One row per finished run: what it had spent when it first met the target.
 
         Columns as in `stats.to_target`, after what varied and the seed. Without a target, that
         of the scenario's [stop].
@@ -111,7 +111,7 @@ class Study:
         if not target:
             raise InputError(f"{self.folder}: its runs have no target; give one, as accuracy=0.9")
         rows = self.table[self.table["cell"].isin(list(self.results))]
-        costs = [stats.to_target(self.results[cell], target) for cell in rows["cell"]]
+        costs = [stats.to_target(self.results[run], target) for run in rows["cell"]]
         keys = rows[[*self.axes, "seed", "variant"]].reset_index(drop=True)
         return pd.concat([keys, pd.DataFrame(costs, columns=stats.COSTS)], axis="columns")
 
@@ -164,12 +164,12 @@ class Study:
 
     def headline(self) -> dict[str, str]:
         """The few things that one wants to know first, as text."""
-        failed = {"failed": f"{len(self.failed)} cells"} if len(self.failed) else {}
+        failed = {"failed": f"{len(self.failed)} runs"} if len(self.failed) else {}
         return {
             "study": self.name,
             "variants": ", ".join(self.variants),
             "seeds": ", ".join(map(str, self.table["seed"].drop_duplicates())),
-            "cells": str(len(self.table)),
+            "runs": str(len(self.table)),
         } | failed
 
     def __repr__(self) -> str:
@@ -193,20 +193,20 @@ def seeds_of(folder: Path) -> list[int]:
     return [int(seed) for seed in pd.read_parquet(path, columns=["seed"])["seed"].unique()]
 
 
-def write_table(folder: Path, cells: Sequence[tuple[Mapping[str, Any], str, str]]) -> None:
-    """Writes study.parquet. cells: what distinguishes each, its folder's name, why it failed."""
-    labels = pd.DataFrame([keys for keys, _, _ in cells])
+def write_table(folder: Path, runs: Sequence[tuple[Mapping[str, Any], str, str]]) -> None:
+    """Writes study.parquet. runs: what distinguishes each, its folder's name, why it failed."""
+    labels = pd.DataFrame([keys for keys, _, _ in runs])
     variant = variants_of(labels.drop(columns="seed"))
     rows = []
-    for name, (keys, cell, failure) in zip(variant, cells, strict=True):
-        known = summary_of(folder / CELLS / cell)
+    for name, (keys, run, failure) in zip(variant, runs, strict=True):
+        known = summary_of(folder / RUNS / run)
         ended = known.get("ended", "not played")
         if ended in NO_RESULT:
             ended = f"{ended}: {str(known.get('cause')).removeprefix('learning diverged: ')}"
         elif failure:
             ended = failure if failure.startswith("under way") else f"failed: {failure}"
         numbers = {key: known.get(key) for key in NUMBERS}
-        rows.append({**keys, **numbers, "variant": name, "cell": cell, "ended": ended})
+        rows.append({**keys, **numbers, "variant": name, "cell": run, "ended": ended})
     table = pd.DataFrame(rows)
     for column in labels:
         if table[column].map(type).nunique() > 1 and table[column].dtype == object:

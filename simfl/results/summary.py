@@ -12,7 +12,15 @@ import pandas as pd
 from simfl.errors import InputError
 from simfl.files import read_object
 from simfl.results.costs import PHASE_BYTES, PHASE_S, spent, waste, wasted_share
-from simfl.results.metrics import ages_in_flight, gini, jain, participation, spread, staleness_of
+from simfl.results.metrics import (
+    ages_in_flight,
+    gini,
+    jain,
+    measures,
+    participation,
+    spread,
+    staleness_of,
+)
 from simfl.results.tables import OUTCOMES, SUMMARY
 from simfl.results.waste import by_cause, energy_by_phase, never_fired
 
@@ -36,7 +44,7 @@ def summarise(
     held whole. devices: size of the fleet, for fairness of participation.
     """
     tasks = read("tasks", _TASK_COLUMNS)
-    evaluations = read("evaluations", ["time_s", "loss", "accuracy"])
+    evaluations = read("evaluations", None)
     versions = read("versions", ["time_s", "version"])
     summary = _extent(tasks, evaluations, versions) | _learnt(evaluations)
     table = spent(tasks)
@@ -90,11 +98,13 @@ def _extent(
 
 def _learnt(evaluations: pd.DataFrame) -> dict[str, Any]:
     last = evaluations.iloc[-1] if len(evaluations) else {"loss": math.nan, "accuracy": math.nan}
+    further = [name for name in measures(evaluations) if name not in ("accuracy", "loss")]
     return {
         "final_accuracy": last["accuracy"],
         "best_accuracy": evaluations["accuracy"].max(),
         "last10_accuracy": evaluations["accuracy"].tail(LAST).mean(),
         "final_loss": last["loss"],
+        **{f"final_{name}": last[name] for name in further if len(evaluations)},
     }
 
 

@@ -109,6 +109,15 @@ PERSONAL = (
     Column("pers_local", "float", "", "the same, classes as frequent as on the device"),
 )
 
+#: With processes alone: what they changed and what they logged.
+EVENTS = (
+    Column("time", "float", "s", "virtual time"),
+    Column("process", "word", "", "kind of the process, numbered from the second of a kind on"),
+    Column("kind", "word", "", "of the event; `world.` and a method's name for a change"),
+    Column("device", "int?", "", "row of the fleet; missing where it concerns none"),
+    Column("value", "float", "", "factor, rate or whatever the process logs; may be NaN"),
+)
+
 #: Further columns of `evaluations` that a run may have: all are float.
 METRICS = (
     Column("accuracy_class_K", "float", "", "accuracy on class K (`evaluate.by_class`)"),
@@ -116,7 +125,7 @@ METRICS = (
     Column("pers_local", "float", "", "the same, classes as frequent as on each device"),
     Column("global", "float", "", "accuracy of the one model that all share, where there is one"),
     Column("regularised_loss", "float", "", "`loss` plus (weight_decay/2)||w||², with a decay"),
-    Column("loss_later, accuracy_later", "float", "", "on the data that `learning.drift` leads to"),
+    Column("loss_later, accuracy_later", "float", "", "on the data that `learning.shift` leads to"),
 )
 
 #: Columns of `devices` that need words; its others are options by the same name.
@@ -145,10 +154,11 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "evaluations": EVALUATIONS,
     "versions": VERSIONS,
     "personal": PERSONAL,
+    "events": EVENTS,
 }
 
 #: Tables that a run may be without.
-OPTIONAL = ("personal",)
+OPTIONAL = ("personal", "events")
 
 
 def schema(table: str) -> pa.Schema:

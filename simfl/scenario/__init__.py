@@ -27,6 +27,7 @@ from simfl.errors import InputError
 from simfl.fleet.table import Table
 from simfl.scenario import checks, naming, parts, reading
 from simfl.scenario.complain import KeyPath, Problem, dotted, problems_of
+from simfl.scenario.renamed import current
 from simfl.scenario.sections import (
     CheckpointOptions,
     EvaluateOptions,
@@ -63,6 +64,7 @@ class Scenario(Table):
     wire: WireOptions = WireOptions()
     evaluate: EvaluateOptions = EvaluateOptions()
     stop: StopOptions = StopOptions()
+    process: Annotated[list[Annotated[Any, parts.PROCESS]], Field(default_factory=list)]
     checkpoint: CheckpointOptions = CheckpointOptions()
     sweep: Annotated[dict[str, Values], BeforeValidator(flat)] = Field(default_factory=dict)
     tune: TuneOptions | None = None
@@ -171,7 +173,7 @@ def parse(
     for key, value in changes.items():
         whole = reading.override(whole, key, value)
     try:
-        whole = apply_changes(whole)
+        whole = apply_changes(current(whole))
     except Mistake as mistake:
         raise _told([mistake.problem], where, changes) from mistake
     large = list(checks.oversized(whole))

@@ -10,13 +10,15 @@ from simfl.directions import is_built_in
 from simfl.errors import CatalogueError, ScenarioError, TraceError, did_you_mean
 from simfl.fleet.catalogue import catalogue_dirs, class_files, load_device, load_network
 from simfl.fleet.traces import FOLDER, find_trace
+from simfl.learn.loops.base import directions_of
 from simfl.learn.objective.base import has_right_answers
 from simfl.learn.objective.losses import is_plain
 from simfl.learn.optimizers import Sgd, name_of
 from simfl.learn.schedules import by_of
 from simfl.scenario.complain import KeyPath, Problem
-from simfl.scenario.parts import Foreign, kind_of
+from simfl.scenario.parts import FAMILIES, Foreign, kind_of
 from simfl.scenario.sections import LearningOptions, TimingOptions
+from simfl.strategy.base import LocalRule
 from simfl.wire.chain import chain
 
 if TYPE_CHECKING:
@@ -89,13 +91,17 @@ def _target(scenario: Scenario, *names: str) -> Iterator[Problem]:
         return
     if any(isinstance(part, Foreign) and part.function is None for part in _judges(learning)):
         return  # code that was not imported
-    measured = {metric.name: metric.direction for metric in learning.measured}
+    measured = _measured(learning)
     for name in names:
         where = ("stop", "target", name)
-        if name == "accuracy" and not has_right_answers(learning.objective):
+        own = learning.evaluate is not None
+        if name == "accuracy" and not own and not has_right_answers(learning.objective):
             kind = kind_of(type(learning.objective))
             text = f": learning.objective = {kind!r} has no right answers to be accurate about"
             yield Problem(where, f"{text}; choose one of {_and(['loss', *measured])}")
+        elif own and name not in measured and not is_built_in(name):
+            text = f": which way {name} is better is not known; give the evaluation's table"
+            yield Problem(where, f'{text} directions = {{ {name} = "lower" }} or "higher"')
         elif name in measured and measured[name] is None:
             text = f': {name} does not say which way is better; give its table direction = "lower"'
             yield Problem(where, f'{text} or "higher"')
@@ -104,6 +110,13 @@ def _target(scenario: Scenario, *names: str) -> Iterator[Problem]:
             text = f" is not an option {hint}: no such metric is evaluated, but learning.metrics"
             text += " adds others"
             yield Problem(where, text)
+
+
+def _measured(learning: LearningOptions) -> dict[str, str | None]:
+    """The values of evaluations by name, and which way each is better."""
+    if learning.evaluate is not None:
+        return dict(directions_of(learning.evaluate))
+    return {metric.name: metric.direction for metric in learning.measured}
 
 
 def _judges(learning: LearningOptions) -> tuple[Any, ...]:
@@ -119,6 +132,11 @@ def _timing(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _strategy(scenario: Scenario) -> Iterator[Problem]:
+    if not isinstance(scenario.strategy, Foreign):
+        try:
+            FAMILIES[LocalRule].complete(scenario.strategy.local)
+        except ScenarioError as error:
+            yield Problem(("strategy", "local"), f": {error}")
     devices = scenario.fleet.devices
     for name in _AT_ONCE:
         asked = getattr(scenario.strategy, name, 0)
@@ -135,6 +153,7 @@ def _learning(scenario: Scenario) -> Iterator[Problem]:
     learning = scenario.learning
     if isinstance(learning, TimingOptions):
         return
+    yield from _evaluation(scenario, learning)
     yield from _optimizer(learning)
     yield from _assumed(scenario, learning)
     check = getattr(scenario.strategy, "check_learning", None)
@@ -144,6 +163,26 @@ def _learning(scenario: Scenario) -> Iterator[Problem]:
         check(scenario.learning)
     except ScenarioError as error:
         yield Problem(("strategy",), f": {error}")
+
+
+def _evaluation(scenario: Scenario, learning: LearningOptions) -> Iterator[Problem]:
+    """What only simfl's own evaluation looks at."""
+    if learning.evaluate is None:
+        return
+    for name, way in directions_of(learning.evaluate).items():
+        if way not in ("lower", "higher"):
+            text = f' = {way!r}, expected "lower" or "higher"'
+            yield Problem(("learning", "evaluate", "directions", name), text)
+    if learning.metrics:
+        text = ": learning.evaluate gives all values by itself; keep one of the two"
+        yield Problem(("learning", "metrics"), text)
+    if learning.shift is not None:
+        text = ": what comes later is evaluated by the objective; leave learning.evaluate out"
+        yield Problem(("learning", "shift"), text)
+    for key in ("personal", "by_class"):
+        if getattr(scenario.evaluate, key):
+            text = " looks at the class of each example, which learning.evaluate does not tell"
+            yield Problem(("evaluate", key), f"{text}; leave it out")
 
 
 def _optimizer(learning: LearningOptions) -> Iterator[Problem]:

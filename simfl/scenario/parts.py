@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from datetime import date, time
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from types import BuiltinFunctionType, FunctionType, MethodType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -59,12 +59,13 @@ class Reading:
 class Family:
     """The parts that can stand behind one key; as an annotation, it makes them from tables.
 
-    home: "module:NAME" of the registry, imported at first use. duty: what every part can do.
+    home: "module:NAME" of the registry, imported at first use. duties: what every part has; of
+    "run|next", one will do.
     way_in: "module:function" that makes parts of Python objects. objects: these, in words.
     """
 
     home: str
-    duty: str = "__call__"
+    duties: tuple[str, ...] = ("__call__",)
     way_in: str = ""
     objects: str = ""
 
@@ -84,11 +85,7 @@ class Family:
         if not (isinstance(given, str) or _is_table(given)):
             given = self._taken_in(given)
         if not isinstance(given, str | dict):
-            if isinstance(given, type) and self.duty != "__call__" and hasattr(given, self.duty):
-                given = given()
-            if hasattr(given, self.duty):
-                return _recorded(given)  # made in Python
-            raise carried([Problem((), f" = {shown(given)}, expected {self._wanted()}")])
+            return self._object(given)
         table = {"kind": given} if isinstance(given, str) else given
         kind, options = table.get("kind"), {k: v for k, v in table.items() if k != "kind"}
         if not isinstance(kind, str):
@@ -98,6 +95,31 @@ class Family:
         except InputError as error:
             path = ("kind",) if isinstance(given, dict) else ()
             raise carried([Problem(path, f": {error}")]) from error
+
+    def _object(self, given: Any) -> Any:
+        """A part made in Python, or its class. Raises PydanticCustomError."""
+        if not any(map(partial(_does, given), self.duties)):
+            raise carried([Problem((), f" = {shown(given)}, expected {self._wanted()}")])
+        try:
+            if isinstance(given, type) and not self._is_function:
+                given = given()
+            if not self._is_function:
+                self.complete(given)
+        except (InputError, TypeError) as error:
+            raise carried([Problem((), f": {error}")]) from error
+        return _recorded(given)
+
+    @property
+    def _is_function(self) -> bool:
+        return self.duties == ("__call__",)
+
+    def complete(self, part: Any, name: str = "") -> None:
+        """Raises ScenarioError if the part lacks what the engine asks it for."""
+        missing = [duty for duty in self.duties if not _does(part, duty)]
+        if isinstance(part, type) or missing:
+            lacks = "is a class" if not missing else "has no " + ", no ".join(map(_quoted, missing))
+            name = name or getattr(part, "__qualname__", type(part).__qualname__)
+            raise ScenarioError(f"{name} is no {self.registry.noun}: it {lacks}")
 
     def _taken_in(self, given: Any, **options: Any) -> Any:
         """A part in the place of an object that is none yet. Raises PydanticCustomError."""
@@ -121,11 +143,10 @@ class Family:
             taken = self._taken_in(part, **options)
             if taken is not part:
                 return taken
-        if self.duty == "__call__" and callable(part) and not is_dataclass(part):
+        if self._is_function and callable(part) and not is_dataclass(part):
             return Foreign(kind, options, part)
         made = build(part, kind, options, reading) if isinstance(part, type) else None
-        if not hasattr(made, self.duty):
-            raise ScenarioError(f"{kind!r} is no {self.registry.noun}: it has no `{self.duty}`")
+        self.complete(made, repr(kind))
         return made
 
     def _kindless(self, table: Mapping[str, Any]) -> Problem:
@@ -151,8 +172,8 @@ class Family:
         return {"part": self.key}  # pydantic refuses references that it did not make
 
 
-STRATEGY = Family("simfl.strategy:STRATEGIES", "step")
-CODEC = Family("simfl.wire:CODECS", "encode")
+STRATEGY = Family("simfl.strategy:STRATEGIES", ("init", "step", "local"))
+CODEC = Family("simfl.wire:CODECS", ("nbytes", "encode", "decode"))
 DATASET = Family(
     "simfl.learn.datasets.base:DATASETS",
     way_in="simfl.learn.datasets.given:as_part",
@@ -160,7 +181,8 @@ DATASET = Family(
 )
 PARTITION = Family("simfl.learn.partition.base:PARTITIONS")
 TRANSFORM = Family("simfl.learn.datasets.transforms:TRANSFORMS")
-CALLBACK = Family("simfl.callbacks:CALLBACKS", "open")
+CALLBACK = Family("simfl.callbacks:CALLBACKS", ("open",))
+PROCESS = Family("simfl.world:PROCESSES", ("run|next",))
 MODEL = Family(
     "simfl.learn.models.base:MODELS",
     way_in="simfl.learn.models.given:as_part",
@@ -168,24 +190,36 @@ MODEL = Family(
 )
 OBJECTIVE = Family(
     "simfl.learn.objective.base:OBJECTIVES",
-    "loss",
+    ("loss",),
     objects="an object with `loss(outputs, targets) -> (n,)`",
 )
 OPTIMIZER = Family(
     "simfl.learn.optimizers:OPTIMIZERS", objects="a class of torch.optim, as torch.optim:RMSprop"
 )
 SCHEDULE = Family("simfl.learn.schedules:SCHEDULES", objects="a function of the version")
+TRAINING = Family(
+    "simfl.learn.loops.base:TRAINING",
+    way_in="simfl.learn.loops.given:as_part",
+    objects="a function of (model, data, work), by its name package.module:function",
+)
+EVALUATION = Family(
+    "simfl.learn.loops.base:EVALUATIONS",
+    way_in="simfl.learn.loops.given:as_part",
+    objects="a function of (model, dataset), by its name package.module:function",
+)
 METRIC = Family(
     "simfl.learn.objective.metrics:METRICS",
     objects="a function of (outputs, targets), or a metric of torchmetrics",
 )
 
+_RULE = ("prepare", "penalty", "correct", "report", "sends", "passes")
+
 #: Which family a field of this type takes its part from.
 FAMILIES: dict[type, Family] = {
-    LocalRule: Family("simfl.strategy:LOCAL_RULES", "report"),
-    Selection: Family("simfl.strategy:SELECTIONS", "choose"),
+    LocalRule: Family("simfl.strategy:LOCAL_RULES", _RULE),
+    Selection: Family("simfl.strategy:SELECTIONS", ("init", "choose", "observe")),
     Weighting: Family("simfl.strategy:WEIGHTINGS"),
-    ServerOptimiser: Family("simfl.strategy:SERVER_OPTIMISERS", "step"),
+    ServerOptimiser: Family("simfl.strategy:SERVER_OPTIMISERS", ("init", "step")),
     Codec: CODEC,
     Objective: OBJECTIVE,
 }
@@ -199,7 +233,10 @@ ALL = (
     METRIC,
     OPTIMIZER,
     SCHEDULE,
+    TRAINING,
+    EVALUATION,
     CALLBACK,
+    PROCESS,
 )
 
 
@@ -290,6 +327,14 @@ def _recorded(given: Any) -> Any:
     """A part made in Python; a function or a plain class goes by its name."""
     function = isinstance(given, type | FunctionType | BuiltinFunctionType | MethodType)
     return Foreign(target_of(given), {}, given) if function else given
+
+
+def _does(part: Any, duty: str) -> bool:
+    return any(hasattr(part, name) for name in duty.split("|"))
+
+
+def _quoted(duty: str) -> str:
+    return " or ".join(f"`{name}`" for name in duty.split("|"))
 
 
 def kind_of(part: type) -> str:

@@ -94,8 +94,8 @@ class IntertwinedOptions(Table):
         return self
 
 
-class DriftOptions(Table):
-    """[learning.drift]: examples give way to others of their class as versions pass.
+class ShiftOptions(Table):
+    """[learning.shift]: examples give way to others of their class as versions pass.
 
     dataset: where these come from; by default they are negatives of the data's own. Half-way
     between the versions `first` and `last` half of each device's examples have been replaced. A
@@ -121,6 +121,8 @@ class LearningOptions(Table):
     data_dir: folder of data sets; a relative one starts at the scenario's own folder. transforms:
     what inputs go through; see `simfl.learn.datasets.transforms`. hold_back:
     share of its examples that a device does not train on, for local rules that try models.
+    train: a function that makes the steps of a task in the place of simfl's own loop, and evaluate:
+    one that gives all values of an evaluation; see `simfl.learn.loops.base`.
     optimizer: makes the steps, at rates that `schedule` multiplies; see `simfl.learn.optimizers`
     and `simfl.learn.schedules`. objective: what is minimised. metrics: what evaluations have
     beside the objective's own.
@@ -134,13 +136,15 @@ class LearningOptions(Table):
     transforms: Transforms | None = None
     partition: Annotated[Any, parts.PARTITION] = Field(default="iid", validate_default=True)
     intertwined: IntertwinedOptions | None = None
-    drift: DriftOptions | None = None
+    shift: ShiftOptions | None = None
     hold_back: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
     model: Annotated[Any, parts.MODEL]
     objective: Annotated[Any, parts.OBJECTIVE] = Field(
         default="cross-entropy", validate_default=True
     )
     metrics: Annotated[tuple[Annotated[Any, parts.METRIC], ...], Strict(False)] = ()
+    train: Annotated[Any, parts.TRAINING] = None
+    evaluate: Annotated[Any, parts.EVALUATION] = None
     batch_size: Count = 10
     lr: Positive = 0.05
     optimizer: Annotated[Any, parts.OPTIMIZER] = Field(default="sgd", validate_default=True)

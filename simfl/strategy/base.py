@@ -8,6 +8,7 @@ bytes, times, streams and memories.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -214,7 +215,7 @@ class Server(Protocol):
     def cancel(self, devices: Iterable[int] | None = None, cause: str = "cancelled") -> None:
         """Ends the tasks of these devices (default: all in flight) at once."""
 
-    def request(self, devices: Iterable[int]) -> None:
+    def request_partial(self, devices: Iterable[int]) -> None:
         """Tells these devices to stop training with the mini-batch at hand and send what they have.
 
         A device that is still downloading trains for one step; one that is uploading, or idle, is
@@ -240,10 +241,12 @@ class Strategy(Protocol):
     that raises ScenarioError before the run; learning: the options of the section [learning].
     """
 
-    local: LocalRule
+    local: LocalRule = LocalRule()
 
+    @abstractmethod
     def init(self, params: Any) -> Any:
         """The running state at the start."""
 
+    @abstractmethod
     def step(self, state: Any, server: Server, updates: list[Update]) -> Wait:
         """One decision. `updates`: what arrived since the last step, in order of arrival."""

@@ -1,1 +1,1 @@
-"""Many runs: cells of strategies x seeds x sweeps, played here or on a cluster."""
+"""Many runs: strategies x seeds x sweeps, played here or on a cluster."""

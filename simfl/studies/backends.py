@@ -1,8 +1,8 @@
-"""Plays cells, here or on other processes; the order of completion changes no result.
+"""Plays runs, here or on other processes; the order of completion changes no result.
 
-Several processes may play one study, on one machine or on many that share its folder: each cell is
+Several processes may play one study, on one machine or on many that share its folder: each run is
 locked by the process that plays it, and the others go on with the next. A process that has nothing
-else to do waits for the cells of the others, and plays those whose process has died.
+else to do waits for the runs of the others, and plays those whose process has died.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from simfl.engine.resuming import check_cells
+from simfl.engine.checkpoints.resuming import check_runs
 from simfl.engine.session import is_held
 from simfl.errors import InputError, ScenarioError, did_you_mean, first_line
 from simfl.registry import safe_path
-from simfl.results.study import CELLS, finished
+from simfl.results.study import RUNS, finished
 from simfl.scenario.complain import dotted
 from simfl.scenario.naming import named, parts_of
-from simfl.studies.combinations import Cell
+from simfl.studies.combinations import PlannedRun
 from simfl.studies.job import HELD, Ended, Job, play
 
 BACKENDS = ("local", "ray")
 
 
-#: Seconds between two looks at cells that other processes play.
+#: Seconds between two looks at runs that other processes play.
 LOOK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
 class Player:
-    """Plays cells into a study's folder. The options are those of `simfl.study`.
+    """Plays runs into a study's folder. The options are those of `simfl.study`.
 
-    say: is given a line where there is something to say beside the end of a cell.
+    say: is given a line where there is something to say beside the end of a run.
     """
 
     folder: Path
@@ -45,32 +45,32 @@ class Player:
     wait: bool = True
     say: Callable[[str], None] | None = None
 
-    def unfinished(self, cells: Sequence[Cell]) -> list[Cell]:
-        """The cells that are still to be played. Raises InputError if others do not fit any more.
+    def unfinished(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+        """The runs that are still to be played. Raises InputError if others do not fit any more.
 
-        What finished cells depend on beside their options must be as it was.
+        What finished runs depend on beside their options must be as it was.
         """
-        folders = {self.folder / CELLS / cell.hash: cell for cell in cells}
-        done = {folder: cell.scenario for folder, cell in folders.items() if finished(folder)}
-        check_cells(done, self.data_dir)
-        return [cell for folder, cell in folders.items() if folder not in done]
+        folders = {self.folder / RUNS / run.hash: run for run in runs}
+        done = {folder: run.scenario for folder, run in folders.items() if finished(folder)}
+        check_runs(done, self.data_dir)
+        return [run for folder, run in folders.items() if folder not in done]
 
     def play(
         self,
-        cells: Sequence[Cell],
+        runs: Sequence[PlannedRun],
         failures: dict[str, str],
         tell: Callable[[str], None] | None = None,
     ) -> None:
-        """Plays cells, tells of each that ended, and fills in why cells failed, by hash.
+        """Plays runs, tells of each that ended, and fills in why runs failed, by hash.
 
-        A cell that another process plays is waited for, or with `wait = False` left to it, with
+        A run that another process plays is waited for, or with `wait = False` left to it, with
         HELD for its failure.
         """
         if self.workers > 1 or self.backend == "ray":
-            _check_travels(cells)
-        left = list(cells)
+            _check_travels(runs)
+        left = list(runs)
         while left:
-            jobs, held = [self._job(cell) for cell in left], []
+            jobs, held = [self._job(run) for run in left], []
             for number, failure in play_all(jobs, self.workers, self.backend, self.address):
                 if failure == HELD:
                     held.append(left[number])
@@ -80,33 +80,33 @@ class Player:
                 if tell is not None:
                     tell(f"{left[number]}" + f": failed, {failure}" * bool(failure))
             if held and not self.wait:
-                failures |= {cell.hash: HELD for cell in held}
+                failures |= {run.hash: HELD for run in held}
                 return
             left = self._when_free(held)
 
-    def _when_free(self, held: list[Cell]) -> list[Cell]:
-        """Waits until other processes have let go of some of these cells; returns the cells."""
+    def _when_free(self, held: list[PlannedRun]) -> list[PlannedRun]:
+        """Waits until other processes have let go of some of these runs; returns all of them."""
         if held and self.say is not None:
-            self.say(f"waiting for {len(held)} cells {HELD}, {held[0]} the first")
-        while held and all(is_held(self._folder(cell)) for cell in held):
+            self.say(f"waiting for {len(held)} runs {HELD}, {held[0]} the first")
+        while held and all(is_held(self._folder(run)) for run in held):
             time.sleep(LOOK_EVERY_S)
         return held
 
-    def _folder(self, cell: Cell) -> Path:
-        return (self.folder / CELLS / cell.hash).absolute()
+    def _folder(self, run: PlannedRun) -> Path:
+        return (self.folder / RUNS / run.hash).absolute()
 
-    def _job(self, cell: Cell) -> Job:
+    def _job(self, run: PlannedRun) -> Job:
         where = None if self.data_dir is None else str(Path(self.data_dir).absolute())
-        tags = {"study": self.folder.name, "variant": cell.variant}
-        return Job(cell.scenario.table(), cell.scenario.path, self._folder(cell), where, tags)
+        tags = {"study": self.folder.name, "variant": run.variant}
+        return Job(run.scenario.table(), run.scenario.path, self._folder(run), where, tags)
 
 
-def _check_travels(cells: Sequence[Cell]) -> None:
+def _check_travels(runs: Sequence[PlannedRun]) -> None:
     """Raises ScenarioError for an object that cannot be sent to another process."""
     import cloudpickle
 
-    for cell in cells:
-        for path, part in parts_of(cell.scenario):
+    for run in runs:
+        for path, part in parts_of(run.scenario):
             try:
                 None if named(part) else cloudpickle.dumps(part)
             except Exception as error:  # whatever an object's own pickling raises

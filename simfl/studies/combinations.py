@@ -1,6 +1,6 @@
 """Which runs make up a study: every combination of what varies, each a scenario of its own.
 
-Seeds vary last and are the same everywhere, so that cells of one seed share their chance: they
+Seeds vary last and are the same everywhere, so that runs of one seed share their chance: they
 differ by what was varied and by nothing else.
 """
 
@@ -23,7 +23,7 @@ SEEDS = range(5)
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlannedRun:
     """One run of a study. keys: what distinguishes it, by column; the seed last."""
 
     keys: Mapping[str, Any]
@@ -54,13 +54,13 @@ class Axis:
     points: list[tuple[Any, dict[str, Any]]]
 
 
-def cells_of(
+def runs_of(
     base: Scenario,
     strategies: Iterable[Any] | Mapping[str, Any] | None,
     seeds: Iterable[int] | None,
     sweep: Mapping[str, Any],
-) -> list[Cell]:
-    """All cells, the seed varying fastest. Raises ScenarioError, naming the cell that is wrong."""
+) -> list[PlannedRun]:
+    """All runs, the seed varying fastest. Raises ScenarioError, naming the run that is wrong."""
     varied: dict[str, Any] = {**base.sweep, **sweep}
     own = _own_variants(varied, base)
     chosen = varied.pop("seed", SEEDS)
@@ -72,7 +72,7 @@ def cells_of(
     columns = column_names([axis.path for axis in axes])
     table = {key: value for key, value in base.table().items() if key != "sweep"}
     return [
-        _cell(dict(zip(columns, labels_, strict=True)), table, overrides, base)
+        _run(dict(zip(columns, labels_, strict=True)), table, overrides, base)
         for labels_, overrides in map(_together, product(*(axis.points for axis in axes)))
     ]
 
@@ -164,11 +164,11 @@ def _together(points: Sequence[tuple[Any, dict[str, Any]]]) -> tuple[list[Any], 
     return [label for label, _ in points], overrides
 
 
-def _cell(
+def _run(
     keys: dict[str, Any], table: dict[str, Any], overrides: dict[str, Any], base: Scenario
-) -> Cell:
+) -> PlannedRun:
     try:
-        return Cell(keys, parse(table, overrides, path=base.path, where=base.name))
+        return PlannedRun(keys, parse(table, overrides, path=base.path, where=base.name))
     except InputError as error:
         labels = ", ".join(f"{column} {label}" for column, label in keys.items())
-        raise ScenarioError(f"study cell ({labels}): {error}") from error
+        raise ScenarioError(f"study run ({labels}): {error}") from error

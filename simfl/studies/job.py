@@ -1,4 +1,4 @@
-"""One cell as a job: what travels to a worker, and how the worker plays it."""
+"""One run as a job: what travels to a worker, and how the worker plays it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 #: Says which job ended, and why it failed, or "", or HELD.
 Ended = tuple[int, str]
 
-#: In place of a failure: another process is playing the cell.
+#: In place of a failure: another process is playing the run.
 HELD = "under way in another process"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A cell as it travels to a worker: tables, objects that no file names, and paths."""
+    """A run as it travels to a worker: tables, objects that no file names, and paths."""
 
     table: dict[str, Any]
     path: Path | None
     folder: Path
     data_dir: str | None
-    tags: Mapping[str, str] = field(default_factory=dict)  #: the cell's labels, for callbacks
+    tags: Mapping[str, str] = field(default_factory=dict)  #: the run's labels, for callbacks
 
 
 def play(job: Job) -> str:

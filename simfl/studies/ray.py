@@ -1,6 +1,6 @@
-"""Plays cells on a Ray cluster: `--backend ray`, and `--address` for one that is running.
+"""Plays runs on a Ray cluster: `--backend ray`, and `--address` for one that is running.
 
-A cell is a Ray task of one CPU. A task whose node is lost is played again on another, from its
+A run is a Ray task of one CPU. A task whose node is lost is played again on another, from its
 start; since a run depends on nothing but its scenario, that changes no digest. Nothing is shared
 between machines but what travels with the task: the scenario and the classes and traces that lie
 beside it go there, the run folder comes back. Data sets must be found on every node.
@@ -21,7 +21,7 @@ from simfl.files import own_folder, put
 from simfl.results.tables import SUMMARY
 from simfl.studies.job import HELD, Ended, Job, play
 
-#: How often a cell may lose its node before it counts as failed.
+#: How often a run may lose its node before it counts as failed.
 RETRIES = 5
 
 Files = dict[str, bytes]

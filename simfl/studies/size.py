@@ -10,7 +10,7 @@ from pathlib import Path
 
 from simfl.engine.estimate import machine_time
 from simfl.scenario import Scenario
-from simfl.studies.combinations import SEEDS, cells_of
+from simfl.studies.combinations import SEEDS, runs_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Size:
     longest_s: float | None
 
     @property
-    def cells(self) -> int:
+    def runs(self) -> int:
         return self.variants * self.seeds
 
 
@@ -61,19 +61,19 @@ def duration_of(
 ) -> Duration:
     """How long the study takes, from a trial of some seconds of each variant.
 
-    seeds, workers, data_dir: as for `simfl.study`. Finished cells are not looked for.
+    seeds, workers, data_dir: as for `simfl.study`. Finished runs are not looked for.
     """
-    cells = cells_of(scenario, None, seeds, {})
-    firsts = {cell.variant: cell.scenario for cell in reversed(cells)}
+    planned = runs_of(scenario, None, seeds, {})
+    firsts = {run.variant: run.scenario for run in reversed(planned)}
     found = {name: machine_time(firsts[name], data_dir) for name in reversed(firsts)}
-    runs = Counter(cell.variant for cell in cells)
+    runs = Counter(run.variant for run in planned)
     if (tune := scenario.tune) is not None:
         runs.update(dict.fromkeys(firsts, tune.trials * len(tune.seeds)))
     computing_s = sum(runs[name] * one.run_s for name, one in found.items())
     loading_s = max(one.loading_s for one in found.values())
     at_most = scenario.tune is not None or any(one.at_most for one in found.values())
     return Duration(
-        loading_s + computing_s / min(workers, len(cells)),
+        loading_s + computing_s / min(workers, len(planned)),
         {name: one.run_s for name, one in found.items()},
         at_most,
     )

@@ -3,12 +3,12 @@
     study = simfl.study("quickstart", ["fedbuff", "fedasync"], seeds=range(5), out="runs/mine")
     print(study.at_target(accuracy=0.95))
 
-Every cell is an ordinary run in a folder named by its scenario's hash. A finished cell is never
-played again, so a study that was interrupted, or has grown, goes on where it stopped; seeds that
-it had before stay in its table. With [tune] in the scenario each variant gets its own best options
-first, on other seeds: see `simfl.studies.tuning`. What finished cells depend on is compared first:
-data, device classes, traces, code and versions. Several processes may play one folder: they share
-the cells, see `simfl.studies.backends`.
+Every run has a folder named by its scenario's hash. A finished run is never played again, so a
+study that was interrupted, or has grown, goes on where it stopped; seeds that it had before stay
+in its table. With [tune] in the scenario each variant gets its own best options first, on other
+seeds: see `simfl.studies.tuning`. What finished runs depend on is compared first: data, device
+classes, traces, code and versions. Several processes may play one folder: they share the runs, see
+`simfl.studies.backends`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from simfl.engine.session import in_turn, is_held
 from simfl.errors import InputError
 from simfl.files import own_folder
 from simfl.notebook import study_bar
-from simfl.results.study import CELLS, Study, finished, seeds_of, write_table
+from simfl.results.study import RUNS, Study, finished, seeds_of, write_table
 from simfl.scenario import Scenario
 from simfl.studies.backends import Player
-from simfl.studies.combinations import Cell, cells_of
+from simfl.studies.combinations import PlannedRun, runs_of
 from simfl.studies.job import HELD
 from simfl.studies.tuning import contenders_of, tuned
 
@@ -34,7 +34,7 @@ from simfl.studies.tuning import contenders_of, tuned
 class Progress(Protocol):
     """A display of a study's progress."""
 
-    def update(self, done: int, total: int, cell: str) -> None: ...
+    def update(self, done: int, total: int, run: str) -> None: ...
 
     def close(self) -> None: ...
 
@@ -45,6 +45,8 @@ def study(
     *,
     model: Any = None,
     dataset: Any = None,
+    train: Any = None,
+    evaluate: Any = None,
     seeds: Iterable[int] | None = None,
     sweep: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
@@ -57,50 +59,54 @@ def study(
     progress: Progress | bool | None = None,
     **overrides: Any,
 ) -> Study:
-    """Every cell played, failed ones excepted, and `study.parquet` written. Raises InputError.
+    """Every run played, failed ones excepted, and `study.parquet` written. Raises InputError.
 
     strategies: kinds, tables or instances in place of the scenario's own; or a mapping from a
     label to one of these, or to overrides by key path where more than the strategy changes.
-    model, dataset: as for `simfl.run`, in all cells. seeds: default those that the scenario
-    sweeps, else 0 to 4. sweep: more key paths with their values, beside the scenario's [sweep].
-    out: default runs/NAME. workers: runs at the same time. backend: "local", or "ray" for the
-    cluster at `address`. shard: (i, n) plays the i-th of n parts of the cells, from 1 on. wait:
-    for cells that other processes are playing into the same folder; False leaves them to those.
-    progress: a display; default: a bar in a notebook, none elsewhere; False: none. overrides: for
-    all cells.
+    model, dataset, train, evaluate: as for `simfl.run`, in all runs.
+    seeds: by default those that the scenario sweeps, else 0 to 4.
+    sweep: more key paths with their values, beside the scenario's [sweep].
+    out: by default runs/NAME.
+    data_dir: folder of data sets.
+    workers: runs at the same time.
+    backend: "local", or "ray" for the cluster at `address`.
+    shard: (i, n) plays the i-th of n parts of the runs, from 1 on.
+    wait: for runs that other processes play into the same folder; False leaves them to those.
+    progress: a display; by default a bar in a notebook, none elsewhere; False: none.
+    overrides: for all runs.
     """
-    base = resolve(scenario, with_objects(overrides, model, dataset), None)
+    base = resolve(scenario, with_objects(overrides, model, dataset, train, evaluate), None)
     folder = Path("runs") / base.name if out is None else Path(out)
-    cells, asked = _with_earlier(base, strategies, seeds, sweep or {}, folder)
+    runs, asked = _with_earlier(base, strategies, seeds, sweep or {}, folder)
     mine = _shard(shard)
     if workers < 1:
         raise InputError(f"workers = {workers}, expected at least 1")
-    contenders = [] if base.tune is None else contenders_of(cells, base.tune)
-    own_folder(folder / CELLS)
+    contenders = [] if base.tune is None else contenders_of(runs, base.tune)
+    own_folder(folder / RUNS)
     failures: dict[str, str] = {}
     watch = study_bar() if progress is None or progress is True else progress or None
     try:
         trials = base.tune.trials * len(contenders) if base.tune else 0
-        count = _Counted(watch, trials + len(mine([c.hash for c in cells if asked(c)])))
+        count = _Counted(watch, trials + len(mine([run.hash for run in runs if asked(run)])))
         player = Player(folder, data_dir, workers, backend, address, wait, count.say)
         if base.tune is not None:
             waiting = replace(player, wait=True)  # every process needs the trials of all
-            cells = tuned(cells, contenders, base.tune, waiting, count.tell_all)
-        distinct = {cell.hash: cell for cell in cells if asked(cell)}
+            runs = tuned(runs, contenders, base.tune, waiting, count.tell_all)
+        distinct = {run.hash: run for run in runs if asked(run)}
         asked_of_us = [distinct[name] for name in mine(list(distinct))]
         left = player.unfinished(asked_of_us)
         count.skip(len(asked_of_us) - len(left))
         player.play(left, failures, count.tell)
     finally:
         with in_turn(folder):
-            write_table(folder, _rows(folder, cells, asked, failures))
+            write_table(folder, _rows(folder, runs, asked, failures))
         if watch is not None:
             watch.close()
     return Study(folder)
 
 
 def _shard(shard: tuple[int, int] | None) -> Callable[[list[str]], list[str]]:
-    """Picks one part of the distinct cells. Raises InputError."""
+    """Picks one part of the distinct runs. Raises InputError."""
     number, of = (1, 1) if shard is None else shard
     if not 1 <= number <= of:
         raise InputError(f"shard {number}/{of}: expected a part from 1/{max(of, 1)} on, up to all")
@@ -108,16 +114,19 @@ def _shard(shard: tuple[int, int] | None) -> Callable[[list[str]], list[str]]:
 
 
 def _rows(
-    folder: Path, cells: list[Cell], asked: Callable[[Cell], bool], failures: Mapping[str, str]
+    folder: Path,
+    runs: list[PlannedRun],
+    asked: Callable[[PlannedRun], bool],
+    failures: Mapping[str, str],
 ) -> list[tuple[Mapping[str, Any], str, str]]:
-    """What the study's table has a row of: what distinguishes a cell, its hash, why it failed."""
+    """What the study's table has a row of: what distinguishes a run, its hash, why it failed."""
     rows = []
-    for cell in cells:
-        done, failure = finished(folder / CELLS / cell.hash), failures.get(cell.hash, "")
-        if not done and not failure and is_held(folder / CELLS / cell.hash):
+    for run in runs:
+        done, failure = finished(folder / RUNS / run.hash), failures.get(run.hash, "")
+        if not done and not failure and is_held(folder / RUNS / run.hash):
             failure = HELD
-        if done or asked(cell):
-            rows.append((cell.keys, cell.hash, "" if done else failure))
+        if done or asked(run):
+            rows.append((run.keys, run.hash, "" if done else failure))
     return rows
 
 
@@ -127,18 +136,18 @@ def _with_earlier(
     seeds: Iterable[int] | None,
     sweep: Mapping[str, Any],
     folder: Path,
-) -> tuple[list[Cell], Callable[[Cell], bool]]:
-    """The cells of these seeds and of those that the folder has already; which were asked for."""
-    cells = cells_of(base, strategies, seeds, sweep)
-    asked = {cell.keys["seed"] for cell in cells}
+) -> tuple[list[PlannedRun], Callable[[PlannedRun], bool]]:
+    """The runs of these seeds and of those that the folder has already; which were asked for."""
+    runs = runs_of(base, strategies, seeds, sweep)
+    asked = {run.keys["seed"] for run in runs}
     earlier = set(seeds_of(folder)) - asked
     if earlier:
-        cells = cells_of(base, strategies, sorted(asked | earlier), sweep)
-    return cells, lambda cell: cell.keys["seed"] in asked
+        runs = runs_of(base, strategies, sorted(asked | earlier), sweep)
+    return runs, lambda run: run.keys["seed"] in asked
 
 
 class _Counted:
-    """Counts finished cells and trials, and reports each to a display."""
+    """Counts finished runs and trials, and reports each to a display."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._done, self._total = progress, 0, total

@@ -22,14 +22,14 @@ from simfl.errors import InputError
 from simfl.results import stats
 from simfl.results.metrics import lower_is_better
 from simfl.results.result import Result
-from simfl.results.study import CELLS
+from simfl.results.study import RUNS
 from simfl.results.summary import is_result, summary_of
 from simfl.results.tuning import Best, write_tuning
 from simfl.scenario import Scenario, parse
 from simfl.scenario.parts import plain
 from simfl.scenario.variation import TuneOptions
 from simfl.studies.backends import Player
-from simfl.studies.combinations import Cell
+from simfl.studies.combinations import PlannedRun
 from simfl.studies.spaces import Search, edge, value_at
 
 #: What a trial costs that failed: more than anything else.
@@ -73,11 +73,11 @@ class Contender:
     def best(self) -> Trial:
         return min(self.trials, key=lambda trial: trial.rank)
 
-    def cell(self, trial: Trial, seed: int, tune: TuneOptions) -> Cell:
+    def run(self, trial: Trial, seed: int, tune: TuneOptions) -> PlannedRun:
         """The run of a trial under this seed."""
         overrides = {**trial.options, **self._limits(trial, tune)}
         keys = {**self.keys, "trial": len(self.trials), "seed": seed}
-        return Cell(keys, parse(self.table, overrides, seed, path=self.scenario.path))
+        return PlannedRun(keys, parse(self.table, overrides, seed, path=self.scenario.path))
 
     @property
     def table(self) -> dict[str, Any]:
@@ -98,16 +98,17 @@ class Contender:
 
 
 def tuned(
-    cells: Sequence[Cell],
+    runs: Sequence[PlannedRun],
     contenders: Sequence[Contender],
     options: TuneOptions,
     player: Player,
     tell: Callable[[Sequence[str]], None],
-) -> list[Cell]:
-    """The cells with each variant's best options; what was tried is in files of the folder.
+) -> list[PlannedRun]:
+    """The runs with each variant's best options; what was tried is in files of the folder.
 
-    cells: of the study, with their [tune]. contenders: what `contenders_of` made of them. tell: is
-    given a line for every trial that ended, of all that ended together.
+    runs: of the study, with their [tune].
+    contenders: what `contenders_of` made of them.
+    tell: is given the lines of all trials that ended together.
     """
     for number in range(options.trials):
         _generation(contenders, options, player, tell)
@@ -117,32 +118,32 @@ def tuned(
     best = {one.label: _best(one) for one in contenders}
     with in_turn(player.folder):
         write_tuning(player.folder, plain(options), best, _trials(contenders, options))
-    return [_reported(cell, best[label].options if (label := cell.variant) in best else {})
-            for cell in cells]  # fmt: skip
+    return [_reported(run, best[label].options if (label := run.variant) in best else {})
+            for run in runs]  # fmt: skip
 
 
-def contenders_of(cells: Sequence[Cell], options: TuneOptions) -> list[Contender]:
+def contenders_of(runs: Sequence[PlannedRun], options: TuneOptions) -> list[Contender]:
     """One for each variant that has a space. Raises InputError."""
-    both = sorted({int(cell.keys["seed"]) for cell in cells} & set(options.seeds))
+    both = sorted({int(run.keys["seed"]) for run in runs} & set(options.seeds))
     if both:
         raise InputError(
             f"tune.seeds: {', '.join(map(str, both))} are seeds of the study too; options that "
             "were chosen on a seed look better there than they are"
         )
-    first = {cell.variant: cell for cell in reversed(cells)}
+    first = {run.variant: run for run in reversed(runs)}
     found = []
-    for label, cell in reversed(first.items()):
-        if is_cost(options.objective) and not _target(cell.scenario):
+    for label, run in reversed(first.items()):
+        if is_cost(options.objective) and not _target(run.scenario):
             raise InputError(
                 f"tune.objective = {options.objective!r} is what it costs to meet a target: give "
                 "stop.target, or a metric as the objective"
             )
-        spaces = cell.scenario.tune.space if cell.scenario.tune else {}
-        keys = {key: value for key, value in cell.keys.items() if key != "seed"}
+        spaces = run.scenario.tune.space if run.scenario.tune else {}
+        keys = {key: value for key, value in run.keys.items() if key != "seed"}
         if spaces:
-            own = {path: value_at(cell.scenario.resolved(), path) for path in spaces}
+            own = {path: value_at(run.scenario.resolved(), path) for path in spaces}
             search = Search(spaces, own, options.sampler, options.trials)
-            found.append(Contender(label, keys, cell.scenario, search))
+            found.append(Contender(label, keys, run.scenario, search))
     if not found:
         raise InputError("tune.space: no variant has an option to tune")
     return found
@@ -158,17 +159,15 @@ def _generation(
     under_way = [(one, Trial(one.search.ask())) for one in contenders]
     for seed in options.seeds:
         alive = [(one, trial) for one, trial in under_way if _worth_playing(one, trial, options)]
-        cells = [one.cell(trial, seed, options) for one, trial in alive]
+        runs = [one.run(trial, seed, options) for one, trial in alive]
         failures: dict[str, str] = {}
-        player.play(player.unfinished(cells), failures)
-        for (one, trial), cell in zip(alive, cells, strict=True):
+        player.play(player.unfinished(runs), failures)
+        for (one, trial), run in zip(alive, runs, strict=True):
             trial.seeds.append(seed)
-            ended = summary_of(player.folder / CELLS / cell.hash).get("ended")
-            trial.failure = failures.get(cell.hash) or ("" if is_result(ended) else f"{ended}")
+            ended = summary_of(player.folder / RUNS / run.hash).get("ended")
+            trial.failure = failures.get(run.hash) or ("" if is_result(ended) else f"{ended}")
             if not trial.failure:
-                _add(
-                    trial, Result(player.folder / CELLS / cell.hash), options, _target(one.scenario)
-                )
+                _add(trial, Result(player.folder / RUNS / run.hash), options, _target(one.scenario))
     for one, trial in under_way:
         trial.met = trial.met and len(trial.seeds) == len(options.seeds)
         one.search.tell(trial.cost)
@@ -251,11 +250,11 @@ def _ending(trial: Trial, options: TuneOptions) -> str:
     return "met" if trial.met else "missed"
 
 
-def _reported(cell: Cell, options: Mapping[str, Any]) -> Cell:
-    """The cell with these options."""
-    scenario = cell.scenario
+def _reported(run: PlannedRun, options: Mapping[str, Any]) -> PlannedRun:
+    """The run with these options."""
+    scenario = run.scenario
     table = {key: value for key, value in scenario.table().items() if key != "tune"}
-    return Cell(cell.keys, parse(table, options, path=scenario.path))
+    return PlannedRun(run.keys, parse(table, options, path=scenario.path))
 
 
 def _target(scenario: Scenario) -> dict[str, float]:

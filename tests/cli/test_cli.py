@@ -277,6 +277,7 @@ stop = { versions = 2 }
         (["strategies"], {"torch", "pandas", "matplotlib", "simpy", "scipy"}),
         (["validate", "quickstart"], {"torch", "pandas", "matplotlib", "simpy", "scipy"}),
         (["explain", "quickstart", "--timing"], {"torch", "matplotlib", "sklearn"}),
+        (["explain", "quickstart"], {"torch._dynamo", "sympy", "matplotlib", "sklearn"}),
         (["run", "stated.toml", "--timing", "--quiet"], {"torch", "matplotlib", "sklearn"}),
     ],
 )
@@ -338,7 +339,7 @@ def test_a_study_says_how_large_it_is(cli: Cli, command: str) -> None:
     words = [command, "studies/tuned", *(["--timing"] if command == "explain" else [])]
     code, out, _ = cli(*words)
     assert code == 0
-    assert "3 variants under 5 seeds: 15 cells, after 48 trials of 96 runs at most; up to" in out
+    assert "3 variants under 5 seeds: 15 runs, after 48 trials of 96 runs at most; up to" in out
     assert "4.62 d of virtual time" in out  # (15 + 96) hours
 
 

@@ -309,7 +309,7 @@ def test_a_requested_device_sends_what_it_has():
     class Asking(Rounds):
         def step(self, state, server, updates):
             if server.now_s and not updates:
-                server.request([0])
+                server.request_partial([0])
             super().step(state, server, updates)
             return Wait(within=4.5)
 
@@ -326,7 +326,7 @@ def test_what_is_shortened_is_the_steps_and_not_the_set_up():
     class Asking(Rounds):
         def step(self, state, server, updates):
             if server.now_s and not updates:
-                server.request([0])
+                server.request_partial([0])
             super().step(state, server, updates)
             return Wait(within=7.5)
 
@@ -348,7 +348,7 @@ def test_asking_a_device_that_uploads_changes_nothing():
     @dataclass(frozen=True)
     class Asking(Rounds):
         def step(self, state, server, updates):
-            server.request([0])
+            server.request_partial([0])
             super().step(state, server, updates)
             return Wait(within=11.5)
 

@@ -11,7 +11,7 @@ import torch
 from scenes import DIGITS, group, same, scene
 
 import simfl
-from simfl.engine.build import problem_of
+from simfl.engine.loading import problem_of
 from simfl.learn.trainers.jobs import Job
 from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.one_by_one import OneByOne
@@ -128,7 +128,7 @@ def test_one_task_in_flight_is_sequential_sgd_through_the_devices():
     table = scene([group(12)], {"kind": "fedavg"}, learning=DIGITS, stop={"versions": 1}, seed=4)
     whole = parse(table)
     streams = Streams(4)
-    problem = problem_of(whole, whole.learning, streams, None)
+    problem = problem_of(whole, streams)
     options = whole.learning.training
     trainer = OneByOne(Local(problem.model, problem.data, options, LocalRule(), streams))
     w, index = problem.initial, np.zeros(12, dtype=int)

@@ -15,6 +15,7 @@ from scenes import group, scene
 
 from simfl.clock.kernel import Kernel
 from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.engine.loading import problem_of
 from simfl.engine.workload import Learning
 from simfl.messages import PHASES, Task, Update
 from simfl.scenario import parse
@@ -68,7 +69,7 @@ class Run:
         stop = {"versions": 12, "after_s": 3000.0}
         table = scene(UNSTEADY, strategy, learning=LEARNING, wire=wire or {}, stop=stop, seed=seed)
         self.scenario, self.streams = parse(table), Streams(seed)
-        workload = workload_of(self.scenario, self.streams, timing=False, data_dir=None)
+        workload = workload_of(self.scenario, problem_of(self.scenario, self.streams), self.streams)
         assert isinstance(workload, Learning)
         self.workload = workload
         self.fates: list[str] = []

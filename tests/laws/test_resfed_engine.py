@@ -15,6 +15,7 @@ import simfl
 from simfl.clock.kernel import Kernel
 from simfl.engine.build import fleet_of, plan_of, workload_of
 from simfl.engine.exchange import Memory
+from simfl.engine.loading import problem_of
 from simfl.engine.workload import Learning
 from simfl.messages import Task
 from simfl.scenario import parse
@@ -63,7 +64,7 @@ def played(
     """A run, and its tasks' (outcome, cause); `then` is called after each task's end."""
     whole = parse(scenario, {"seed": seed})
     streams, fates = Streams(seed), []
-    workload = workload_of(whole, streams, timing=False, data_dir=None)
+    workload = workload_of(whole, problem_of(whole, streams), streams)
     assert isinstance(workload, Learning)
     for name in ("deliver", "lose"):
         setattr(workload, name, _followed(getattr(workload, name), workload, then))

@@ -10,7 +10,8 @@ from scenes import group, scene
 
 import simfl
 from simfl.clock.kernel import Kernel
-from simfl.engine.build import fleet_of, plan_of, problem_of, workload_of
+from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.engine.loading import problem_of
 from simfl.engine.run import resolve
 from simfl.learn.models.structure import structure_of
 from simfl.messages import FRAME_BYTES, Task
@@ -52,7 +53,7 @@ class Played:
     def __init__(self, scenario: dict) -> None:
         whole = resolve(scenario, {}, None)
         streams = Streams(whole.seed)
-        self.workload = workload_of(whole, streams, timing=False, data_dir=None)
+        self.workload = workload_of(whole, problem_of(whole, streams), streams)
         self.rows: list[tuple[str, Any]] = []
         fleet = fleet_of(whole, streams)
         self.kernel = Kernel(
@@ -60,7 +61,7 @@ class Played:
             lambda name, columns: self.rows.append((name, columns)),
         )  # fmt: skip
         self.kernel.run()
-        self.model = problem_of(whole, whole.learning, streams, None).model
+        self.model = problem_of(whole, streams).model
 
     @property
     def variates(self) -> torch.Tensor:
@@ -188,7 +189,7 @@ def test_an_upload_is_as_long_as_the_formula_says(upload, uplink):
 def started(local: dict, **more: Any):
     """The workload of a scene, and a task that has left the server."""
     whole = resolve(table(spatl(local), **more), {}, None)
-    workload = workload_of(whole, Streams(4), timing=False, data_dir=None)
+    workload = workload_of(whole, problem_of(whole, Streams(4)), Streams(4))
     c = workload.initial.trained * 0.0
     task = Task(0, 1, 0, 0, workload.initial, 0.0, epochs=1.0, extras={"c": c})
     workload.start(task)
@@ -224,7 +225,7 @@ def test_trying_plans_takes_the_device_time():
     task, tried = (started(rule(agent=agent))[1] for agent in ("uniform", "random"))
     per_example = task.flops / (task.epochs * task.examples)
     whole = resolve(table(spatl()), {}, None)
-    held = problem_of(whole, whole.learning, Streams(4), None).data.tried[1]
+    held = problem_of(whole, Streams(4)).data.tried[1]
     assert tried.flops - task.flops == pytest.approx(2 * per_example / 3.0 * held)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from reference.changing import Turn
 from reference.worlds import PARAMETERS, Drawn
 
 
@@ -13,6 +14,7 @@ def case(
     script: tuple[int, ...] | None = None,
     cells: tuple[dict[str, Any], ...] = (),
     after_s: float = 20.0,
+    turns: tuple[Turn, ...] = (),
     **more: Any,
 ) -> Drawn:
     """A scenario of FedAvg on one device at a time, unless more says otherwise."""
@@ -29,7 +31,7 @@ def case(
         "strategy": {"kind": "fedavg", "cohort": 1},
         "stop": {"after_s": after_s},
     }
-    return Drawn({**table, **more}, script, exact)
+    return Drawn({**table, **more}, script, exact, turns)
 
 
 SECONDS = {"kind": "constant", "s": 0.5}
@@ -83,6 +85,21 @@ FOUND = {
     ),
     "battery-never-empty": case(
         {"battery": {**FULL, "charge_w": 0.0}, "power": HUNGRY}, exact=True, after_s=8.0
+    ),
+    "speed-in-mid-task": case(
+        {"compute": {"kind": "constant", "s": 4.0}}, exact=True,
+        turns=(Turn(1.0, "set_speed", (0, 0.5)), Turn(2.0, "set_speed", (0, 4.0))),
+    ),
+    "link-in-mid-transfer": case(
+        {"network": SLOW}, exact=True, turns=(Turn(1.0, "set_link", (0, 0.5, 1.0)),)
+    ),
+    "leave-in-mid-task": case(
+        {"network": SLOW, "faults": {"on_offline": "pause"}}, exact=True,
+        turns=(Turn(1.0, "leave", (0,)), Turn(3.0, "come_back", (0,))),
+    ),
+    "cell-in-mid-transfer": case(
+        {"count": 2, "network": SLOW, "cell": "hall"}, cells=({"name": "hall"},), server=SHARED,
+        strategy={"kind": "fedavg", "cohort": 2}, turns=(Turn(1.0, "set_cell", (0, 0.25, None)),),
     ),
 }  # fmt: skip
 

@@ -3,7 +3,8 @@
 Between two instants everything moves in straight lines: work, bytes and batteries. The next
 instant is the first at which something is done, empty or over, or the world changes. At one
 instant come, in this order: tasks by serial (a part done, else the battery empty, else the
-lifetime over, else the device away), deadlines, the strategy's step, what leaves late, new rates.
+lifetime over, else the device away), deadlines, what processes change, the strategy's step, what
+leaves late, new rates.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Engine:
         )
         self.state, self.wait, self.arrived = strategy.init(self.server.params), None, list[Any]()
         self.free_s, self.step_due = 0.0, True
+        self.wake: Any = None  # of the agenda: a step that waits for any device
 
     def play(self) -> Engine:
         """To the end; `reason` is "stalled" where nothing can happen any more."""
@@ -79,6 +81,7 @@ class Engine:
         shared = False
         while not self.reason:
             act = self._task_act() or self._due("wake") or self._due("deadline")
+            act = act or self._due("world")
             act = act or (self.step if self.step_due else self._due("dispatch"))
             if not act and not shared:
                 self.share()
@@ -125,7 +128,7 @@ class Engine:
         """The rate of whatever is under way: nominal seconds, or bytes that count, per second."""
         world, now = self.world, self.now
         working = {s: (t, t.task.device) for s, t in self.trips.items() if self.works(t)}
-        trains = {s: t.parts[0].kind == "train" for s, (t, _) in working.items()}
+        trains = {s: t.parts[0].kind == "train" and not t.hangs for s, (t, _) in working.items()}
         self.rates = {s: world.speed(d, now) if trains[s] else 1.0 for s, (_, d) in working.items()}
         flows = {s: (t, d) for s, (t, d) in working.items() if t.parts[0].kind == "flow"}
         for leg, up in ((0, False), (UPLOAD, True)):
@@ -273,7 +276,7 @@ class Engine:
         server, arrived, self.arrived = self.server, self.arrived, []
         self.agenda = [entry for entry in self.agenda if entry[1] != "deadline"]
         self.wait = self.strategy.step(self.state, server, arrived)
-        self.step_due, server.lost = False, []
+        self.step_due, server.lost, self.wake = False, [], None
         self.free_s, server.charged_s = self.now + server.charged_s, 0.0
         server.steps += 1
         if self.wait.within is not None:
@@ -285,6 +288,7 @@ class Engine:
             if back_s <= self.now:
                 return self.finish("stalled")
             self.later(back_s, "wake", self.ask)
+            self.wake = self.agenda[-1]
 
     def row(
         self, task: Task, outcome: str, cause: str = "", used_s: float = nan, weight: float = 0.0

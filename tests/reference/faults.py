@@ -12,6 +12,7 @@ from simfl.clock import lifecycle
 from simfl.clock.battery import Batteries, Battery
 from simfl.clock.events import Clock
 from simfl.clock.lifecycle import Lifecycle
+from simfl.clock.living.rescaling import LivingLifecycle
 from simfl.clock.network import sharing
 from simfl.clock.network.transfer import Transfers
 
@@ -83,6 +84,26 @@ def endless(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Battery, "empty_s", lambda one, draw_w: inf)
 
 
+def slows_later(patch: pytest.MonkeyPatch) -> None:
+    """A training under way goes on as fast as it began."""
+    patch.setattr(LivingLifecycle, "respeed", lambda lifecycle, task, factor: None)
+
+
+def carries_later(patch: pytest.MonkeyPatch) -> None:
+    """A transfer under way keeps the link that it began with."""
+    patch.setattr(LivingLifecycle, "relink", lambda lifecycle, task: None)
+
+
+def pauses_later(patch: pytest.MonkeyPatch) -> None:
+    """A task under way goes on when a process takes its device away."""
+    patch.setattr(LivingLifecycle, "replace", lambda lifecycle, task: None)
+
+
+def fills_later(patch: pytest.MonkeyPatch) -> None:
+    """Transfers in a cell whose capacity a process sets do not share it."""
+    patch.setattr(Transfers, "resize", lambda transfers, cell, rate, up: None)
+
+
 #: name -> (patch, True where exact worlds show it)
 FAULTS: dict[str, tuple[Patch, bool]] = {
     "cell-after-full-server": (cell_forgotten, False),
@@ -94,4 +115,8 @@ FAULTS: dict[str, tuple[Patch, bool]] = {
     "arrivals-one-by-one": (one_by_one, True),
     "unwatched-losses": (never_cut, False),
     "battery-never-empty": (endless, True),
+    "speed-in-mid-task": (slows_later, True),
+    "link-in-mid-transfer": (carries_later, True),
+    "leave-in-mid-task": (pauses_later, True),
+    "cell-in-mid-transfer": (fills_later, False),
 }

@@ -5,11 +5,13 @@ from __future__ import annotations
 from math import isnan
 from typing import Any
 
+from reference.changing import Scripted, schedule
 from reference.engine import Engine
 from reference.world import World
 from reference.worlds import Drawn, Script, folder
 from simfl.clock.kernel import Kernel
 from simfl.engine.build import fleet_of, plan_of, workload_of
+from simfl.engine.loading import problem_of
 from simfl.errors import Stalled
 from simfl.messages import PHASES, Task
 from simfl.scenario import Scenario, parse
@@ -37,15 +39,17 @@ def scenario_of(drawn: Drawn) -> Scenario:
 def clocked(drawn: Drawn) -> Run:
     """What simfl's clock makes of it."""
     scenario, streams = scenario_of(drawn), Streams(drawn.table["seed"])
-    tables: dict[str, list[dict[str, Any]]] = {"tasks": [], "versions": []}
+    tables: dict[str, list[dict[str, Any]]] = {"tasks": [], "versions": [], "events": []}
 
     def append(table: str, columns: Any) -> None:
         for values in zip(*columns.values(), strict=True):
             tables[table].append(dict(zip(columns, values, strict=True)))
 
     fleet, strategy = fleet_of(scenario, streams), strategy_of(drawn, scenario)
-    workload = workload_of(scenario, streams, timing=True, data_dir=None)
-    kernel = Kernel(fleet, workload, strategy, streams, plan_of(scenario), append)
+    workload = workload_of(scenario, problem_of(scenario, streams), streams, timing=True)
+    processes = [Scripted(drawn.turns)] if drawn.turns else []
+    plan = plan_of(scenario)
+    kernel = Kernel(fleet, workload, strategy, streams, plan, append, processes=processes)
     try:
         reason = kernel.run()
     except Stalled:
@@ -62,9 +66,11 @@ def naive(drawn: Drawn, hints: dict[int, tuple[float, int]] | None = None) -> Ru
     """What looking at everything at every instant makes of it. hints: see `_hint`."""
     scenario, streams = scenario_of(drawn), Streams(drawn.table["seed"])
     fleet, strategy = fleet_of(scenario, streams), strategy_of(drawn, scenario)
-    sizes = workload_of(scenario, streams, timing=True, data_dir=None)
+    sizes = workload_of(scenario, problem_of(scenario, streams), streams, timing=True)
     world = World(scenario, fleet, streams)
-    engine = Engine(world, strategy, sizes, streams, scenario.stop, hints).play()
+    engine = Engine(world, strategy, sizes, streams, scenario.stop, hints)
+    schedule(engine, drawn.turns)
+    engine.play()
     rows = {task.serial: _row(task, outcome, more) for task, outcome, more in engine.rows}
     return rows, engine.versions, engine.reason
 

@@ -106,7 +106,7 @@ class Server:
             if devices is None or task.device in devices:
                 self.engine.end(task, "cancelled", cause)
 
-    def request(self, devices: Any) -> None:
+    def request_partial(self, devices: Any) -> None:
         for task in list(self.tasks.values()):
             if task.device in devices:
                 self.engine.hurry(task)

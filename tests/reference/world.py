@@ -28,7 +28,9 @@ class World:
     def __init__(self, scenario: Scenario, fleet: Any, streams: Streams) -> None:
         self.fleet, self.speeds, server = fleet, dict[int, float](), scenario.server
         self.shared = server.sharing == "max-min"
-        self.rates = ((server.down_mbps or inf) * MBPS, (server.up_mbps or inf) * MBPS)
+        self.rates = [(server.down_mbps or inf) * MBPS, (server.up_mbps or inf) * MBPS]
+        self.factors, self.left = dict[int, tuple[float, float]](), set[int]()
+        self.set_rates = dict[tuple[int, bool], float]()
         self.own, self.cells, end_s = list[Spans](), list[Spans](), scenario.stop.after_s
         for group in scenario.fleet.group:
             for k in range(group.count):
@@ -40,7 +42,8 @@ class World:
 
     def present(self, device: int, t: float) -> bool:
         """The device is there itself and its cell is up."""
-        return _inside(self.own[device], t) and self.connected(device, t)
+        there = device not in self.left and _inside(self.own[device], t)
+        return there and self.connected(device, t)
 
     def connected(self, device: int, t: float) -> bool:
         """The device's cell is up, if it has one."""
@@ -68,7 +71,8 @@ class World:
     def cap(self, device: int, up: bool, rate: float, t: float) -> float:
         """Bytes per second of a transfer that is alone, lost packets included. rate: its draw."""
         factor, _ = self.fleet.link.swing(device, t, up=up)
-        return rate * factor / self.fleet.link.goodput(device)
+        own = self.factors.get(device, (1.0, 1.0))[up]
+        return rate * factor * own / self.fleet.link.goodput(device)
 
     def pipes(self, flows: dict[int, int], up: bool, t: float) -> list[tuple[float, set[int]]]:
         """(capacity, flows) of the server and the cells. flows: serial -> device."""
@@ -77,7 +81,9 @@ class World:
         pipes = [(self.rates[up], set(flows))]
         for cell in {self.fleet.cells.of(device) for device in flows.values()} - {-1}:
             inside = {s for s, device in flows.items() if self.fleet.cells.of(device) == cell}
-            pipes.append((self.fleet.cells.rate(cell, t, up=up)[0], inside))
+            own = self.set_rates.get((cell, up))
+            rate = self.fleet.cells.rate(cell, t, up=up)[0] if own is None else own
+            pipes.append((rate, inside))
         return [pipe for pipe in pipes if pipe[0] < inf]
 
     def changes(self, devices: set[int], t: float) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from reference.changing import Turn
 from simfl.fleet.traces import Trace, write_trace
 from simfl.messages import NOTHING
 from simfl.strategy.base import Change, LocalRule, Wait
@@ -31,6 +32,7 @@ class Drawn:
     table: dict[str, Any]
     script: tuple[int, ...] | None
     exact: bool
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Script:
                 server.apply(Change(NOTHING, {u.task: 0.5 for u in chosen}))
         if (flying and not (what := pick(6))) or (flying and what == 1):
             devices = list(flying.values())[:: 1 + pick(3)]
-            (server.request if what else server.cancel)(devices)
+            (server.request_partial if what else server.cancel)(devices)
             if not what:
                 state["flying"] = {s: d for s, d in flying.items() if d not in devices}
         idle = [d for d in range(server.devices) if d not in state["flying"].values()]
@@ -114,7 +116,8 @@ def drawn(draw: Any, exact: bool | None = None) -> Drawn:
     }
     if limit := draw(either(None, None, "versions", "updates")):
         table["stop"][limit] = draw(st.integers(1, 12))
-    return Drawn(table, script, exact)
+    turns = some.turns(shared) if draw(st.booleans()) else ()
+    return Drawn(table, script, exact, turns)
 
 
 @dataclass
@@ -240,6 +243,27 @@ class Numbers:
         caps = {way: self.rate() * 2.0 for way in ("down_mbps", "up_mbps")}
         kept = {way: cap for way, cap in caps.items() if self.draw(st.integers(0, 3))}
         return {"sharing": "max-min", **kept}
+
+    def turns(self, shared: bool) -> tuple[Turn, ...]:
+        """Changes of the world at multiples of 1/8 s, several at one instant among them."""
+        methods = ["set_speed", "set_link", "leave", "come_back", "end_task"]
+        methods += ["set_cell", "set_server"] if shared else []
+        moments = self.draw(st.lists(st.integers(0, 160), min_size=1, max_size=12))
+        return tuple(self._turn(k / 8.0, self.draw(either(*methods))) for k in sorted(moments))
+
+    def _turn(self, at_s: float, method: str) -> Turn:
+        factor = either(0.25, 0.5, 2.0, 4.0, 1.0) if self.exact else st.floats(0.1, 8.0)
+        which = self.draw(st.integers(0, 9))
+        if method == "set_speed":
+            return Turn(at_s, method, (which, self.draw(factor)))
+        if method == "set_link":
+            return Turn(at_s, method, (which, self.draw(factor), self.draw(factor)))
+        if method == "end_task":
+            return Turn(at_s, method, (which, "strike"))
+        if method in ("leave", "come_back"):
+            return Turn(at_s, method, (which,))
+        rates = (self.maybe(self.rate, None), self.maybe(self.rate, None))
+        return Turn(at_s, method, (which, *rates) if method == "set_cell" else rates)
 
     def strategy(self, devices: int) -> dict[str, Any]:
         draw, few = self.draw, st.integers(1, min(6, devices))

@@ -39,6 +39,14 @@ def test_a_target_is_met_at_its_first_evaluation(evaluations) -> None:
     assert metrics.bytes_to(evaluations, accuracy=0.8) == 21
 
 
+def test_a_target_that_no_evaluation_has_a_number_of_is_no_bound(evaluations) -> None:
+    evaluations["accuracy"], evaluations["mae"] = math.nan, 0.5
+    with pytest.raises(InputError, match=r"the run has no accuracy \(it has: loss, mae\)"):
+        metrics.time_to(evaluations, accuracy=0.8)
+    assert metrics.time_to(evaluations, mae=0.1) == math.inf
+    assert metrics.time_to(evaluations.iloc[:0], accuracy=0.8) == math.inf, "not evaluated yet"
+
+
 def test_a_loss_is_met_from_above(evaluations) -> None:
     assert metrics.time_to(evaluations, loss=0.9) == 20.0
 

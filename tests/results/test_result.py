@@ -11,6 +11,7 @@ from simfl.errors import InputError
 from simfl.params import Params
 from simfl.results import Result, open_run
 from simfl.results.digest import digest
+from simfl.results.formatting import headline
 from simfl.results.model import save_model
 from simfl.results.store import Store
 from simfl.results.summary import summarise
@@ -126,6 +127,13 @@ def test_a_result_prints_as_a_small_table(run) -> None:
         "  wasted device time         12 s",
         "  share wasted (in flight)   50.0 % (25.0 %)",
     ]
+
+
+def test_a_run_without_accuracy_is_summed_up_by_its_own_metrics() -> None:
+    none = {"final_accuracy": None, "final_loss": 0.7}
+    assert headline(none | {"final_mae": 0.91})["final mae"] == "0.91"
+    assert headline(none)["final loss"] == "0.7"
+    assert not any(line.startswith("final") for line in headline(none | {"final_loss": None}))
 
 
 def test_a_notebook_shows_the_same_and_escapes_it(run) -> None:

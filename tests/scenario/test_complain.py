@@ -130,7 +130,7 @@ def test_a_typo_in_any_key_is_caught_and_corrected(night: Path) -> None:
         ("learning.model=absent:Model", "learning.model: model 'absent:Model': cannot import"),
         (
             "strategy=simfl.wire.sparse:TopK",
-            "strategy: 'simfl.wire.sparse:TopK' is no strategy: it has no `step`",
+            "strategy: 'simfl.wire.sparse:TopK' is no strategy: it has no `init`, no",
         ),
         (
             "learning.model=simfl.wire.sparse:TopK",

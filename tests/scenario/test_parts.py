@@ -11,14 +11,24 @@ from typing import Annotated, Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from simfl.errors import ScenarioError
 from simfl.learn.trainers.jobs import TrainingOptions
 from simfl.registry import Registry
-from simfl.scenario import load
-from simfl.scenario.parts import ALL, Family, Foreign, Reading, option_fields, options_model, plain
+from simfl.scenario import load, parse
+from simfl.scenario.parts import (
+    ALL,
+    STRATEGY,
+    Family,
+    Foreign,
+    Reading,
+    option_fields,
+    options_model,
+    plain,
+)
 from simfl.scenario.sections import LearningOptions
-from simfl.strategy.base import LocalRule
+from simfl.strategy.base import LocalRule, Strategy
 from simfl.strategy.local_rules import Proximal
 from simfl.units import Count, Share
 
@@ -83,7 +93,7 @@ def mine(write: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(("family", "kind"), SHIPPED)
 def test_the_options_of_every_shipped_part_fit_into_a_scenario(family: Family, kind: str) -> None:
     part = family.registry.get(kind)
-    assert hasattr(part, family.duty)
+    family.make({"kind": kind, **NEEDED.get(kind, {})}, Reading())
     assert set(options_model(part).model_fields) == {f.name for f in option_fields(part)}
     assert "kind" not in options_model(part).model_fields
 
@@ -195,7 +205,7 @@ def test_local_training_has_the_options_that_trainers_take() -> None:
     """They are repeated in [learning], so that reading a scenario need not load torch."""
     trained = options_model(TrainingOptions).model_fields
     ours = LearningOptions.model_fields
-    parts = {"objective", "optimizer", "schedule"}
+    parts = {"objective", "optimizer", "schedule", "train"}
     assert parts < trained.keys() & ours.keys()
     for name, option in trained.items():
         if name in parts:
@@ -205,3 +215,37 @@ def test_local_training_has_the_options_that_trainers_take() -> None:
             option.metadata,
             option.default,
         )
+
+
+class Half:
+    """A strategy that somebody began to write."""
+
+    def step(self, state: Any, server: Any, updates: Any) -> None: ...
+
+
+@pytest.mark.parametrize("given", [Half(), Half])
+def test_a_strategy_that_lacks_what_the_engine_asks_for_is_named_with_what_it_lacks(given) -> None:
+    with pytest.raises(PydanticCustomError) as caught:
+        STRATEGY.make(given, Reading())
+    (problem,) = caught.value.context["problems"]
+    assert str(problem).endswith("Half is no strategy: it has no `init`, no `local`")
+
+
+class WithoutRule(Strategy):
+    """Complete but for what it has in the place of a local rule."""
+
+    local = None
+
+    def init(self, params: Any) -> None: ...
+
+    def step(self, state: Any, server: Any, updates: Any) -> Any: ...
+
+
+def test_a_strategy_whose_local_rule_is_none_is_refused_before_the_run() -> None:
+    scene = {
+        "fleet": {"group": [{"device": "phone-mid", "count": 2}]},
+        "learning": {"dataset": "digits", "model": "mlp"},
+        "stop": {"versions": 1},
+    }
+    with pytest.raises(ScenarioError, match=r"strategy.local: NoneType is no local rule: it has"):
+        parse(scene | {"strategy": WithoutRule()})

@@ -9,7 +9,7 @@ import pytest
 import simfl
 from simfl.errors import InputError
 from simfl.scenario import load, parse
-from simfl.studies.combinations import cells_of
+from simfl.studies.combinations import runs_of
 
 SLOW = {"share": 0.3, "slowdown": 3.0, "network": "3g", "faults": {"drop_probability": 0.1}}
 
@@ -98,7 +98,7 @@ def test_a_change_that_cannot_be_made_says_why(change, said) -> None:
 
 def test_what_ifs_are_compared_under_short_names() -> None:
     changes = [{"label": "as they are", "value": []}, {"label": "slow", "value": [SLOW]}]
-    cells = cells_of(parse(phones(sweep={"fleet.change": changes, "seed": [0]})), None, None, {})
+    cells = runs_of(parse(phones(sweep={"fleet.change": changes, "seed": [0]})), None, None, {})
     assert [cell.keys["change"] for cell in cells] == ["as they are", "slow"]
     assert [len(cell.scenario.fleet.group) for cell in cells] == [2, 4]
 

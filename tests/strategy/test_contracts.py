@@ -6,31 +6,27 @@ A strategy from somewhere else joins with one line in SMALL.
 from __future__ import annotations
 
 import inspect
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from lab import Lab
 
 import simfl
 from simfl.clock.server import Server
-from simfl.engine.snapshot import Reader, Writer
-from simfl.fleet.traces import Trace, write_trace
-from simfl.messages import FRAME_BYTES, Update
-from simfl.params import Layout, Params
-from simfl.results.verify import verify
+from simfl.messages import Update
+from simfl.params import Params
 from simfl.scenario import parse
 from simfl.strategy import LOCAL_RULES, SELECTIONS, SERVER_OPTIMISERS, STRATEGIES, WEIGHTINGS
+from simfl.testing import STRATEGY_CONTRACTS, Played
+from simfl.testing.strategies import LEARNING, charged_bytes
 from simfl.wire.chain import chain
 from simfl.wire.quantize import Quantize
 from simfl.wire.sign_half import BF16
@@ -85,44 +81,15 @@ BESIDE: dict[str, tuple[set[int], set[int]]] = {
     "asyncfeded": ({0}, {C_BYTES + 3}),
     "quafl": ({0, 19}, {0}),
 }
-LEARNING = {
-    "dataset": "digits",
-    "partition": {"kind": "dirichlet", "alpha": 0.5},
-    "model": {"kind": "mlp", "hidden": [8]},
-    "hold_back": 0.2,
-}
-TIMING = {"dataset": "none", "parameters": 100, "examples": 10, "flops_per_example": 1.0}
 
 
 def scenario(kind: str, learning: dict = LEARNING, drop: float = 0.2, **stop: Any) -> dict:
-    fleet = {
-        "compute": {"kind": "exponential", "mean_s": 1.0},
-        "network": {"down_mbps": 1.0, "up_mbps": 0.5, "latency_s": 0.05},
-        "faults": {"drop_probability": drop},
-        "count": 12,
-    }
-    return {
-        "seed": 5,
-        "fleet": {"group": [fleet]},
-        "learning": learning,
-        "strategy": {"kind": kind, **SMALL[kind]},
-        "stop": stop or {"versions": 8},
-    }
-
-
-def changed(table: dict, **group: Any) -> dict:
-    """The scenario with other options of its one group of devices."""
-    return {**table, "fleet": {"group": [{**table["fleet"]["group"][0], **group}]}}
+    return Played({"kind": kind, **SMALL[kind]}).scenario(learning, drop, **stop)
 
 
 @cache
-def played(kind: str) -> simfl.Result:
-    return simfl.run(scenario(kind))
-
-
-def lawful(result: simfl.Result) -> bool:
-    """Its ledger breaks no law of ledgers: one task a device, staleness, bytes, sums, digest."""
-    return [check for check in verify(result) if check.wrong] == []
+def played(kind: str) -> Played:
+    return Played({"kind": kind, **SMALL[kind]})
 
 
 every_strategy = pytest.mark.parametrize("kind", KINDS)
@@ -133,128 +100,25 @@ def test_the_table_holds_every_shipped_strategy():
 
 
 @every_strategy
-def test_a_run_ends_with_a_finite_model_and_its_books_closed(kind):
-    result = played(kind)
-    assert result.summary["ended"] == "versions"
-    assert bool(torch.isfinite(result.params.flat).all())
-    assert set(result.tasks.outcome) <= {"applied", "discarded", "lost", "cancelled", "in_flight"}
-    assert "unused at the end" not in set(result.tasks.cause[result.tasks.outcome == "applied"])
-    assert lawful(result)
-
-
-@every_strategy
-def test_a_run_repeats_bit_for_bit(kind):
-    assert simfl.run(scenario(kind)).digest == played(kind).digest
-
-
-@every_strategy
-def test_no_device_has_two_tasks_at_once_and_concurrency_is_kept(kind):
-    tasks = played(kind).tasks.sort_values(["device", "dispatched_s", "task"])
-    gap = tasks.groupby("device").dispatched_s.shift(-1) - tasks.ended_s
-    assert (gap.dropna() >= -1e-9).all()
-    limit = SMALL[kind].get("concurrency")
-    if limit:
-        starts = pd.Series(1, index=tasks.dispatched_s).groupby(level=0).sum()
-        ends = pd.Series(-1, index=tasks.ended_s).groupby(level=0).sum()
-        assert starts.add(ends, fill_value=0).sort_index().cumsum().max() <= limit
-
-
-def beside(result: simfl.Result, layout: Layout, down: Any = None, up: Any = None) -> tuple:
-    """Sizes of what tasks carried beside frame and payload, down and up."""
-    used = result.tasks[result.tasks.outcome == "applied"]
-    codecs = chain([down] if down else []), chain([up] if up else [])
-    sizes = (used.down_bytes, used.up_bytes)
-    return tuple(
-        set((moved - FRAME_BYTES - codec.nbytes(layout)).tolist())
-        for moved, codec in zip(sizes, codecs, strict=True)
-    )
+@pytest.mark.parametrize("contract", STRATEGY_CONTRACTS, ids=lambda contract: contract.__name__)
+def test_a_strategy_keeps_its_contracts(kind, contract):
+    contract(played(kind))
 
 
 @every_strategy
 def test_a_message_is_charged_what_the_codec_says_and_what_travels_beside(kind):
-    layout, expected = played(kind).params.layout, BESIDE.get(kind, ({0}, {0}))
-    assert beside(played(kind), layout) == expected
+    whole = played(kind).result
+    assert beside(whole) == BESIDE.get(kind, ({0}, {0}))
     wire = {"down": [{"kind": "bf16"}], "up": [{"kind": "quantize", "bits": 4}]}
     coded = simfl.run({**scenario(kind, versions=4), "wire": wire})
-    assert beside(coded, layout, BF16(), Quantize(bits=4)) == expected
+    assert beside(coded, BF16(), Quantize(bits=4)) == BESIDE.get(kind, ({0}, {0}))
 
 
-@every_strategy
-def test_without_learning_the_same_is_charged(kind):
-    result, learnt = simfl.run(scenario(kind), timing=True), played(kind)
-    assert result.summary["versions"] == 8
-    assert result.evaluations.empty
-    assert beside(result, learnt.params.layout) == beside(learnt, learnt.params.layout)
-
-
-@every_strategy
-def test_a_strategy_runs_on_stated_sizes(kind):
-    result = simfl.run(scenario(kind, TIMING))
-    assert result.summary["versions"] == 8
-    assert lawful(result)
-
-
-@every_strategy
-def test_a_fleet_that_loses_everything_ends_by_the_clock(kind):
-    result = simfl.run(scenario(kind, TIMING, drop=1.0, after_s=30.0))
-    assert result.summary["versions"] == 0
-    assert result.summary["ended"] == "after_s"
-    assert result.summary["lost"] > 10
-
-
-@every_strategy
-def test_one_device_is_a_fleet(kind):
-    """Whose only member is asked again and again, whatever becomes of its tasks."""
-    table = changed(scenario(kind), count=1)
-    fewer = {key: 1 for key in ("cohort", "concurrency") if key in SMALL[kind]}
-    result = simfl.run({**table, "strategy": {**table["strategy"], **fewer}})
-    assert result.summary["ended"] == "versions"
-    assert bool(torch.isfinite(result.params.flat).all())
-    assert lawful(result)
-
-
-@every_strategy
-def test_a_strategy_lives_with_devices_that_come_and_go(kind):
-    table = scenario(kind, TIMING, versions=20, after_s=3600.0)
-    presence = {"kind": "onoff", "mean_on_s": 10.0, "mean_off_s": 10.0}
-    result = simfl.run(changed(table, presence=presence))
-    assert result.summary["ended"] == "versions"
-    assert "offline" in set(result.tasks.cause)
-    assert lawful(result)
-
-
-@every_strategy
-def test_devices_that_appear_late_are_waited_for_and_take_part(kind, tmp_path):
-    """Eleven come at 5 s, when nobody else is there; the last one at 40 s."""
-    (tmp_path / "traces").mkdir()
-    columns = {"device": np.arange(12), "start_s": np.array([5.0] * 11 + [40.0])}
-    trace = Trace("presence", columns | {"end_s": np.full(12, 1e9)}, {"devices": 12})
-    write_trace(tmp_path / "traces" / "late.parquet", trace)
-    table = changed(
-        scenario(kind, TIMING, after_s=200.0), presence={"kind": "trace", "trace": "late"}
-    )
-    tasks = simfl.run(parse(table, path=tmp_path / "late.toml")).tasks
-    first_s = tasks.groupby("device").dispatched_s.min()
-    assert 5.0 <= first_s[:10].min() < 10.0
-    assert isfinite(first_s[11])
-    assert first_s[11] >= 40.0
-    assert "applied" in set(tasks.outcome[tasks.device == 11])
-
-
-@every_strategy
-@pytest.mark.parametrize("stop", [{"versions": 1}, {"updates": 1}, {"after_s": 2.5}], ids=str)
-def test_what_arrives_after_the_end_enters_no_model(kind, stop):
-    """Equal devices answer at one instant, so that the first to be folded are not alone."""
-    table = changed(scenario(kind, drop=0.0, **stop), compute={"kind": "constant", "s": 1.0})
-    result = simfl.run(table)
-    tasks, end_s = result.tasks, result.summary["virtual_s"]
-    assert lawful(result)
-    assert tasks.ended_s.max() <= end_s
-    assert len(result.versions) == tasks.applied_version.max()
-    if "versions" in stop:
-        assert result.summary["versions"] == 1
-    unused = set(tasks.cause[tasks.outcome == "discarded"])
-    assert unused <= {"unused at the end", "surplus", "late", "superseded"}
+def beside(result: simfl.Result, down: Any = None, up: Any = None) -> tuple:
+    """Sizes of what tasks carried beside frame and payload, down and up."""
+    sizes = [chain([codec] if codec else []).nbytes(result.params.layout) for codec in (down, up)]
+    ways = zip(("down", "up"), sizes, strict=True)
+    return tuple({n - size for n in charged_bytes(result, way)} for way, size in ways)
 
 
 class _Reports(torch.nn.Module):
@@ -304,42 +168,6 @@ def recorded() -> Iterator[list[Params]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Server, "apply", lambda self, c: (models.append(self.params), apply(self, c)))
         yield models
-
-
-def replace_in_place(state: Any, fresh: Any) -> None:
-    """The state becomes the one that was read; it may be a dict or a dataclass."""
-    if isinstance(state, dict):
-        state.clear()
-        state.update(fresh)
-    else:
-        for f in fields(state):
-            setattr(state, f.name, getattr(fresh, f.name))
-
-
-def reread(value: Any, known: dict[str, Any]) -> Any:
-    """What a checkpoint gives back of what it was given."""
-    writer = Writer(known)
-    tree = json.loads(json.dumps(writer.tree(value)))
-    return Reader(known, writer.arrays).value(tree)
-
-
-@every_strategy
-@pytest.mark.parametrize("timing", [False, True])
-def test_a_state_that_is_saved_and_loaded_before_every_step_changes_nothing(
-    kind, timing, monkeypatch
-):
-    told = simfl.run(scenario(kind), timing=True) if timing else played(kind)
-    part = STRATEGIES.get(kind)
-    step = part.step
-
-    def reborn(self, state, server, updates):
-        fresh = reread(state, {"server": server})
-        assert fresh is not state
-        replace_in_place(state, fresh)
-        return step(self, state, server, updates)
-
-    monkeypatch.setattr(part, "step", reborn)
-    assert simfl.run(scenario(kind), timing=timing).digest == told.digest
 
 
 def plain(value: Any) -> bool:

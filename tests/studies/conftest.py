@@ -37,13 +37,13 @@ class Dies(FedBuff):
 
 
 class Listener:
-    """Progress that remembers which cells were played."""
+    """Progress that remembers which runs were played."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    def update(self, done: int, total: int, cell: str) -> None:
-        self.heard.append(f"{done}/{total} {cell}")
+    def update(self, done: int, total: int, run: str) -> None:
+        self.heard.append(f"{done}/{total} {run}")
 
     def close(self) -> None:
         self.heard.append("closed")

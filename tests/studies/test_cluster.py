@@ -27,14 +27,14 @@ def test_an_address_goes_with_ray(bench, tmp_path) -> None:
 
 
 class Axe:
-    """Progress that fells a node once the first cell has ended."""
+    """Progress that fells a node once the first run has ended."""
 
     def __init__(self, fell) -> None:
         self.fell, self.felled = fell, False
         self.heard: list[str] = []
 
-    def update(self, done: int, total: int, cell: str) -> None:
-        self.heard.append(cell)
+    def update(self, done: int, total: int, run: str) -> None:
+        self.heard.append(run)
         if not self.felled:
             self.fell()
             self.felled = True

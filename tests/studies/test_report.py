@@ -108,7 +108,7 @@ def test_a_study_with_failures_names_them(bench, tmp_path) -> None:
     raises = {**bench["strategy"], "kind": "broken:Raises"}
     study = simfl.study(bench, [bench["strategy"], raises], seeds=[1], out=tmp_path / "s")
     words = Page(report(study, tmp_path / "r.html").read_text("utf-8")).words
-    assert "Failed cells" in words
+    assert "Failed runs" in words
     assert "on purpose" in words
 
 

@@ -1,4 +1,4 @@
-"""Several processes on one study's folder: they share the work, and no cell is played twice."""
+"""Several processes on one study's folder: they share the work, and no run is played twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEEDS = range(4)
 
 @pytest.fixture
 def held(bench, tmp_path: Path):
-    """The hold of another process on one of the cells of a study, and the study's folder."""
+    """The hold of another process on one of the runs of a study, and the study's folder."""
     simfl.study(bench, seeds=SEEDS, out=tmp_path / "whole")
     cell = simfl.Study(tmp_path / "whole").table["cell"].iloc[1]
     with ExitStack() as hold:
@@ -27,7 +27,7 @@ def held(bench, tmp_path: Path):
         yield hold, tmp_path / "shared"
 
 
-def test_a_cell_of_another_process_is_left_to_it_and_no_failure(bench, held) -> None:
+def test_a_run_of_another_process_is_left_to_it_and_no_failure(bench, held) -> None:
     hold, folder = held
     study = simfl.study(bench, seeds=SEEDS, out=folder, wait=False)
     assert study.table["ended"].tolist() == [
@@ -53,12 +53,12 @@ class Patient:
         """Nothing is open."""
 
 
-def test_the_cell_of_a_process_that_died_is_played(bench, held) -> None:
+def test_the_run_of_a_process_that_died_is_played(bench, held) -> None:
     hold, folder = held
     progress = Patient(hold)
     study = simfl.study(bench, seeds=SEEDS, out=folder, progress=progress)
     assert study.failed.empty
-    assert progress.heard[3].startswith("3/4 waiting for 1 cells under way in another process")
+    assert progress.heard[3].startswith("3/4 waiting for 1 runs under way in another process")
     assert progress.heard[4].startswith("4/4 ")
 
 
@@ -111,6 +111,6 @@ def test_a_shard_ends_well_and_says_what_it_leaves_to_others(
     monkeypatch.chdir(tmp_path)
     Path("bench.toml").write_text(tomli_w.dumps(bench))
     assert main(["study", "bench.toml", "--seeds", "0..3", "--shard", "1/2"]) == 0
-    assert "2 of 4 cells are left to other processes" in capsys.readouterr().out
+    assert "2 of 4 runs are left to other processes" in capsys.readouterr().out
     assert main(["study", "bench.toml", "--seeds", "0..3"]) == 0
     assert "left to other" not in capsys.readouterr().out

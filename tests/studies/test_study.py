@@ -37,13 +37,13 @@ def test_cells_of_a_seed_share_their_chance(bench, tmp_path) -> None:
 
 
 def test_what_is_missing_is_played_and_nothing_else(bench, tmp_path, listener) -> None:
-    """Half of the cells removed, one of the others interrupted: just those are played again."""
+    """Half of the runs removed, one of the others interrupted: just those are played again."""
     first = simfl.study(bench, seeds=range(4), out=tmp_path)
-    cells = [tmp_path / "cells" / cell for cell in first.table["cell"]]
-    for folder in cells[:2]:
+    runs = [tmp_path / "cells" / run for run in first.table["cell"]]
+    for folder in runs[:2]:
         shutil.rmtree(folder)
-    summary = json.loads((cells[2] / "summary.json").read_text("utf-8"))
-    (cells[2] / "summary.json").write_text(json.dumps({**summary, "ended": "interrupted"}), "utf-8")
+    summary = json.loads((runs[2] / "summary.json").read_text("utf-8"))
+    (runs[2] / "summary.json").write_text(json.dumps({**summary, "ended": "interrupted"}), "utf-8")
     again = simfl.study(bench, seeds=range(4), out=tmp_path, progress=listener)
     assert listener.heard == [
         "1/4 finished earlier",
@@ -57,7 +57,7 @@ def test_a_study_that_was_interrupted_goes_on(bench, tmp_path, listener) -> None
     """What was not played has a row that says so."""
 
     class Impatient:
-        def update(self, done: int, total: int, cell: str) -> None:
+        def update(self, done: int, total: int, run: str) -> None:
             raise KeyboardInterrupt
 
         def close(self) -> None:
@@ -90,7 +90,7 @@ def test_a_failed_cell_is_reported_and_the_rest_goes_on(bench, tmp_path, listene
     assert "failed, PluginError" in listener.heard[0]
     assert list(study.runs()) == ["fedasync"]
     simfl.study(bench, strategies, seeds=[0], out=tmp_path, progress=listener)
-    assert sum("Raises" in line for line in listener.heard) == 2, "a failed cell is tried again"
+    assert sum("Raises" in line for line in listener.heard) == 2, "a failed run is tried again"
 
 
 @pytest.mark.usefixtures("broken")
@@ -160,8 +160,8 @@ def test_seeds_are_added_to_a_finished_study(bench, tmp_path, listener) -> None:
 def test_a_study_s_folder_is_opened_as_a_study_and_a_cell_s_as_a_run(small: simfl.Study) -> None:
     again = simfl.open(small.folder)
     assert isinstance(again, simfl.Study)
-    cell = again.table["cell"].iloc[0]
-    assert isinstance(simfl.open(small.folder / "cells" / cell), simfl.Result)
+    run = again.table["cell"].iloc[0]
+    assert isinstance(simfl.open(small.folder / "cells" / run), simfl.Result)
 
 
 def test_workers_of_an_earlier_study_import_what_is_within_reach_by_now(

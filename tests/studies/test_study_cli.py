@@ -77,7 +77,7 @@ def test_failed_cells_end_with_3(cli: Cli) -> None:
     change = "sweep={strategy=[{kind='broken:Raises', concurrency=2}]}"
     code, out, err = cli("study", "tiny.toml", "--seeds", "1..2", "--set", change)
     assert (code, out) == (3, "")
-    assert "2 of 2 cells have no result" in err
+    assert "2 of 2 runs have no result" in err
     assert "failed, PluginError" in err
 
 

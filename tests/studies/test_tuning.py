@@ -9,7 +9,7 @@ import simfl
 from simfl.errors import InputError
 from simfl.scenario import parse
 from simfl.scenario.variation import Space
-from simfl.studies.combinations import cells_of
+from simfl.studies.combinations import runs_of
 from simfl.studies.spaces import edge, stretched
 
 LR = "learning.lr"
@@ -29,8 +29,8 @@ def test_every_variant_has_the_same_budget_and_reports_its_best_options(tuned) -
         assert "tune" not in played
         assert row["seed"] == 0
     alpha = tuned.tuning.best["one by one"].options["strategy.alpha"]
-    cell = tuned.table.set_index("variant").loc["one by one", "cell"]
-    assert tuned.results[cell].scenario["strategy"]["alpha"] == alpha
+    run = tuned.table.set_index("variant").loc["one by one", "cell"]
+    assert tuned.results[run].scenario["strategy"]["alpha"] == alpha
 
 
 def test_the_first_trial_is_the_variant_as_it_was_written(tuned) -> None:
@@ -50,7 +50,7 @@ def test_tuning_that_was_interrupted_comes_to_the_same_options(tuned, tmp_path, 
     """Stopped after the third trial of each and continued."""
 
     class Impatient:
-        def update(self, done: int, total: int, cell: str) -> None:
+        def update(self, done: int, total: int, run: str) -> None:
             if done >= 5:
                 raise KeyboardInterrupt
 
@@ -162,13 +162,13 @@ def test_a_variant_is_laid_over_the_scenario(tunable) -> None:
             },
         }
     )
-    cells = cells_of(base, None, None, {})
-    assert [dict(cell.keys) for cell in cells] == [
+    runs = runs_of(base, None, None, {})
+    assert [dict(run.keys) for run in runs] == [
         {"strategy": name, "batch_size": size, "seed": 1} for name in "AB" for size in ("small", 20)
     ]
-    assert [cell.scenario.learning.lr for cell in cells] == [0.3, 0.3, 0.2, 0.2]
-    assert [cell.scenario.strategy.buffer for cell in cells] == [2, 2, 3, 3]
-    assert [cell.scenario.learning.batch_size for cell in cells] == [5, 20, 5, 20]
+    assert [run.scenario.learning.lr for run in runs] == [0.3, 0.3, 0.2, 0.2]
+    assert [run.scenario.strategy.buffer for run in runs] == [2, 2, 3, 3]
+    assert [run.scenario.learning.batch_size for run in runs] == [5, 20, 5, 20]
 
 
 def test_plots_of_tuning_show_every_trial_and_every_option(tuned) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import zlib
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ import torch
 
 from simfl.errors import PluginError, WireError
 from simfl.params import Layout, Params
+from simfl.testing import CODEC_CONTRACTS, check_codec
+from simfl.testing.codecs import SHAPES, params_of, rng
 from simfl.wire import CODECS
 from simfl.wire.chain import Chain, Sizes, Stage, chain
 from simfl.wire.codec import Codec, Guarded, StatefulCodec, Wire
@@ -97,146 +99,54 @@ TABLE: dict[str, Codec] = {
     "topk, deflate": chain([TopK(), Deflate()]),
     "chatty": Chatty(),
 }
-SHAPES = {
-    "nothing": ([], 0),
-    "one element": ([(1,)], 0),
-    "an empty tensor inside": ([(3, 2), (0,), (7,)], 2),
-    "only buffers": ([], 4),
-    "two tensors": ([(30, 20), (25,)], 0),
+#: Contracts that a row is not meant to keep, and why.
+EXEMPT = {
+    "numbers_that_are_none": ("randomk",),  # what it does not draw, it does not send
+    "foreign_memories": ("chatty",),  # remembers a count, of any layout
 }
 
 
-def rows(*without: str) -> pytest.MarkDecorator:
-    """The table, but for rows whose name holds one of these words."""
-    kept = {name: c for name, c in TABLE.items() if not any(word in name for word in without)}
-    return pytest.mark.parametrize("codec", kept.values(), ids=kept.keys())
+ROWS = [
+    pytest.param(codec, contract, id=f"{contract.__name__}-{name}")
+    for contract in CODEC_CONTRACTS
+    for name, codec in TABLE.items()
+    if not any(word in name for word in EXEMPT.get(contract.__name__, ()))
+]
 
 
-codecs = rows()
-shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+@pytest.mark.parametrize(("codec", "contract"), ROWS)
+def test_a_codec_keeps_its_contracts(codec: Codec, contract: Callable[[Codec], None]) -> None:
+    contract(codec)
 
 
-def params_of(shape: tuple[list[tuple[int, ...]], int], seed: int = 0) -> Params:
-    """Random params of these trainable shapes, and so many elements of one float buffer."""
-    torch_rng = torch.Generator().manual_seed(seed)
-    named = {f"w{i}": torch.randn(s, generator=torch_rng) for i, s in enumerate(shape[0])}
-    if shape[1]:
-        named["stat"] = torch.randn(shape[1], generator=torch_rng)
-    return Params.from_named(named, buffers=["stat"])
+@dataclass(frozen=True)
+class Liar(Codec):
+    """Odd: announces another length, rounds statistics, and takes any payload."""
+
+    def nbytes(self, layout: Layout) -> int | None:
+        return 8 * layout.size
+
+    def encode(self, params: Params, memory: Any, rng: np.random.Generator) -> Wire:
+        params.flat.round_()
+        return Wire(params.flat.nan_to_num().numpy().tobytes() + bytes(rng.integers(256, size=1)))
+
+    def decode(self, payload: bytes, layout: Layout, memory: Any) -> Any:
+        flat = torch.frombuffer(bytearray(payload[: 4 * layout.size]), dtype=torch.float32)
+        return Params(flat + (flat == 0), layout), memory
 
 
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(seed))
-
-
-def same(a: Any, b: Any) -> bool:
-    """Bit by bit, through lists, tuples and dataclasses."""
-    if isinstance(a, torch.Tensor | np.ndarray):
-        return np.asarray(a).tobytes() == np.asarray(b).tobytes()
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    if is_dataclass(a):
-        return all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
-    return bool(a == b)
-
-
-@codecs
-@shapes
-def test_a_payload_is_as_long_as_announced_and_decodes_to_the_same_layout(
-    codec: Codec, shape: Any
-) -> None:
-    """Twice in a row, so that memories take part."""
-    sent = theirs = None
-    for seed in range(2):
-        params = params_of(shape, seed)
-        wire = codec.encode(params, sent, rng())
-        assert codec.nbytes(params.layout) in (None, wire.nbytes)
-        decoded, theirs = codec.decode(wire.payload, params.layout, theirs)
-        sent = wire.delivered
-        assert decoded.layout == params.layout
-        assert decoded.flat.dtype == torch.float32
-        assert decoded.flat.shape == params.flat.shape
-        assert torch.isfinite(decoded.flat).all()
-
-
-@codecs
-def test_the_same_generator_gives_the_same_bytes(codec: Codec) -> None:
-    params = params_of(SHAPES["two tensors"])
-    memory = codec.encode(params, None, rng(1)).delivered
-    first, second = (codec.encode(params, memory, rng(2)).payload for _ in range(2))
-    assert first == second
-
-
-@codecs
-def test_a_pure_codec_looks_at_the_params_only(codec: Codec) -> None:
-    params = params_of(SHAPES["two tensors"])
-    first = codec.encode(params, None, rng(1))
-    second = codec.encode(params, first.delivered, rng(2))
-    assert Guarded(codec).pure == (first.payload == second.payload)
-
-
-@codecs
-def test_only_codecs_that_say_so_remember_a_lost_message(codec: Codec) -> None:
-    params = params_of(SHAPES["two tensors"])
-    memory = codec.encode(params, None, rng()).delivered
-    assert Guarded(codec).remembers_lost == (codec.encode(params, memory, rng()).lost is not memory)
-
-
-@codecs
-def test_nothing_that_was_handed_in_is_altered(codec: Codec) -> None:
-    params = params_of(SHAPES["two tensors"])
-    first = codec.encode(params, None, rng())
-    memory = first.delivered
-    _, theirs = codec.decode(first.payload, params.layout, None)
-    before = copy.deepcopy([params, memory, theirs])
-    codec.decode(codec.encode(params, memory, rng(1)).payload, params.layout, theirs)
-    assert same(before, [params, memory, theirs])
-
-
-@codecs
-@shapes
-def test_a_payload_of_another_length_is_refused(codec: Codec, shape: Any) -> None:
-    params = params_of(shape)
-    payload = codec.encode(params, None, rng()).payload
-    wrong = [payload + b"\0", payload + payload + b"\0", payload[:-1], payload[: len(payload) // 2]]
-    for other in wrong:
-        if len(other) != len(payload):
-            with pytest.raises(WireError):
-                codec.decode(other, params.layout, None)
-
-
-@codecs
-def test_buffers_travel_as_they_are(codec: Codec) -> None:
-    params = params_of(([(40, 3)], 5))
-    payload = codec.encode(params, None, rng()).payload
-    decoded, _ = codec.decode(payload, params.layout, None)
-    assert torch.equal(decoded["stat"], params["stat"])
-
-
-@codecs
-def test_nothing_decodes_as_nothing(codec: Codec) -> None:
-    """All zeros: where a careless codec divides 0 by 0."""
-    params = params_of(SHAPES["two tensors"]) * 0.0
-    payload = codec.encode(params, None, rng()).payload
-    assert torch.equal(codec.decode(payload, params.layout, None)[0].flat.abs(), params.flat.abs())
-
-
-@rows("randomk")  # what it does not draw, it does not send
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_number_that_is_none_is_not_hidden(codec: Codec, value: float) -> None:
-    """A run that diverges does so under every codec."""
-    params = params_of(SHAPES["two tensors"])
-    params.flat[17] = value
-    payload = codec.encode(params, None, rng()).payload
-    assert not torch.isfinite(codec.decode(payload, params.layout, None)[0].flat).all()
-
-
-@rows("chatty")  # remembers a count, of any layout
-def test_a_memory_of_another_layout_is_forgotten(codec: Codec) -> None:
-    params, others = params_of(SHAPES["two tensors"]), params_of(([(625,)], 0))
-    memory = codec.encode(others, None, rng()).delivered
-    fresh, stale = (codec.encode(params, m, rng(1)).payload for m in (None, memory))
-    assert fresh == stale
+def test_a_codec_that_keeps_none_of_them_is_found_out() -> None:
+    broken = set()
+    for contract in CODEC_CONTRACTS:
+        try:
+            contract(Liar())
+        except (AssertionError, PluginError, ValueError):
+            broken.add(contract.__name__)
+    kept = {"lost_messages", "foreign_memories", "repeatable_draws"}
+    assert {contract.__name__ for contract in CODEC_CONTRACTS} - broken == kept
+    check_codec(Codec())
+    with pytest.raises(AssertionError, match="is called pure, and is not"):
+        check_codec(Liar(), skip=("length_and_layout",))
 
 
 def test_a_codec_that_grows_its_message_is_charged_for_it() -> None:

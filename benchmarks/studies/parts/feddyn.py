@@ -10,7 +10,7 @@ import torch
 from parts.pages import verdicts
 from scipy.optimize import minimize
 
-from simfl.engine.build import problem_of
+from simfl.engine.loading import problem_of
 from simfl.engine.run import resolve
 from simfl.results.study import Study
 from simfl.streams import Streams
@@ -21,7 +21,7 @@ GAPS = (0.1, 0.05, 0.02)
 def minimum(scenario: str, dataset: dict[str, Any], seed: int) -> float:
     """The least loss with its L2 term over all training data, by L-BFGS in double precision."""
     whole = resolve(scenario, {"learning.dataset": dataset}, seed)
-    data = problem_of(whole, whole.learning, Streams(seed), None).data.dataset
+    data = problem_of(whole, Streams(seed)).data.dataset
     x = torch.cat([data.x, torch.ones(len(data), 1)], 1).double()
     shape = (x.shape[1], data.classes)
 

@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 
 import simfl
-from simfl.engine.build import Problem, problem_of
+from simfl.engine.loading import problem_of
+from simfl.learn.problem import Problem
 from simfl.learn.trainers.jobs import Job
 from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.one_by_one import OneByOne, single_thread
@@ -38,7 +39,7 @@ class _Still:
 def _problem(seed: int) -> tuple[Problem, Any, Streams]:
     scenario = simfl.load(SCENE, {}, seed)
     streams = Streams(seed)
-    return problem_of(scenario, scenario.learning, streams, None), scenario.learning, streams
+    return problem_of(scenario, streams), scenario.learning, streams
 
 
 def _learning_info(seed: int) -> LearningInfo:

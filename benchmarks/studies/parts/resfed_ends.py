@@ -9,6 +9,7 @@ import numpy as np
 from simfl.clock.kernel import Kernel
 from simfl.engine.build import fleet_of, plan_of, workload_of
 from simfl.engine.exchange import Memory
+from simfl.engine.loading import problem_of
 from simfl.engine.run import resolve
 from simfl.engine.workload import Learning
 from simfl.messages import Task
@@ -22,7 +23,7 @@ def distances(scenario: str, seed: int, **overrides: Any) -> list[float]:
     """
     whole = resolve(scenario, overrides, seed)
     streams, found = Streams(seed), []
-    workload = workload_of(whole, streams, timing=False, data_dir=None)
+    workload = workload_of(whole, problem_of(whole, streams), streams)
     assert isinstance(workload, Learning)
     deliver = workload.deliver
 

@@ -24,6 +24,7 @@ class SharedLink:
 
     __snapshot__ = (
         "flows",
+        "capacity",
         "_root",
         "_cells",
         "_finite",
@@ -96,10 +97,23 @@ class SharedLink:
                 self._ring(flow, self.clock.now)
 
     def resize(self, cell: int, capacity: float) -> None:
-        """A cell of finite capacity has another one from now on."""
+        """A cell has another, finite capacity from now on."""
         pipe = self._cells[cell]
         pipe.capacity = capacity
+        if pipe not in self._finite:
+            self._finite.append(pipe)
+            if self.capacity == inf:  # else its flows move when they are shared anew
+                self._move(pipe, self.clock.now)
         self._touch(pipe)
+        self._share_soon()
+
+    def widen(self, capacity: float) -> None:
+        """The server has another, finite capacity from now on."""
+        self.capacity = capacity
+        self._asked = 0.0
+        for flow in self.flows.values():
+            if flow.pipe is not None:
+                self._ask(flow.cap)
         self._share_soon()
 
     def is_idle(self, cell: int) -> bool:

@@ -85,6 +85,29 @@ class Transfers:
             left_bytes = shared.left_bytes(task)
         return (transfer.nbytes - left_bytes) * float(self.link.goodput(task.device))
 
+    def recap(self, task: Task) -> None:
+        """The device's own rate is another from now on."""
+        transfer: Transfer | None = task.transfer
+        if transfer is not None and transfer.flowing:
+            if transfer.swing is not None:
+                transfer.swing.cancel()
+            self._swing(transfer)
+
+    def reconsider(self, task: Task, flows_s: float) -> None:
+        """The device, which pauses, has come or gone. flows_s: when the latency is over."""
+        transfer: Transfer | None = task.transfer
+        if transfer is None:
+            return  # it fails before its first byte
+        if transfer.flowing:
+            self._suspend(transfer)
+        else:
+            self._forget_alarms(transfer)
+            self._at(transfer, max(self.clock.now, flows_s), "transfer.flow")
+
+    def resize(self, cell: int, rate: float, *, up: bool) -> None:
+        """A cell carries so many bytes per second from now on."""
+        self.shared[up].resize(cell, rate)
+
     def _flow(self, transfer: Transfer) -> None:
         device, now_s = transfer.task.device, self.clock.now
         if transfer.pauses:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simfl.engine.build import workload_of
+from simfl.engine.loading import problem_of
 from simfl.engine.verify.world import World
 from simfl.messages import FRAME_BYTES
 from simfl.results.tables import DELIVERED
@@ -70,7 +71,7 @@ def _sizes(w: World) -> Sizes:
         raise Unchecked(f"{scenario.foreign[0]} is not loaded to ask what it sends")
     bare = _is_bare(scenario.strategy, w.run.strategy)
     if isinstance(scenario.learning, TimingOptions):
-        stated = workload_of(scenario, w.streams, timing=True, data_dir=None)
+        stated = workload_of(scenario, problem_of(scenario, w.streams), w.streams, timing=True)
         down, up = stated.down_bytes, stated.up_bytes + stated.sent_bytes  # type: ignore[attr-defined]
         return Sizes(FRAME_BYTES + down, FRAME_BYTES + up, bare)
     if params is None:

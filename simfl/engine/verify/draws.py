@@ -104,6 +104,8 @@ def training(w: World) -> str | None:
     """By the device's law, the task's steps and its draw."""
     if w.app:
         raise Unchecked("a Flower app decides how long a message is worked on")
+    if w.own_loop:
+        raise Unchecked("a training function says how much work a task was")
     t, law = w.tasks, w.fleet.compute
     kinds = [isinstance(one, FlopRate) for one in law.laws]
     by_flops = np.array(kinds)[w.fleet.group][t.device] if len(t.device) else np.zeros(0, bool)
@@ -158,6 +160,8 @@ def failures(w: World) -> str | None:
     t = w.tasks
     if len(t.serial) == 0:
         return None
+    if w.own_loop:
+        raise Unchecked("a training function says how many steps a task was")
     steps = t.steps(w.scenario.learning.batch_size) if not w.app else np.ones_like(t.device)
     fates = _fates(w, steps)
     share, hang_s, life_s = fates.T

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from simfl.engine import run as engine
-from simfl.engine.run import Progress
+from simfl.engine.playing import Progress
 from simfl.results.result import Result
 from simfl.results.tables import SCENARIO
 from simfl.results.verify import Check, checked

@@ -32,6 +32,11 @@ class World:
         """Whether a Flower app decides."""
         return plays_an_app(self.run.scenario.get("strategy", {}))
 
+    @property
+    def own_loop(self) -> bool:
+        """Whether a training function makes the steps on devices."""
+        return getattr(self.scenario.learning, "train", None) is not None
+
     @cached_property
     def streams(self) -> Streams:
         return Streams(self.scenario.seed)

@@ -64,6 +64,12 @@ class Shape:
     latency_sigma: float = 0.0
     goodput: float = 1.0
 
+    @property
+    def steady(self) -> tuple[float, float] | None:
+        """(seconds before the first byte, goodput) where all transfers are alike, else None."""
+        varies = self.jitter_sigma or self.latency_sigma
+        return None if varies else (self.overhead_s + self.latency_s, self.goodput)
+
     def transfer(self, rate: float, u_rate: float, u_latency: float) -> tuple[float, float]:
         """(seconds before the first byte, bytes_per_s that arrive) on a link of this rate."""
         latency_s = self.latency_s
@@ -97,15 +103,24 @@ class Link:
         self._varying = list(varying) or [None] * len(options)
         self._shape = [_shape(one) for one in options]
         self._transfer = [shape.transfer for shape in self._shape]
+        self._steady = [shape.steady for shape in self._shape]  # no call for what never varies
         self._group, self._down, self._up = view(group), view(down), view(up)
 
     def down(self, device: int, u_rate: float, u_latency: float) -> tuple[float, float]:
         """(seconds before the first byte, bytes_per_s) of one download. u: the task's draws."""
-        return self._transfer[self._group[device]](self._down[device], u_rate, u_latency)
+        group, rate = self._group[device], self._down[device]
+        steady = self._steady[group]
+        if steady is None:
+            return self._transfer[group](rate, u_rate, u_latency)
+        return steady[0], rate * steady[1]
 
     def up(self, device: int, u_rate: float, u_latency: float) -> tuple[float, float]:
         """(seconds before the first byte, bytes_per_s) of one upload. u: the task's draws."""
-        return self._transfer[self._group[device]](self._up[device], u_rate, u_latency)
+        group, rate = self._group[device], self._up[device]
+        steady = self._steady[group]
+        if steady is None:
+            return self._transfer[group](rate, u_rate, u_latency)
+        return steady[0], rate * steady[1]
 
     def goodput(self, device: int) -> float:
         """Bytes that arrive for each byte that takes capacity."""

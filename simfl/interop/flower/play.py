@@ -20,7 +20,9 @@ from typing import Any
 from simfl.clock.kernel import Kernel
 from simfl.engine import session
 from simfl.engine.build import fleet_of, plan_of, workload_of
-from simfl.engine.run import Progress, begin, play
+from simfl.engine.loading import problem_of
+from simfl.engine.playing import Progress, play
+from simfl.engine.record import begin
 from simfl.errors import InputError, PluginError, SimflError
 from simfl.fleet.memory import fitting
 from simfl.interop.flower.bridge.installed import Installed
@@ -113,7 +115,7 @@ class AppRun:
         self, folder: Path | None, data: Path | None, progress: Progress | None
     ) -> tuple[Kernel, AppStrategy, AppWorkload, Store]:
         whole, streams = self.scenario, Streams(self.scenario.seed)
-        cost: Any = workload_of(whole, streams, timing=True, data_dir=data)
+        cost: Any = workload_of(whole, problem_of(whole, streams, data), streams, timing=True)
         fleet = fitting(fleet_of(whole, streams), cost.memory_bytes, whole.fleet.memory)
         store = Store(folder)
         update = None if progress is None else progress.update
@@ -121,7 +123,7 @@ class AppRun:
         plan = plan_of(whole)
         plan = replace(plan, save_every_s=inf, save_wall_s=min(plan.save_wall_s, _WRITE_S))
         kernel = strategy.kernel = Kernel(
-            fleet, workload, strategy, streams, plan, store.append, update
+            fleet, workload, strategy, streams, plan, store.append, update, whole.process
         )
         kernel.watchdog.FRUITLESS = sys.maxsize  # an app that polls makes a step of each look
         kernel.driver.costly = True

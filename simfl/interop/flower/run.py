@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from simfl.engine.run import Progress
+from simfl.engine.playing import Progress
 from simfl.errors import ScenarioError
 from simfl.interop.flower import app as folders
 from simfl.interop.flower.app import RunConfig, configured, read_config

@@ -99,6 +99,9 @@ class AppWorkload:
             raise PluginError(f"{said}: nothing was learnt")
         LOG.warning("%s", said)
 
+    def announce(self, tasks: Sequence[Task]) -> None:
+        """Devices' code runs one call after another."""
+
     def start(self, task: Task) -> None:
         request: Request = task.extras["request"]
         request.call = self._call(task, request)

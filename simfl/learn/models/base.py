@@ -43,8 +43,12 @@ MODELS = Registry(
 )
 
 
-def build(factory: Callable[[Dataset], nn.Module], dataset: Dataset, seed: int) -> nn.Module:
+def build(
+    factory: Callable[[Dataset], nn.Module], dataset: Dataset, seed: int, free: bool = False
+) -> nn.Module:
     """A model whose initial values depend on the seed alone. Raises PluginError if it is none.
+
+    free: as for `prepared`.
 
     Layers draw their initial values from torch's global generator and from no other, so that
     one is seeded, and given back as it was.
@@ -57,7 +61,7 @@ def build(factory: Callable[[Dataset], nn.Module], dataset: Dataset, seed: int) 
         if not isinstance(model, nn.Module):
             raise PluginError(f"must make a torch Module, not {model!r}")
         keep_origin(model, factory)
-        return prepared(model, dataset.x[:2])
+        return prepared(model, dataset.x[:2], free)
 
 
 def check_numbers(dataset: Dataset) -> None:

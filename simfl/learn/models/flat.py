@@ -32,12 +32,12 @@ def params_of(module: nn.Module) -> Params:
 class FlatModule:
     """A private copy of a module, in training mode, over `flat` (P,) and `grad` (T,)."""
 
-    def __init__(self, module: nn.Module, device: torch.device | str = "cpu") -> None:
-        self.module = copy.deepcopy(module).float().to(device).train()
+    def __init__(self, module: nn.Module, torch_device: torch.device | str = "cpu") -> None:
+        self.module = copy.deepcopy(module).float().to(torch_device).train()
         initial = params_of(module)
         self.layout = initial.layout
-        self.flat = initial.flat.to(device)
-        self.grad = torch.zeros(self.layout.trainable, device=device)
+        self.flat = initial.flat.to(torch_device)
+        self.grad = torch.zeros(self.layout.trainable, device=torch_device)
         self._bind()
 
     @property
@@ -66,12 +66,15 @@ class FlatModule:
     def _bind(self) -> None:
         """Points the module's tensors into the flat ones."""
         where, shapes = self.layout.slices, dict(self.layout.shapes)
+        #: The views of `grad`, one for each of `learnt`.
+        self.grads: list[Tensor] = []
         self.learnt = [value for value in self.module.parameters() if value.requires_grad]
         for name, value in self.module.named_parameters():
             if name not in where:  # frozen
                 continue
             value.data = self.flat[where[name]].view(shapes[name])
             value.grad = self.grad[where[name]].view(shapes[name])
+            self.grads.append(value.grad)
         self._rest = []
         for name, buffer in self.module.named_buffers():
             if name in where:

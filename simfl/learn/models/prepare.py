@@ -21,17 +21,21 @@ _HALVES = (torch.float16, torch.bfloat16)
 _NAMES = ("logits", "output", "outputs", "prediction", "predictions")
 
 
-def prepared(model: nn.Module, x: Tensor) -> nn.Module:
+def prepared(model: nn.Module, x: Tensor, free: bool = False) -> nn.Module:
     """The model, ready to be trained in float32. x: two examples. Raises PluginError.
 
     Lazy layers take their shapes from an example, and their values from torch's generator. A
     model of float16 or bfloat16 keeps float32 values and computes under autocast.
+
+    free: it need not compute anything from an example alone.
     """
     half = next((p.dtype for p in model.parameters() if p.dtype in _HALVES), None)
     if any(map(is_lazy, (*model.parameters(), *model.buffers()))):
         _tried(model, x)
     model = model.float()
     model = model if half is None else Half(model, half)
+    if free and not _runs(model, x):
+        return model
     if not isinstance(outputs := _tried(copy.deepcopy(model), x), Tensor):
         tensor_of(outputs)
         model.register_forward_hook(_only_tensor)
@@ -81,8 +85,23 @@ class Half(nn.Module):
         return tensor_of(outputs).float()
 
 
+def as_written(model: nn.Module) -> nn.Module:
+    """The model, once more with the outputs that its author gave it."""
+    kept = {at: hook for at, hook in model._forward_hooks.items() if hook is not _only_tensor}
+    model._forward_hooks = type(model._forward_hooks)(kept)
+    return model
+
+
 def _only_tensor(module: nn.Module, given: Any, outputs: Any) -> Tensor:
     return tensor_of(outputs)
+
+
+def _runs(model: nn.Module, x: Tensor) -> bool:
+    try:
+        tensor_of(_tried(copy.deepcopy(model), x))
+    except PluginError:
+        return False
+    return True
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from simfl.learn.trainers.jobs import LocalData
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Drifting(LocalData):
+class Shifting(LocalData):
     """Devices whose examples are replaced one by one, from version `first` to version `last`.
 
     later: the data set that examples come from. place: (n,) when each training example is
@@ -42,17 +42,17 @@ class Drifting(LocalData):
         return min(1.0, max(0.0, (version - self.first) / max(1, self.last - self.first)))
 
 
-def drifting(
+def shifting(
     data: LocalData, later: Dataset, first: int, last: int, rng: np.random.Generator
-) -> Drifting:
+) -> Shifting:
     """The data with everything replaced in the end. Raises DataError where it does not fit."""
     dataset = data.dataset
     for one in (dataset, later):
         if one.batchwise is not None:
-            raise DataError(f"{one.name} cannot drift, for {one.batchwise}: leave one of them out")
+            raise DataError(f"{one.name} cannot shift, for {one.batchwise}: leave one of them out")
     if later.x.shape[1:] != dataset.x.shape[1:] or later.classes != dataset.classes:
         raise DataError(
-            f"{dataset.name} cannot drift to {later.name}: inputs of shape "
+            f"{dataset.name} cannot shift to {later.name}: inputs of shape "
             f"{tuple(dataset.x.shape[1:])} in {dataset.classes} classes, expected the same, but "
             f"there it is {tuple(later.x.shape[1:])} in {later.classes}"
         )
@@ -61,7 +61,7 @@ def drifting(
         mine = data.partition[device]
         place[mine] = rng.permutation(len(mine)) / len(mine)
     partner = _partners(dataset.labels, later.labels, rng)
-    return Drifting(
+    return Shifting(
         dataset,
         data.partition,
         data.held,

@@ -22,7 +22,7 @@ from simfl.errors import ScenarioError
 from simfl.learn.models.flops import flops_per_example
 from simfl.learn.objective.losses import is_plain
 from simfl.learn.trainers.batched import Batched
-from simfl.learn.trainers.can_batch import trouble
+from simfl.learn.trainers.can_batch import why_not_batched
 from simfl.learn.trainers.dense import dense_widths
 from simfl.learn.trainers.dense.trainer import CompiledDense, cannot_compile
 from simfl.learn.trainers.jobs import Trainer
@@ -32,7 +32,7 @@ from simfl.learn.trainers.one_by_one import OneByOne, single_thread
 from simfl.learn.trainers.workers import Workers
 
 Kind = Literal["auto", "one-by-one", "batched", "compiled"]
-Device = Literal["cpu", "cuda", "auto"]
+TorchDevice = Literal["cpu", "cuda", "auto"]
 
 _HELD_BYTES = 256 * 2**20  # of results that wait to be used
 _CHUNK_BYTES = {"cpu": 3 * 2**20, "cuda": 512 * 2**20}  # of models in one stack
@@ -58,7 +58,7 @@ def make(kind: Kind, local: Local, workers: int = 1) -> Choice:
     return Choice(trainer, choice.kind, choice.why)
 
 
-def device_of(name: Device) -> str:
+def torch_device_of(name: TorchDevice) -> str:
     """The device to compute on; "auto" takes a GPU where there is one. Raises ScenarioError."""
     found = torch.cuda.is_available()
     if name == "cuda" and not found:
@@ -96,15 +96,15 @@ def _fastest(local: Local) -> Choice:
     kind, why = _rule(local)
     made = _made(kind, local)
     if isinstance(made, str):
-        return Choice(OneByOne(local), "one-by-one", f"not {kind}: {made}")
+        return Choice(alone(local), "one-by-one", f"not {kind}: {made}")
     return Choice(made, kind, why)
 
 
 def _rule(local: Local) -> tuple[Kind, str]:
-    alone = _alone(local)
-    if alone is not None:
-        return "one-by-one", alone
-    if local.device != "cpu":
+    reason = _alone(local)
+    if reason is not None:
+        return "one-by-one", reason
+    if local.torch_device != "cpu":
         return "batched", "a GPU gains from every model in a stack"
     if dense_widths(local.model) is not None:
         reason = cannot_compile(local)
@@ -119,16 +119,23 @@ def _rule(local: Local) -> tuple[Kind, str]:
     return "one-by-one", "a large model keeps the CPU busy alone"
 
 
+def alone(local: Local) -> Trainer:
+    """The trainer of one job after another: simfl's own loop, or the training function's."""
+    from simfl.learn.loops.own_loop import OwnLoop  # it knows the modules of this folder
+
+    return OneByOne(local) if local.options.train is None else OwnLoop(local)
+
+
 _HEAVY = (nn.modules.conv._ConvNd, nn.RNNBase)
 
 
 def _made(kind: Kind, local: Local) -> Trainer | str:
     """The trainer of this kind, or why it cannot train this run."""
     if kind == "one-by-one":
-        return OneByOne(local)
-    alone = _alone(local)
-    if alone is not None:
-        return alone
+        return alone(local)
+    reason = _alone(local)
+    if reason is not None:
+        return reason
     if kind == "compiled":
         return cannot_compile(local) or CompiledDense(local)
     return _batched(local)
@@ -138,7 +145,7 @@ def _alone(local: Local) -> str | None:
     """Why no trainer may look at the data ahead, or make the steps by itself; None if all may."""
     if local.data.changes:
         return "its data change from version to version"
-    return local.data.dataset.batchwise or local.options.special
+    return local.options.own_loop or local.data.dataset.batchwise or local.options.special
 
 
 def _batched(local: Local) -> Trainer | str:
@@ -146,16 +153,16 @@ def _batched(local: Local) -> Trainer | str:
 
     A stack shrinks as jobs end, unless its height would change the arithmetic.
     """
-    device, nbytes, kernel = local.device, 4 * local.initial.layout.size, _kernel(local)
-    chunk = max(1, min(_CHUNK_MAX[device], _CHUNK_BYTES[device] // nbytes))
+    torch_device, nbytes, kernel = local.torch_device, 4 * local.initial.layout.size, _kernel(local)
+    chunk = max(1, min(_CHUNK_MAX[torch_device], _CHUNK_BYTES[torch_device] // nbytes))
     heights: list[Callable[[int], int]] = [lambda k: chunk]
-    if device == "cpu":
+    if torch_device == "cpu":
         heights.insert(0, int)
     reason = None
-    for seats in heights:
-        reason = trouble(local, kernel, seats)
+    for slots in heights:
+        reason = why_not_batched(local, kernel, slots)
         if reason is None:
-            return Batched(local, kernel, max(chunk, most_at_once(local)), chunk, seats)
+            return Batched(local, kernel, max(chunk, most_at_once(local)), chunk, slots)
     return str(reason)
 
 
@@ -163,4 +170,4 @@ def _kernel(local: Local) -> Kernel:
     widths, objective = dense_widths(local.model), local.options.objective
     if widths is not None and is_plain(objective):
         return DenseKernel(local.model, widths)
-    return FunctionalKernel(local.model, local.device, objective)
+    return FunctionalKernel(local.model, local.torch_device, objective)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from simfl.learn.failures import computing
-from simfl.learn.trainers.jobs import Job, Trained, Trainer
+from simfl.learn.trainers.jobs import Job, JobResult, Trainer
 from simfl.learn.trainers.kernels import Kernel, aligned
 from simfl.learn.trainers.local_training import Local, Opened, asking, moments
 from simfl.learn.trainers.minibatches import Plan, chunks, plan
@@ -43,7 +43,7 @@ class Stack:
 class Batched(Trainer):
     """Trains jobs together, in chunks.
 
-    width: jobs it likes to be given at once. chunk: jobs in one stack. seats: for so many jobs
+    width: jobs it likes to be given at once. chunk: jobs in one stack. slots: for so many jobs
     at work, the models that the kernel is called with; those without a job have weight zero.
     """
 
@@ -53,30 +53,30 @@ class Batched(Trainer):
         kernel: Kernel,
         width: int,
         chunk: int,
-        seats: Callable[[int], int] = lambda k: k,
+        slots: Callable[[int], int] = lambda k: k,
     ) -> None:
         self.local = local
         self.width = width
         self._kernel = kernel
         self._chunk = chunk
-        self._seats = seats
+        self._slots = slots
         dataset = local.data.dataset
-        self._x = dataset.x.to(local.device)
-        self._y = dataset.y.to(local.device)
+        self._x = dataset.x.to(local.torch_device)
+        self._y = dataset.y.to(local.torch_device)
 
-    def train(self, jobs: Sequence[Job]) -> list[Trained]:
+    def train(self, jobs: Sequence[Job]) -> list[JobResult]:
         """The results in the order of the jobs."""
         opened = [self.local.open(job) for job in jobs]
-        trained: dict[int, Trained] = {}
+        trained: dict[int, JobResult] = {}
         for together in chunks(opened, self._chunk, self._kernel.grain):
             trained |= zip(together, self._together([opened[at] for at in together]), strict=True)
         return [trained[at] for at in range(len(jobs))]
 
     @torch.no_grad()
-    def _together(self, opened: list[Opened]) -> list[Trained]:
-        seats = self._seats(len(opened))
-        batches = plan(self.local, opened, seats, self._kernel.grain)
-        stack = self._stacked(opened, seats)
+    def _together(self, opened: list[Opened]) -> list[JobResult]:
+        slots = self._slots(len(opened))
+        batches = plan(self.local, opened, slots, self._kernel.grain)
+        stack = self._stacked(opened, slots)
         losses = self._descend(stack, batches).cpu()
         real = batches.shares.cpu() > 0
         results = []
@@ -86,14 +86,14 @@ class Batched(Trainer):
             results.append(self.local.close(one, end, moments([met])))
         return results
 
-    def _stacked(self, opened: list[Opened], seats: int) -> Stack:
+    def _stacked(self, opened: list[Opened], slots: int) -> Stack:
         start = opened[0].start
         trainable = self.local.initial.layout.trainable
-        values = aligned(start, seats, len(start))
+        values = aligned(start, slots, len(start))
         for row, one in zip(values, opened, strict=False):
             row.copy_(one.start)
-        slope = aligned(start, seats, trainable)
-        velocity = aligned(start, seats, trainable) if self.local.options.momentum else slope
+        slope = aligned(start, slots, trainable)
+        velocity = aligned(start, slots, trainable) if self.local.options.momentum else slope
         context = self._contexts(opened)
         rate = start.new_tensor([[one.work.lr] for one in opened])
         return Stack(values, slope, velocity, context, rate)
@@ -112,14 +112,14 @@ class Batched(Trainer):
         k = 0
         for step, active in enumerate(batches.active):
             if active != k:
-                k, seats = active, self._seats(active)
+                k, slots = active, self._slots(active)
                 now = stack.first(k)
-                slope_of = self._kernel.bind(stack.values[:seats], stack.slope[:seats])
-            rows = batches.rows[step, :seats]
+                slope_of = self._kernel.bind(stack.values[:slots], stack.slope[:slots])
+            rows = batches.rows[step, :slots]
             x, y = (_take(part, rows) for part in (self._x, self._y))
-            with computing(self.local.model, f"training on {seats} devices at once") as at:
+            with computing(self.local.model, f"training on {slots} devices at once") as at:
                 at.x = x
-                losses[step, :seats] = slope_of(x, y, batches.shares[step, :seats])
+                losses[step, :slots] = slope_of(x, y, batches.shares[step, :slots])
             self._move(now)
         return losses
 

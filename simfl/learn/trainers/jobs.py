@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from simfl.learn.datasets.base import Dataset
+from simfl.learn.loops.base import called
 from simfl.learn.objective.base import Objective
 from simfl.learn.objective.losses import PLAIN
 from simfl.learn.optimizers import Kept, Sgd, name_of
@@ -34,11 +35,13 @@ class TrainingOptions:
 
     lr_decay: the rate is lr * lr_decay ** version, with the server version that the task has.
     drop_last: a pass leaves out its last batch where that is smaller than the others.
+    train: a function that makes the steps in the place of simfl's own loop.
     """
 
     batch_size: Count = 10
     objective: Objective = PLAIN
     lr: Positive = 0.05
+    train: Any = None
     optimizer: Any = SGD
     schedule: tuple[Any, ...] = ()
     momentum: Fraction = 0.0
@@ -65,6 +68,11 @@ class TrainingOptions:
         return any(by_of(one) == "steps" for one in self.schedule)
 
     @property
+    def own_loop(self) -> str | None:
+        """Why no trainer of simfl's may make the steps; None if all may."""
+        return None if self.train is None else f"{called(self.train)} makes its steps"
+
+    @property
     def special(self) -> str | None:
         """Why steps are not plain SGD at one rate, with or without momentum; None if they are."""
         if self.within:
@@ -89,11 +97,11 @@ class Job:
     extras: Mapping[str, Any] = field(default_factory=dict)
     memory: Mapping[str, Any] = field(default_factory=dict)
     now_s: float = 0.0  #: the virtual time of the dispatch
-    kept: Kept = field(default_factory=dict)  #: the optimizer's state on the device, if it keeps it
+    kept: Kept = field(default_factory=dict)  #: by the device: an optimizer's state, if it is kept
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class JobResult:
     """What a job came to. report.delta is a Params. Losses are those of the data, no penalty."""
 
     report: Report
@@ -102,7 +110,9 @@ class Trained:
     epochs: float  #: passes over the local data
     loss: float  #: mean per-example training loss over the task
     loss_rms: float  #: root mean square of the same
-    kept: Kept = field(default_factory=dict)  #: the optimizer's state, if the device keeps it
+    kept: Kept = field(default_factory=dict)  #: what the device keeps of the training
+    flops: float | None = None  #: of the training, where a training function reports it
+    seconds: float | None = None  #: virtual time of the training, likewise
 
 
 class Trainer(Protocol):
@@ -110,7 +120,7 @@ class Trainer(Protocol):
 
     width: int  #: how many jobs it likes to be given at once
 
-    def train(self, jobs: Sequence[Job]) -> list[Trained]:
+    def train(self, jobs: Sequence[Job]) -> list[JobResult]:
         """The results in the order of the jobs. Raises PluginError where a rule misbehaves."""
 
     def close(self) -> None:

@@ -96,10 +96,10 @@ class FunctionalKernel:
     grain = 4
 
     def __init__(
-        self, model: nn.Module, device: torch.device | str, objective: Objective = PLAIN
+        self, model: nn.Module, torch_device: torch.device | str, objective: Objective = PLAIN
     ) -> None:
         self._objective = objective
-        self._module = copy.deepcopy(model).float().to(device).train()
+        self._module = copy.deepcopy(model).float().to(torch_device).train()
         layout = params_of(model).layout
         self._parts = [(name, layout.slices[name], shape) for name, shape in layout.shapes]
         matrices = [math.prod(shape) for _, shape in layout.shapes if len(shape) == 2]

@@ -17,7 +17,7 @@ from simfl.errors import PluginError, plugin_errors
 from simfl.learn.failures import computing
 from simfl.learn.models.flat import FlatModule, params_of
 from simfl.learn.models.structure import split_of
-from simfl.learn.trainers.jobs import Job, LocalData, Trained, TrainingOptions
+from simfl.learn.trainers.jobs import Job, JobResult, LocalData, TrainingOptions
 from simfl.messages import examples_seen, local_steps
 from simfl.params import Params
 from simfl.strategy.base import Context, LocalRule, Report, Work, overrides
@@ -48,14 +48,14 @@ class Local:
         options: TrainingOptions,
         rule: LocalRule,
         streams: Streams,
-        device: str = "cpu",
+        torch_device: str = "cpu",
     ) -> None:
         self.model = model
         self.data = data
         self.options = options
         self.rule = inherits_its_hooks(rule)
         self.streams = streams
-        self.device = device
+        self.torch_device = torch_device
         self.penalises = overrides(rule, "penalty")
         self.corrects = overrides(rule, "correct")
         self.affine = is_affine(rule)
@@ -71,10 +71,17 @@ class Local:
         """Whether the rule takes part in every step."""
         return self.penalises or self.corrects or isinstance(self.rule, MomentumRule)
 
+    @property
+    def adds(self) -> bool:
+        """Whether a step's gradient is not that of the mean loss alone, before the optimizer."""
+        options = self.options
+        added = options.clip_norm is not None or bool(options.weight_decay)
+        return self.penalises or self.corrects or added
+
     def open(self, job: Job) -> Opened:
         """Asks the rule where to start, and for the constants of its other hooks."""
         work = self._work(job)
-        base = job.base.flat.to(self.device)
+        base = job.base.flat.to(self.torch_device)
         with asking(self.rule, "prepare"):
             start, context = self.rule.prepare(base, job.extras, job.memory, work)
         start = checked(start, self.initial.flat, self.rule)
@@ -82,13 +89,13 @@ class Local:
         context = {**context, "base": received[: self.initial.layout.trainable]}
         return Opened(job, work, base, start, context)
 
-    def close(self, opened: Opened, end: Tensor, losses: tuple[float, float]) -> Trained:
+    def close(self, opened: Opened, end: Tensor, losses: tuple[float, float]) -> JobResult:
         """Asks the rule what is sent. end: (P,), given away. losses: mean and root mean square."""
         work = opened.work
         with asking(self.rule, "report"):
             report = self.rule.report(end, opened.base, opened.context, work)
         sent = as_params(report, opened.job.base, self.rule)
-        return Trained(sent, work.examples, work.steps, work.epochs, *losses)
+        return JobResult(sent, work.examples, work.steps, work.epochs, *losses)
 
     def _work(self, job: Job) -> Work:
         """What the rule may know of the job."""
@@ -114,7 +121,7 @@ class Local:
             return None
         return PersonalContext(
             structure=self.structure,
-            initial=self.initial.flat.to(self.device),
+            initial=self.initial.flat.to(self.torch_device),
             accuracy=lambda point: self._accuracy(point, job.device),
             seed=self.streams.integer("rule", job.device, job.index),
             extras=job.extras,
@@ -124,7 +131,7 @@ class Local:
     @torch.no_grad()
     def _accuracy(self, point: Tensor, device: int) -> float:
         """Share of right answers of a (P,) point on what the device holds back, if anything."""
-        x, y = (part.to(self.device) for part in self.data.held_back(device))
+        x, y = (part.to(self.torch_device) for part in self.data.held_back(device))
         aside = self._beside()
         aside.load(point)
         aside.module.eval()
@@ -137,13 +144,13 @@ class Local:
 
     def _beside(self) -> FlatModule:
         if self._aside is None:
-            self._aside = FlatModule(self.model, self.device)
+            self._aside = FlatModule(self.model, self.torch_device)
         return self._aside
 
     def _gradient(self, point: Tensor, device: int) -> Tensor:
         """(T,) gradient of the mean loss over a device's data at a (P,) point."""
         aside = self._beside()
-        x, y = (part.to(self.device) for part in self.data.of(device))
+        x, y = (part.to(self.torch_device) for part in self.data.of(device))
         aside.load(point)
         aside.grad.zero_()
         with computing(self.model, f"the gradient over all examples of device {device}") as at:

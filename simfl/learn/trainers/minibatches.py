@@ -58,9 +58,9 @@ def met(local: Local, opened: Opened) -> Iterator[tuple[Tensor, Tensor]]:
     n, size, drop_last = work.examples, work.batch_size, local.options.drop_last
     orders = passes(local.streams, job.device, job.index, n, size, work.steps, drop_last)
     if data.dataset.batchwise is None:
-        x, y = (part.to(local.device) for part in data.of(job.device, job.version))
+        x, y = (part.to(local.torch_device) for part in data.of(job.device, job.version))
         for order in orders:
-            rows = torch.from_numpy(order).to(local.device)
+            rows = torch.from_numpy(order).to(local.torch_device)
             yield from zip(x[rows].split(size), y[rows].split(size), strict=True)
         return
     generator = local.streams.generator("transforms", job.device, job.index)
@@ -68,19 +68,19 @@ def met(local: Local, opened: Opened) -> Iterator[tuple[Tensor, Tensor]]:
     for order in orders:
         for start in range(0, len(order), size):
             x, y = data.dataset.batch(mine[order[start : start + size]], generator)
-            yield x.to(local.device), y.to(local.device)
+            yield x.to(local.torch_device), y.to(local.torch_device)
 
 
-def plan(local: Local, opened: Sequence[Opened], seats: int, grain: int) -> Plan:
-    """The mini-batches of these jobs, in `seats` columns of which the last may be empty."""
+def plan(local: Local, opened: Sequence[Opened], slots: int, grain: int) -> Plan:
+    """The mini-batches of these jobs, in `slots` columns of which the last may be empty."""
     steps = [one.work.steps for one in opened]
     width = breadth(opened[0].work.examples, opened[0].work.batch_size, grain)
-    rows = np.zeros((steps[0], seats, width), np.int64)
-    shares = np.zeros((steps[0], seats, width), np.float32)
+    rows = np.zeros((steps[0], slots, width), np.int64)
+    shares = np.zeros((steps[0], slots, width), np.float32)
     for at, one in enumerate(opened):
         _seat(local, one, rows[:, at], shares[:, at])
     active = np.searchsorted(-np.array(steps), -np.arange(steps[0]), side="left").tolist()
-    on_device = [torch.from_numpy(part).to(local.device) for part in (rows, shares)]
+    on_device = [torch.from_numpy(part).to(local.torch_device) for part in (rows, shares)]
     return Plan(on_device[0], on_device[1], active)
 
 

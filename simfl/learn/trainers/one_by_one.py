@@ -13,7 +13,7 @@ optimizer stands where v is made and followed; its rate is lr times what the sch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -23,9 +23,9 @@ from torch import Tensor
 from simfl.errors import plugin_errors
 from simfl.learn.failures import computing
 from simfl.learn.models.flat import FlatModule
-from simfl.learn.optimizers import begin, keeps, name_of, restore, state_of
+from simfl.learn.optimizers import Kept, begin, keeps, name_of, restore, state_of
 from simfl.learn.schedules import factor
-from simfl.learn.trainers.jobs import Job, Trained, Trainer, TrainingOptions
+from simfl.learn.trainers.jobs import Job, JobResult, Trainer, TrainingOptions
 from simfl.learn.trainers.local_training import Local, Opened, asking, moments
 from simfl.learn.trainers.minibatches import met
 from simfl.strategy.base import Context
@@ -55,14 +55,23 @@ class Optimised:
 
     def step(self, grad: Tensor) -> float:
         """One step along a (T,) gradient; returns the learning rate that it had."""
-        lr = self._lr * factor(self._options.schedule, "steps", self._taken)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        lr = self.next_rate()
         self._model.grad.copy_(grad)
         with plugin_errors(f"optimizer {name_of(self._options.optimizer)}.step"):
             self.optimizer.step()
+        return lr
+
+    def next_rate(self) -> float:
+        """The learning rate of the next step, which the optimizer takes over."""
+        lr = self._lr * factor(self._options.schedule, "steps", self._taken)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
         self._taken += 1
         return lr
+
+    def kept(self) -> Kept:
+        """Its state, if that stays on the device; else nothing."""
+        return state_of(self.optimizer) if keeps(self._options.optimizer) else {}
 
 
 class OneByOne(Trainer):
@@ -73,18 +82,19 @@ class OneByOne(Trainer):
     def __init__(self, local: Local) -> None:
         options = local.options
         self.local = local
-        self._model = FlatModule(local.model, local.device)
+        self._model = FlatModule(local.model, local.torch_device)
         self._loss = options.objective.loss
-        added = options.clip_norm is not None or options.weight_decay or options.momentum
-        self._plain = not (self.local.hooked or added or options.special)
+        self._correction = correction_of(local)
+        added = local.adds or options.momentum or self._correction
+        self._plain = not (added or options.special)
 
-    def train(self, jobs: Sequence[Job]) -> list[Trained]:
+    def train(self, jobs: Sequence[Job]) -> list[JobResult]:
         """The results in the order of the jobs."""
         # Dropout and its like draw from torch's global generator: seeded per job, then restored.
         with torch.random.fork_rng(devices=[]):
             return [self._one(job) for job in jobs]
 
-    def _one(self, job: Job) -> Trained:
+    def _one(self, job: Job) -> JobResult:
         seed = self.local.streams.integer("dropout", job.device, job.index)
         torch.default_generator.manual_seed(seed)
         opened = self.local.open(job)
@@ -93,9 +103,7 @@ class OneByOne(Trainer):
         steps = None if options.special is None else Optimised(self._model, options, opened)
         losses = self._descend(opened, steps)
         trained = self.local.close(opened, self._model.flat.clone(), moments(losses))
-        if steps is not None and keeps(options.optimizer):
-            return replace(trained, kept=state_of(steps.optimizer))
-        return trained
+        return trained if steps is None else replace(trained, kept=steps.kept())
 
     def _descend(self, opened: Opened, steps: Optimised | None) -> list[Tensor]:
         """Runs the job's steps on the loaded model; returns the per-example losses met."""
@@ -130,30 +138,57 @@ class OneByOne(Trainer):
         model.grad.zero_()
         each = self._loss(model.module(x), y)
         each.mean().backward()
-        if self.local.penalises:
-            point = model.trained.detach().requires_grad_()
-            point.grad = model.grad  # autograd adds to it
-            with asking(self.local.rule, "penalty"):
-                self.local.rule.penalty(point, context).backward()
+        add_penalty(model, self.local, context)
         return each.detach()
 
     @torch.no_grad()
     def _move(self, lr: float, context: Context, steps: Optimised | Tensor | None) -> None:
         """One step along `grad`. steps: an optimizer, else the velocity of momentum."""
-        options, rule = self.local.options, self.local.rule
-        y, g = self._model.trained, self._model.grad
-        if options.clip_norm is not None:
-            g.mul_((options.clip_norm / (torch.linalg.vector_norm(g) + 1e-6)).clamp(max=1.0))
-        if options.weight_decay:
-            g.add_(y, alpha=options.weight_decay)
-        if self.local.corrects:
-            with asking(rule, "correct"):
-                g = rule.correct(g, y, context)
+        y = self._model.trained
+        g = corrected(self._model.grad, y, self.local, context)
         if isinstance(steps, Optimised):
             lr, g = steps.step(g), g.new_zeros(())
         elif steps is not None:
-            g = steps.mul_(options.momentum).add_(g)
-        if isinstance(rule, MomentumRule):
-            with asking(rule, "momentum_correction"):
-                g = g + rule.momentum_correction(y, context)
+            g = steps.mul_(self.local.options.momentum).add_(g)
+        if self._correction is not None:
+            g = g + self._correction(y, context)
         y.add_(g, alpha=-lr)
+
+
+def add_penalty(model: FlatModule, local: Local, context: Context) -> None:
+    """Adds the gradient of the local rule's penalty to `grad`."""
+    if local.penalises:
+        point = model.trained.detach().requires_grad_()
+        point.grad = model.grad  # autograd adds to it
+        with asking(local.rule, "penalty"):
+            local.rule.penalty(point, context).backward()
+
+
+def corrected(grad: Tensor, y: Tensor, local: Local, context: Context) -> Tensor:
+    """(T,) the gradient clipped, with the decay of weights, and as the rule corrects it.
+
+    `grad` is altered on the way.
+    """
+    options = local.options
+    if options.clip_norm is not None:
+        norm = torch.linalg.vector_norm(grad)
+        grad.mul_((options.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+    if options.weight_decay:
+        grad.add_(y, alpha=options.weight_decay)
+    if local.corrects:
+        with asking(local.rule, "correct"):
+            return local.rule.correct(grad, y, context)
+    return grad
+
+
+def correction_of(local: Local) -> Callable[[Tensor, Context], Tensor] | None:
+    """What the local rule adds behind the momentum; None for most rules."""
+    rule = local.rule
+    if not isinstance(rule, MomentumRule):
+        return None
+
+    def correction(y: Tensor, context: Context) -> Tensor:
+        with asking(rule, "momentum_correction"):
+            return rule.momentum_correction(y, context)
+
+    return correction

@@ -17,8 +17,8 @@ from simfl.params import Layout
 _LINE = 64  # bytes of a cache line: arrays begin at multiples of it
 
 
-class Mail:
-    """Packs and unpacks messages of people who know the same layout."""
+class SharedMemory:
+    """Packs and unpacks messages between processes that know the same layout."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout

@@ -20,10 +20,10 @@ import torch
 from torch import multiprocessing, nn
 
 from simfl.errors import SimflError
-from simfl.learn.trainers.jobs import Job, LocalData, Trained, Trainer, TrainingOptions
+from simfl.learn.trainers.jobs import Job, JobResult, LocalData, Trainer, TrainingOptions
 from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.packing import Packed, without_main
-from simfl.learn.trainers.shared_memory import Mail
+from simfl.learn.trainers.shared_memory import SharedMemory
 from simfl.messages import local_steps
 from simfl.registry import safe_path
 from simfl.strategy.base import LocalRule
@@ -38,7 +38,7 @@ _processes = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True, eq=False)
-class Recipe:
+class WorkerSpec:
     """What a worker makes its trainer from. kind: one that `choose` has settled on."""
 
     kind: Any
@@ -47,20 +47,20 @@ class Recipe:
     options: TrainingOptions
     rule: LocalRule
     seed: int
-    device: str
+    torch_device: str
 
     @classmethod
-    def of(cls, local: Local, kind: str) -> Recipe:
+    def of(cls, local: Local, kind: str) -> WorkerSpec:
         """For the same trainer elsewhere. Test data stays behind."""
         whole = local.data.dataset
         data = replace(local.data, dataset=replace(whole, x_test=whole.x[:1], y_test=whole.y[:1]))
-        rest = (local.options, local.rule, local.streams.seed, local.device)
+        rest = (local.options, local.rule, local.streams.seed, local.torch_device)
         return cls(kind, local.model, data, *rest)
 
     def local(self) -> Local:
         """What surrounds the jobs' steps, made anew."""
         parts = (self.model, self.data, self.options, self.rule)
-        return Local(*parts, Streams(self.seed), self.device)
+        return Local(*parts, Streams(self.seed), self.torch_device)
 
 
 @dataclass(eq=False)
@@ -72,15 +72,15 @@ class _Piece:
 
 
 class _Worker:
-    """A process and both ends of what is said to it. `piece`: what it is busy with."""
+    """A process, its pipe and its shared memory. `piece`: the jobs that it works on."""
 
-    def __init__(self, recipe: Packed, nbytes: int) -> None:
+    def __init__(self, spec: Packed, nbytes: int) -> None:
         self.piece: _Piece | None = None
         self.pipe, theirs = _processes.Pipe()
         arenas = [_processes.RawArray("B", nbytes) for _ in range(2)]
         self.inbox, self.outbox = (memoryview(arena).cast("B") for arena in arenas)
         self.process = _processes.Process(
-            target=_serve, args=(theirs, *arenas, recipe), daemon=True, name="simfl-worker"
+            target=_serve, args=(theirs, *arenas, spec), daemon=True, name="simfl-worker"
         )
         with safe_path(), without_main():
             self.process.start()
@@ -88,12 +88,12 @@ class _Worker:
 
 
 @dataclass(eq=False)
-class _Staff:
+class _Pool:
     """The processes of one trainer, which outlive neither it nor the interpreter."""
 
     workers: list[_Worker] = field(default_factory=list)
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         """Ends all processes, whatever they are doing."""
         for worker in self.workers:
             worker.process.terminate()
@@ -113,40 +113,40 @@ class Workers(Trainer):
         self.width = width
         self._count = count
         self._local = local
-        self._recipe = Packed(Recipe.of(local, kind))
+        self._spec = Packed(WorkerSpec.of(local, kind))
         layout = local.initial.layout
-        self._mail = Mail(layout)
+        self._memory = SharedMemory(layout)
         self._arena_bytes = max(_ARENA_BYTES, _MODELS * 4 * layout.size)
-        self._staff = _Staff()
-        weakref.finalize(self, self._staff.dismiss)
-        self._hire()
+        self._pool = _Pool()
+        weakref.finalize(self, self._pool.stop)
+        self._start_missing()
 
-    def train(self, jobs: Sequence[Job]) -> list[Trained]:
+    def train(self, jobs: Sequence[Job]) -> list[JobResult]:
         """The results in the order of the jobs. Raises SimflError if workers keep dying."""
         try:
-            self._hire()
+            self._start_missing()
             return self._share_out(jobs)
-        except BaseException:  # an interrupt as well: nobody goes on computing for nobody
+        except BaseException:  # an interrupt as well: its results would not be used
             self.close()
             raise
 
     def close(self) -> None:
         """Ends the processes. `train` would start others."""
-        self._staff.dismiss()
+        self._pool.stop()
 
-    def _hire(self) -> None:
-        workers = self._staff.workers
+    def _start_missing(self) -> None:
+        workers = self._pool.workers
         while len(workers) < self._count:
-            workers.append(_Worker(self._recipe, self._arena_bytes))
+            workers.append(_Worker(self._spec, self._arena_bytes))
 
-    def _share_out(self, jobs: Sequence[Job]) -> list[Trained]:
+    def _share_out(self, jobs: Sequence[Job]) -> list[JobResult]:
         left = deque(_Piece(positions) for positions in self._pieces(jobs))
-        results: dict[int, Trained] = {}
+        results: dict[int, JobResult] = {}
         while len(results) < len(jobs):
-            for worker in self._staff.workers:
+            for worker in self._pool.workers:
                 if worker.piece is None and left:
                     self._send(worker, left.popleft(), jobs)
-            busy = {one.pipe: one for one in self._staff.workers if one.piece is not None}
+            busy = {one.pipe: one for one in self._pool.workers if one.piece is not None}
             for pipe in wait(list(busy)):
                 self._receive(busy[pipe], results, left)  # type: ignore[index]
         return [results[at] for at in range(len(jobs))]
@@ -166,15 +166,15 @@ class Workers(Trainer):
 
     def _send(self, worker: _Worker, piece: _Piece, jobs: Sequence[Job]) -> None:
         worker.piece = piece
-        packed = self._mail.pack([jobs[at] for at in piece.positions], worker.inbox)
-        with suppress(OSError):  # it has died: what comes back, or does not, will tell
+        packed = self._memory.pack([jobs[at] for at in piece.positions], worker.inbox)
+        with suppress(OSError):  # it has died, which `_receive` will find
             worker.pipe.send_bytes(packed)
 
-    def _receive(self, worker: _Worker, results: dict[int, Trained], left: deque[_Piece]) -> None:
+    def _receive(self, worker: _Worker, results: dict[int, JobResult], left: deque[_Piece]) -> None:
         piece, worker.piece = worker.piece, None
         assert piece is not None
         try:
-            answer = self._mail.unpack(worker.pipe.recv_bytes(), worker.outbox, copy=True)
+            answer = self._memory.unpack(worker.pipe.recv_bytes(), worker.outbox, copy=True)
         except (EOFError, OSError):
             self._replace(worker, piece)
             left.appendleft(piece)
@@ -184,7 +184,7 @@ class Workers(Trainer):
         results.update(zip(piece.positions, answer, strict=True))
 
     def _replace(self, worker: _Worker, piece: _Piece) -> None:
-        """Somebody else in the place of a worker that has died."""
+        """Starts another worker in the place of one that has died."""
         worker.process.join()
         worker.pipe.close()
         piece.deaths += 1
@@ -194,35 +194,35 @@ class Workers(Trainer):
                 f"{len(piece.positions)} task(s), the last with exit code "
                 f"{worker.process.exitcode}: perhaps there is not enough memory"
             )
-        workers = self._staff.workers
-        workers[workers.index(worker)] = _Worker(self._recipe, self._arena_bytes)
+        workers = self._pool.workers
+        workers[workers.index(worker)] = _Worker(self._spec, self._arena_bytes)
 
 
 def _serve(pipe: Connection, inbox: Any, outbox: Any, packed: Packed) -> None:
-    """What a worker does until nobody is there to ask it."""
+    """The loop of a worker process, until the pipe is closed."""
     from simfl.learn.trainers import choose  # it knows this module
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends its workers
     torch.set_num_threads(1)
-    recipe: Recipe = packed.value
-    local = recipe.local()
-    trainer = choose(recipe.kind, local).trainer
-    mail = Mail(local.initial.layout)
+    spec: WorkerSpec = packed.value
+    local = spec.local()
+    trainer = choose(spec.kind, local).trainer
+    memory = SharedMemory(local.initial.layout)
     arenas = [memoryview(arena).cast("B") for arena in (inbox, outbox)]
     while True:
         try:
-            letter = pipe.recv_bytes()
+            message = pipe.recv_bytes()
         except (EOFError, OSError):
             return
-        jobs = mail.unpack(letter, arenas[0], copy=False)
-        answer: list[Trained] | Exception
+        jobs = memory.unpack(message, arenas[0], copy=False)
+        answer: list[JobResult] | Exception
         try:
             answer = trainer.train(jobs)
         except Exception as error:
-            answer = error if isinstance(error, SimflError) else _told(error)
-        pipe.send_bytes(mail.pack(answer, arenas[1]))
+            answer = error if isinstance(error, SimflError) else _sendable(error)
+        pipe.send_bytes(memory.pack(answer, arenas[1]))
 
 
-def _told(error: Exception) -> SimflError:
+def _sendable(error: Exception) -> SimflError:
     """An error of any type as one that can be sent."""
     return SimflError(f"training failed in a worker ({type(error).__name__}: {error})")

@@ -44,6 +44,11 @@ class Tables:
     learnt: bool = False
     sound: bool = False
 
+    @property
+    def own_loop(self) -> bool:
+        """Whether a training function makes the steps on devices."""
+        return "train" in self.scenario["learning"]
+
     @cached_property
     def applied(self) -> pd.DataFrame:
         return self.tasks[self.tasks["outcome"] == "applied"]

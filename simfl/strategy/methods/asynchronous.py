@@ -138,5 +138,5 @@ class Buffered(Asynchronous):
         oldest = server.version + 1 - self.max_staleness
         late = [device for device, version in state.flying.values() if version < oldest]
         if late and self.on_stale == "request":
-            server.request(late)
+            server.request_partial(late)
         return [] if late else list(state.pending)

@@ -94,7 +94,7 @@ class Quafl(Options):
         n = min(self.cohort, len(working))
         rng = server.generator("contact")
         state.contacted = rng.choice(working, size=n, replace=False).tolist() if n else []
-        server.request([device for device in state.contacted if device not in held])
+        server.request_partial([device for device in state.contacted if device not in held])
         self._send(state, server, [d for d in server.candidates().tolist() if d not in held], None)
 
     def _answer(self, state: QuaflState, server: Server) -> None:

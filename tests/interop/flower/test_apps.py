@@ -144,12 +144,12 @@ SAME = (
 
 def same_learning(table: dict[str, Any], rounds: int) -> tuple[ServerApp, ClientApp]:
     """The learning of a simfl scenario as Flower apps."""
-    from simfl.engine.build import problem_of
+    from simfl.engine.loading import problem_of
     from simfl.scenario import parse
     from simfl.streams import Streams
 
     scenario = parse(table)
-    problem = problem_of(scenario, scenario.learning, Streams(scenario.seed), None)
+    problem = problem_of(scenario, Streams(scenario.seed))
     client, server = ClientApp(), ServerApp()
     start = {name: problem.initial[name] for name in problem.initial}
 

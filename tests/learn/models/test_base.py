@@ -115,6 +115,23 @@ def test_the_loss_of_a_sequence_is_the_mean_over_its_positions() -> None:
     torch.testing.assert_close(PLAIN.loss(logits, y), torch.stack(one_by_one))
 
 
+def plain_layers() -> nn.Module:
+    first = (nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2))
+    return nn.Sequential(*first, nn.Conv2d(4, 6, 3, groups=2), nn.Flatten(), nn.Linear(216, 3))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_plain_layers_cost_the_same_within_a_module_of_unknown_kind(frozen: bool) -> None:
+    """The first are counted on the CPU, the second on the meta device."""
+
+    class Unknown(nn.Sequential):
+        pass
+
+    layers, x = plain_layers(), torch.zeros(1, 1, 16, 16)
+    layers[0].weight.requires_grad_(not frozen)
+    assert flops_per_example(layers, x) == flops_per_example(Unknown(layers), x) > 0
+
+
 def test_an_mlp_costs_six_flops_per_weight() -> None:
     """Two in the forward product, twice that in the backward ones."""
     counted = flops_per_example(Mlp((128,))(images(1, 8)), images(1, 8).x[:1])

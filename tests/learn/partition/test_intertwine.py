@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import simfl
-from simfl.engine.build import problem_of
+from simfl.engine.loading import problem_of
 from simfl.errors import DataError, ScenarioError
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.partition.base import Dirichlet, Partition
@@ -68,7 +68,7 @@ def scene(**wanted: object) -> dict:
 def test_under_any_strategy_the_slow_hold_the_class(wanted):
     """Whether they are named, or found by how long they train."""
     scenario = parse(scene(**wanted))
-    data = problem_of(scenario, scenario.learning, Streams(scenario.seed), None).data
+    data = problem_of(scenario, Streams(scenario.seed)).data
     held = counts(data.partition, data.dataset, 8)
     assert min(held[:4]) >= max(held[4:])
     assert simfl.run(scenario).summary["versions"] == 1

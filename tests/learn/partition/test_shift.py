@@ -12,7 +12,7 @@ import simfl
 from simfl.errors import DataError
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.partition.base import Iid
-from simfl.learn.partition.shift import Drifting, drifting, negative
+from simfl.learn.partition.shift import Shifting, negative, shifting
 from simfl.learn.trainers.jobs import LocalData
 
 
@@ -22,10 +22,10 @@ def dataset(name: str = "before", value: float = 0.0, width: int = 1, n: int = 4
     return Dataset(name, x, y, x[:4], y[:4], 4)
 
 
-def data(first: int = 10, last: int = 20) -> Drifting:
+def data(first: int = 10, last: int = 20) -> Shifting:
     before = dataset()
     local = LocalData(before, Iid()(before, 4, np.random.default_rng(1)))
-    return drifting(local, dataset("later", 100.0, n=24), first, last, np.random.default_rng(2))
+    return shifting(local, dataset("later", 100.0, n=24), first, last, np.random.default_rng(2))
 
 
 @given(st.integers(0, 40), st.integers(0, 3))
@@ -53,16 +53,16 @@ def test_negatives_exchange_light_and_dark():
 def test_data_of_another_shape_is_refused():
     before = dataset()
     local = LocalData(before, Iid()(before, 4, np.random.default_rng(1)))
-    with pytest.raises(DataError, match="before cannot drift to wide"):
-        drifting(local, dataset("wide", width=2), 0, 9, np.random.default_rng(2))
+    with pytest.raises(DataError, match="before cannot shift to wide"):
+        shifting(local, dataset("wide", width=2), 0, 9, np.random.default_rng(2))
 
 
-def run(**drift: int) -> simfl.Result:
+def run(**shift: int) -> simfl.Result:
     group = {"compute": {"kind": "constant", "s": 1.0}, "count": 6}
     learning = {"dataset": "digits", "model": "softmax", "trainer": "one-by-one"}
     table = {
         "fleet": {"group": [group]},
-        "learning": {**learning, **({"drift": drift} if drift else {})},
+        "learning": {**learning, **({"shift": shift} if shift else {})},
         "strategy": {"kind": "fedavg", "cohort": 6},
         "evaluate": {"every_versions": 1},
         "stop": {"versions": 6},
@@ -71,7 +71,7 @@ def run(**drift: int) -> simfl.Result:
 
 
 def test_a_run_follows_its_data():
-    """Until the drift begins nothing differs; then the later data is learnt."""
+    """Until the shift begins nothing differs; then the later data is learnt."""
     still, moving = run(), run(first=2, last=3)
     assert moving.evaluations.loss[:4].tolist() == still.evaluations.loss[:4].tolist()
     later = moving.evaluations.accuracy_later

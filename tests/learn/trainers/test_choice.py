@@ -13,8 +13,8 @@ from trainer_bench import Drift, images, problem
 from simfl.errors import ScenarioError
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.models.base import CharLstm, Cnn, Mlp
-from simfl.learn.partition.shift import drifting, negative
-from simfl.learn.trainers import choose, device_of, make
+from simfl.learn.partition.shift import negative, shifting
+from simfl.learn.trainers import choose, make, torch_device_of
 from simfl.learn.trainers.dense import dense_widths
 from simfl.strategy.local_rules import Proximal
 
@@ -97,7 +97,7 @@ def test_a_trainer_asked_for_by_name_is_used_or_refused(kind: Any, factory: Any,
 def test_data_that_change_are_learnt_one_by_one(kind: Any) -> None:
     local = problem()
     rng = np.random.default_rng(1)
-    changing = drifting(local.data, negative(local.data.dataset), 0, 9, rng)
+    changing = shifting(local.data, negative(local.data.dataset), 0, 9, rng)
     local.data = changing
     assert choose("auto", local).kind == "one-by-one"
     with pytest.raises(ScenarioError, match="data change from version to version"):
@@ -110,7 +110,7 @@ def test_a_choice_does_not_depend_on_the_number_of_threads() -> None:
     torch.set_num_threads(2)
     trainer = choose("batched", local).trainer
     assert torch.get_num_threads() == 2
-    assert trainer._seats(3) == 3
+    assert trainer._slots(3) == 3
 
 
 def test_a_recurrent_model_trains_one_by_one() -> None:
@@ -150,12 +150,12 @@ def test_one_layer_used_twice_is_no_chain() -> None:
 
 def test_a_gpu_must_be_there_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert device_of("auto") == device_of("cpu") == "cpu"
+    assert torch_device_of("auto") == torch_device_of("cpu") == "cpu"
     with pytest.raises(ScenarioError, match=r'learning\.device = "cuda".*use "cpu"'):
-        device_of("cuda")
+        torch_device_of("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert device_of("auto") == device_of("cuda") == "cuda"
-    assert device_of("cpu") == "cpu"
+    assert torch_device_of("auto") == torch_device_of("cuda") == "cuda"
+    assert torch_device_of("cpu") == "cpu"
 
 
 def test_waiting_results_are_bounded_by_the_size_of_the_model() -> None:

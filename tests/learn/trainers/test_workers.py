@@ -19,7 +19,7 @@ from trainer_bench import distance, equal, jobs, noise, problem
 
 from simfl.errors import PluginError, SimflError
 from simfl.learn.trainers import choose, make
-from simfl.learn.trainers.shared_memory import Mail
+from simfl.learn.trainers.shared_memory import SharedMemory
 from simfl.learn.trainers.workers import Workers
 from simfl.params import Params
 from simfl.strategy.methods.scaffold import ControlVariate
@@ -41,7 +41,7 @@ def work(local: Any) -> list[Any]:
 
 
 def processes(workers: Workers) -> list[Any]:
-    return [worker.process for worker in workers._staff.workers]
+    return [worker.process for worker in workers._pool.workers]
 
 
 def alive(among: list[Any]) -> list[Any]:
@@ -129,7 +129,7 @@ if __name__ == "__main__":
     local = problem()
     trainer = make("one-by-one", local, workers=2).trainer
     trainer.train(jobs(local))
-    print(*(w.process.pid for w in trainer._staff.workers), flush=True)
+    print(*(w.process.pid for w in trainer._pool.workers), flush=True)
     while True:
         trainer.train(jobs(local) * 50)
 """
@@ -172,7 +172,7 @@ def test_messages_survive_an_arena_that_is_too_small() -> None:
         "part": params.select("b"),
     }
     for nbytes in (4096, 100, 0):
-        mail, arena = Mail(params.layout), memoryview(bytearray(nbytes))
+        mail, arena = SharedMemory(params.layout), memoryview(bytearray(nbytes))
         got = mail.unpack(mail.pack(message, arena), arena, copy=True)
         assert torch.equal(got["a"].flat, params.flat)
         assert got["a"] is got["again"]
@@ -183,7 +183,7 @@ def test_messages_survive_an_arena_that_is_too_small() -> None:
 
 def test_arrays_lie_in_the_arena_unless_they_are_copied() -> None:
     x = torch.arange(6.0)
-    mail, arena = Mail(Params.from_named({"x": x}).layout), memoryview(bytearray(64))
+    mail, arena = SharedMemory(Params.from_named({"x": x}).layout), memoryview(bytearray(64))
     packed = mail.pack([x], arena)
     assert len(packed) < 300
     (copy,), (view,) = (mail.unpack(packed, arena, copy=copy) for copy in (True, False))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.models.base import Mlp, build
 from simfl.learn.partition.base import Partition
-from simfl.learn.trainers.jobs import Job, LocalData, Trained, TrainingOptions
+from simfl.learn.trainers.jobs import Job, JobResult, LocalData, TrainingOptions
 from simfl.learn.trainers.local_training import Local
 from simfl.params import Params
 from simfl.strategy.base import Context, LocalRule
@@ -54,18 +54,18 @@ def jobs(local: Local, **kept: Any) -> list[Job]:
     ]
 
 
-def deltas(trained: Sequence[Trained]) -> list[Tensor]:
+def deltas(trained: Sequence[JobResult]) -> list[Tensor]:
     """The (P,) tensors that were sent."""
     return [one.report.delta.flat for one in trained]
 
 
-def equal(a: Sequence[Trained], b: Sequence[Trained]) -> bool:
+def equal(a: Sequence[JobResult], b: Sequence[JobResult]) -> bool:
     """Whether two trainers' results agree to the last bit."""
     same = all(torch.equal(x, y) for x, y in zip(deltas(a), deltas(b), strict=True))
     return same and [(x.loss, x.loss_rms) for x in a] == [(x.loss, x.loss_rms) for x in b]
 
 
-def distance(a: Sequence[Trained], b: Sequence[Trained]) -> float:
+def distance(a: Sequence[JobResult], b: Sequence[JobResult]) -> float:
     """The largest relative difference between what two trainers send, or between losses."""
     pairs = list(zip(a, b, strict=True))
     sent = [float((x - y).norm() / y.norm()) for x, y in zip(deltas(a), deltas(b), strict=True)]

@@ -12,6 +12,7 @@ from torch import nn
 
 import simfl
 from simfl.clock.kernel import Kernel, Limits, Plan
+from simfl.engine.exchange import Exchange
 from simfl.engine.workload import Learning
 from simfl.errors import ScenarioError
 from simfl.fleet.build import build
@@ -19,8 +20,8 @@ from simfl.fleet.options import GroupOptions
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.models.flat import params_of
 from simfl.learn.partition.base import Partition
+from simfl.learn.problem import Problem
 from simfl.learn.trainers.jobs import LocalData, TrainingOptions
-from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.one_by_one import OneByOne
 from simfl.messages import FRAME_BYTES
 from simfl.strategy.base import LocalRule, Work
@@ -96,18 +97,10 @@ def quadratics(strategy, versions, seed=0, **faults):
     streams, options = Streams(seed), TrainingOptions(batch_size=10, lr=0.12)
     law = {"kind": "exponential", "mean_s": 1.0}
     group = GroupOptions.model_validate({"compute": law, "count": 3, "faults": faults})
-    workload = Learning(
-        params_of(model),
-        OneByOne(Local(model, data, options, strategy.local, streams)),
-        lambda *_: {},
-        strategy.local,
-        streams,
-        examples=data.partition.sizes,
-        batch_size=options.batch_size,
-        flops=1.0,
-        down=chain(()),
-        up=chain(()),
-    )
+    problem = Problem(data, model, params_of(model), options, flops=1.0)
+    local = problem.local(strategy.local, streams)
+    exchange = Exchange(problem.initial, chain(()), chain(()), streams, problem.groups)
+    workload = Learning(problem, OneByOne(local), exchange, local)
     watched, plan = Watched(strategy), Plan(limits=Limits(versions=versions))
     Kernel(build([group], streams), workload, watched, streams, plan, lambda *_: None).run()
     return watched.steps

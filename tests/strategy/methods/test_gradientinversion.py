@@ -267,8 +267,8 @@ def test_a_guess_is_held_against_the_update_of_its_version_and_forgotten():
     late = sent(known)
     u = late.delta.trained
     guesses: dict = {}
-    remember(guesses, late, version=10, made=2.0 * u, cells=4096)
-    remember(guesses, late, version=20, made=u, cells=4096)
+    remember(guesses, late, version=10, made=2.0 * u, bins=4096)
+    remember(guesses, late, version=20, made=u, bins=4096)
     too_old, true = replace(late, version=5), replace(late, version=11)
     assert compare(guesses, [too_old], 4096) == []
     ((e1, e2),) = compare(guesses, [true], 4096)
@@ -344,12 +344,12 @@ def test_the_server_pays_for_its_searches_in_time():
 def test_what_the_server_keeps_stops_growing_and_sketches_shrink_it():
     """Beside recovered data, a mean for each version and pairs of guesses for each late device."""
     kept, alive = {}, []
-    for cells in (4096, 64):
-        late = {"kind": "gradientinversion", **HELD, **FAST, "hold": 3, "cells": cells}
+    for bins in (4096, 64):
+        late = {"kind": "gradientinversion", **HELD, **FAST, "hold": 3, "bins": bins}
         made = simfl.run(scene(late, versions=20), seed=1)
-        kept[cells] = made.evaluations.kept_bytes.to_numpy()
+        kept[bins] = made.evaluations.kept_bytes.to_numpy()
         alive.append(made.summary["models_alive_max"])
-        assert kept[cells][14:].max() == kept[cells][8:14].max() > 0
+        assert kept[bins][14:].max() == kept[bins][8:14].max() > 0
     trained = Mlp((8,))(digits().dataset)
     size = sum(part.numel() for part in trained.parameters())
     vectors, rest = divmod(kept[4096][-1] - kept[64][-1], 4 * (size - 64))

@@ -19,7 +19,7 @@ from simfl.learn.objective.losses import is_plain
 from simfl.learn.trainers.dense import dense_widths
 from simfl.learn.trainers.dense.layout import laid_out
 from simfl.learn.trainers.dense.machine_code import compiled_steps
-from simfl.learn.trainers.jobs import Job, Trained, Trainer, passes
+from simfl.learn.trainers.jobs import Job, JobResult, Trainer, passes
 from simfl.learn.trainers.local_training import Local, Opened, asking
 from simfl.strategy.base import Report, overrides
 from simfl.strategy.special_rules import AffineRule
@@ -37,7 +37,7 @@ def cannot_compile(local: Local) -> str | None:
         return f"{type(local.rule).__name__} takes part in every step"
     if local.penalises and local.options.clip_norm is not None:
         return f"{type(local.rule).__name__} adds to what is clipped"
-    if torch.device(local.device).type != "cpu":
+    if torch.device(local.torch_device).type != "cpu":
         return "machine code runs on the CPU only"
     return None
 
@@ -67,11 +67,11 @@ class CompiledDense(Trainer):
         # With nothing to ask the rule, what is sent is written down without the model at the end.
         self._differs = not (overrides(local.rule, "prepare") or overrides(local.rule, "report"))
 
-    def train(self, jobs: Sequence[Job]) -> list[Trained]:
+    def train(self, jobs: Sequence[Job]) -> list[JobResult]:
         """The results in the order of the jobs."""
         return [self._one(job) for job in jobs]
 
-    def _one(self, job: Job) -> Trained:
+    def _one(self, job: Job) -> JobResult:
         opened = self.local.open(job)
         start = _floats(opened.start)
         out, losses = self._run(opened, start, minus=start if self._differs else _NOTHING)
@@ -79,7 +79,7 @@ class CompiledDense(Trainer):
             return self.local.close(opened, out, losses)
         work = opened.work
         report = Report(job.base.like(out))
-        return Trained(report, work.examples, work.steps, work.epochs, *losses)
+        return JobResult(report, work.examples, work.steps, work.epochs, *losses)
 
     def _run(
         self, opened: Opened, start: np.ndarray, minus: np.ndarray

@@ -28,13 +28,13 @@ class Switch:
     worse: int = 0
 
 
-def remember(guesses: Guesses, update: Update, version: int, made: Tensor, cells: int) -> None:
+def remember(guesses: Guesses, update: Update, version: int, made: Tensor, bins: int) -> None:
     """Keeps what was made of an update in this version, until the true one comes."""
-    pair = sketched(made, cells), sketched(update.delta.trained, cells)
+    pair = sketched(made, bins), sketched(update.delta.trained, bins)
     guesses.setdefault(update.device, []).append((version, *pair))
 
 
-def compare(guesses: Guesses, updates: Iterable[Update], cells: int) -> list[tuple[float, float]]:
+def compare(guesses: Guesses, updates: Iterable[Update], bins: int) -> list[tuple[float, float]]:
     """(E1, E2) of each update that was guessed; what can no longer be compared is forgotten.
 
     A guess is compared with the device's update of its version, or with that of the next.
@@ -44,7 +44,7 @@ def compare(guesses: Guesses, updates: Iterable[Update], cells: int) -> list[tup
         mine = guesses.get(update.device, [])
         known = [guess for guess in mine if 0 <= update.version - guess[0] <= 1]
         if known:
-            true, (_, made, stale) = sketched(update.delta.trained, cells), known[-1]
+            true, (_, made, stale) = sketched(update.delta.trained, bins), known[-1]
             errors.append((distance(made, true), distance(stale, true)))
         if mine:
             guesses[update.device] = [guess for guess in mine if guess[0] > update.version]

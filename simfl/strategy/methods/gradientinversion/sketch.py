@@ -1,7 +1,7 @@
 """Directions of updates in few numbers: sketches, and what is usual among fresh updates.
 
 Distances are D(a, b) = 1 - cos(a, b), and 1 where either is zero. A count sketch (Charikar, Chen
-and Farach-Colton, 2002) adds each element, with a random sign, to one of k cells: inner products
+and Farach-Colton, 2002) adds each element, with a random sign, to one of k bins: inner products
 survive in expectation, with a relative error of about 1/√k.
 
 Among fresh updates S, with m the mean of their unit vectors, the paper's threshold and the mean
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 TINY = 1e-12
 
 
-def sketched(values: Tensor, cells: int) -> Tensor:
-    """(cells,) count sketch of a (T,) tensor; the tensor itself if it is no longer than that."""
-    if len(values) <= cells:
+def sketched(values: Tensor, bins: int) -> Tensor:
+    """(bins,) count sketch of a (T,) tensor; the tensor itself if it is no longer than that."""
+    if len(values) <= bins:
         return values
-    where, sign = _cells(len(values), cells)
-    return torch.zeros(cells).index_add_(0, where, values * sign)
+    where, sign = _bins(len(values), bins)
+    return torch.zeros(bins).index_add_(0, where, values * sign)
 
 
 def unit(values: Tensor) -> Tensor:
@@ -62,8 +62,8 @@ def is_unique(sketch: Tensor, mean: Tensor | None) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _cells(size: int, cells: int) -> tuple[Tensor, Tensor]:
-    """Cell and sign of each element: constants of the method, the same in every run."""
+def _bins(size: int, bins: int) -> tuple[Tensor, Tensor]:
+    """Bin and sign of each element: constants of the method, the same in every run."""
     rng = np.random.Generator(np.random.Philox(key=size))
-    where = torch.from_numpy(rng.integers(cells, size=size))
+    where = torch.from_numpy(rng.integers(bins, size=size))
     return where, torch.from_numpy(rng.integers(2, size=size).astype(np.float32) * 2 - 1)

@@ -101,7 +101,7 @@ class GradientInversion(SemiSync):
     first search and of later ones, with the rates lr and warm_lr. keep: share of the update that is
     matched. unique: only updates that differ from the fresh ones of their version are inverted.
     switch, patience, window: go back to late updates after so many rounds in a row with E1 > E2,
-    within this share of the rounds so far. cells: numbers that are kept of an update for this.
+    within this share of the rounds so far. bins: numbers that are kept of an update for this.
     """
 
     needs_sgd: ClassVar[bool] = True
@@ -117,7 +117,7 @@ class GradientInversion(SemiSync):
     switch: bool = True
     patience: Count = 2
     window: Fraction = 0.1
-    cells: Count = 4096
+    bins: Count = 4096
     max_loss: Positive = 0.5
     max_growth: Positive = 3.0
     overlap: bool = False
@@ -181,10 +181,10 @@ class GradientInversion(SemiSync):
     def _observe(self, state: InversionState, server: Server, updates: list[Update]) -> None:
         """What fresh updates look like, and how good the guesses of these ones were."""
         fresh = [u for u in updates if not u.staleness]
-        mean = usual(sketched(u.delta.trained, self.cells) for u in fresh)
+        mean = usual(sketched(u.delta.trained, self.bins) for u in fresh)
         if mean is not None:
             state.means[server.version] = mean
-        errors = compare(state.guesses, updates, self.cells)
+        errors = compare(state.guesses, updates, self.bins)
         if errors:
             e1, e2 = (sum(column) / len(errors) for column in zip(*errors, strict=True))
             state.seen.e1, state.seen.e2 = e1, e2
@@ -210,7 +210,7 @@ class GradientInversion(SemiSync):
         state.fates["rejected" if made is None else "inverted"] += 1
         if made is None:
             return update
-        remember(state.guesses, update, server.version, made, self.cells)
+        remember(state.guesses, update, server.version, made, self.bins)
         return with_trained(update, part * made + (1.0 - part) * update.delta.trained)
 
     def _find(
@@ -245,7 +245,7 @@ class GradientInversion(SemiSync):
             return "reused"
         if not self.unique:
             return ""
-        sketch = sketched(update.delta.trained, self.cells)
+        sketch = sketched(update.delta.trained, self.bins)
         return "" if is_unique(sketch, state.means.get(update.version)) else "usual"
 
     def _effort(self, cold: bool) -> Effort:

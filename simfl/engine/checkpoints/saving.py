@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from simfl.clock.kernel import Kernel
-from simfl.engine import checkpoint
-from simfl.engine.snapshot import Reader, Writer
+from simfl.engine.checkpoints import checkpoint
+from simfl.engine.checkpoints.snapshot import Reader, Writer
 from simfl.errors import InputError, plugin_errors, shorten
 from simfl.results.store import Store, check_parts
 from simfl.results.tables import TABLES
@@ -32,6 +32,7 @@ def parts_of(kernel: Kernel) -> dict[str, Any]:
     """The parts of a run by name: those that change, and those that they refer to."""
     server, transfers = kernel.server, kernel.server.lifecycle.transfers
     down, up = (None, None) if transfers is None else transfers.shared
+    fleet, living = server.fleet, kernel.processes is not None
     named = {
         "kernel": kernel,
         "watchdog": kernel.watchdog,
@@ -48,7 +49,12 @@ def parts_of(kernel: Kernel) -> dict[str, Any]:
         "workload": kernel.workload,
         "exchange": getattr(kernel.workload, "exchange", None),
         "clock": kernel.clock,
-        "fleet": server.fleet,
+        "fleet": fleet,
+        "fleet.link": fleet.link if living else None,
+        "fleet.presence": fleet.presence if living else None,
+        "fleet.cells": fleet.cells if living else None,
+        "processes": kernel.processes,
+        "processes.draws": kernel.processes.draws if kernel.processes is not None else None,
         "strategy": kernel.strategy,
         "local": kernel.strategy.local,
     }
@@ -57,7 +63,7 @@ def parts_of(kernel: Kernel) -> dict[str, Any]:
 
 def save(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> None:
     """Writes a checkpoint into the run folder. Raises PluginError where state cannot be kept."""
-    kernel.ledger.flush()
+    kernel.flush()
     parts = parts_of(kernel)
     writer = Writer(parts)
     changing = {

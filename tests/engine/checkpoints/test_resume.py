@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # killing.py
+sys.path.insert(0, str(Path(__file__).parents[2]))  # killing.py
 from killing import Executioner, Moment, executioner, moments_of
 from spoiling import spoil
 
 import simfl
-from simfl.engine import checkpoint
+from simfl.engine.checkpoints import checkpoint
 from simfl.errors import InputError
 from simfl.results.tables import TABLES
 from simfl.results.verify import verify

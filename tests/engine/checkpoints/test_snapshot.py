@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simfl.clock.events import Clock
-from simfl.engine.snapshot import Reader, Writer
+from simfl.engine.checkpoints.snapshot import Reader, Writer
 from simfl.errors import InputError, PluginError
 from simfl.messages import Task
 from simfl.params import Params
@@ -152,7 +152,7 @@ def test_a_class_that_cannot_be_found_again_is_refused_when_it_is_written():
             "of": {
                 "id": 0,
                 "type": "simfl.scenario.parts:Family",
-                "is": {"home": "trap:Trap", "duty": "x"},
+                "is": {"home": "trap:Trap", "duties": ["x"]},
             },
         },
         {"method": "__call__", "of": {"id": 0, "type": "simfl.scenario.parts:Foreign", "is": {}}},

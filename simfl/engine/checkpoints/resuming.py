@@ -9,13 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from simfl.engine import identity
-from simfl.engine.build import dataset_of
-from simfl.engine.saving import Saved, mark_of
+from simfl.engine.checkpoints.saving import Saved, mark_of
+from simfl.engine.loading import dataset_of
 from simfl.errors import DataError, InputError
 from simfl.results.summary import is_end, summary_of
 from simfl.results.tables import MODEL
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.parts import plain
+from simfl.world.base import is_machine
 
 
 def check(
@@ -54,15 +55,15 @@ def check_options(folder: Path, scenario: Scenario, timing: bool) -> None:
         )
 
 
-def check_cells(cells: Mapping[Path, Scenario], data_dir: str | Path | None) -> None:
+def check_runs(runs: Mapping[Path, Scenario], data_dir: str | Path | None) -> None:
     """Raises InputError if a finished run's surroundings have changed since.
 
-    cells: scenarios by the folders that they were played into. Options are known to agree. Each
+    runs: scenarios by the folders that they were played into. Options are known to agree. Each
     data set is loaded once; models are not made, for they follow from options, data and code.
     """
     data: dict[str, str | None] = {}
     unrecorded = []
-    for folder, scenario in cells.items():
+    for folder, scenario in runs.items():
         old = identity.read(folder)
         if old is None:
             unrecorded.append(folder)
@@ -72,7 +73,7 @@ def check_cells(cells: Mapping[Path, Scenario], data_dir: str | Path | None) -> 
         _refuse(folder, identity.compare(there, known))
     if unrecorded:
         warnings.warn(
-            f"{len(unrecorded)} finished cells, {unrecorded[0]} among them, were played without a "
+            f"{len(unrecorded)} finished runs, {unrecorded[0]} among them, were played without a "
             "record of what they depend on, and were not compared with this study",
             stacklevel=2,
         )
@@ -102,6 +103,18 @@ def _refuse(folder: Path, differences: list[str]) -> None:
         raise InputError(
             f"{folder}: holds another run: {identity.told(differences)}; undo that, or choose "
             "another folder"
+        )
+
+
+def warn_of_generators(folder: Path, scenario: Scenario, saved: Saved | None, done: bool) -> None:
+    """Says that a run of generators, whose place no checkpoint keeps, is played from its start."""
+    written = [process for process in scenario.process if not is_machine(process)]
+    if written and saved is None and not done and identity.read(folder) is not None:
+        warnings.warn(
+            f"{folder}: is played again from its beginning, for no checkpoint can keep where "
+            f"{type(written[0]).__name__}.run waits; a process written as `next(state, world)` can "
+            "be resumed",
+            stacklevel=4,
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simfl.engine import checkpoint
+from simfl.engine.checkpoints import checkpoint
 from simfl.errors import InputError
 
 

@@ -12,7 +12,8 @@ import pytest
 from simfl.clock.kernel import Kernel
 from simfl.clock.ledger import Ledger
 from simfl.engine.build import fleet_of, plan_of, workload_of
-from simfl.engine.saving import parts_of
+from simfl.engine.checkpoints.saving import parts_of
+from simfl.engine.loading import problem_of
 from simfl.results.store import Store
 from simfl.scenario import parse
 from simfl.streams import Streams
@@ -53,7 +54,7 @@ def kernel_of(tmp_path: Path) -> Kernel:
     whole = parse(SCENARIO)
     streams = Streams(whole.seed)
     fleet = fleet_of(whole, streams)
-    load = workload_of(whole, streams, timing=True, data_dir=None)
+    load = workload_of(whole, problem_of(whole, streams), streams, timing=True)
     store = Store(tmp_path)
     return Kernel(fleet, load, whole.strategy, streams, plan_of(whole), store.append)
 

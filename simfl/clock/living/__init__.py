@@ -1,0 +1,1 @@
+"""A world that changes while a run lives: what is played instead of the fixed parts."""

@@ -1,0 +1,161 @@
+"""The parts of a fleet, as processes have altered them: same questions, present answers.
+
+A part answers as the fleet's own does until something is changed. Absences are remembered for as
+long as a task may ask about them, so presence stays a function of device and time.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+import numpy as np
+
+
+class AlteredLink:
+    """Links whose rates are multiplied. factors: device -> (down, up), where they are not 1."""
+
+    __snapshot__ = ("factors",)  #: kept by checkpoints
+
+    #: Rates may change in mid-transfer, so a transfer's end is not known when it begins.
+    varying = True
+
+    def __init__(self, link: Any) -> None:
+        self._link = link
+        self.factors: dict[int, tuple[float, float]] = {}
+        self.down, self.up, self.goodput = link.down, link.up, link.goodput
+
+    def swing(self, device: int, t: float, *, up: bool) -> tuple[float, float]:
+        """(factor, until_s): what the rate is multiplied by at t, and until when."""
+        own = self.factors.get(device, (1.0, 1.0))[up]
+        if not self._link.varying:
+            return own, inf
+        factor, until_s = self._link.swing(device, t, up=up)
+        return factor * own, until_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._link, name)
+
+
+class AlteredPresence:
+    """Who is there, less those that have left. absences: device -> [[left_s, back_s], ...]."""
+
+    __snapshot__ = ("absences",)  #: kept by checkpoints
+
+    always = False
+
+    def __init__(self, presence: Any) -> None:
+        self._presence = presence
+        self.absences: dict[int, list[list[float]]] = {}
+
+    def leave(self, device: int, t: float) -> None:
+        """From t on the device is away."""
+        self.absences.setdefault(device, []).append([t, inf])
+
+    def come_back(self, device: int, t: float) -> None:
+        """The device's absence ends at t."""
+        self.absences[device][-1][1] = t
+
+    def forget(self, device: int) -> None:
+        """Nobody will ask about the past of this device, which is back."""
+        if not self.has_left(device):
+            self.absences.pop(device, None)
+
+    def has_left(self, device: int) -> bool:
+        """True from `leave` to `come_back`."""
+        spans = self.absences.get(device)
+        return spans is not None and spans[-1][1] == inf
+
+    def is_on(self, device: int, t: float) -> bool:
+        """Whether the device is present at t."""
+        return self._back_s(device, t) == t and bool(self._presence.is_on(device, t))
+
+    def off_after(self, device: int, t: float) -> float:
+        """When the device, present at t, next goes away; t if it is away, inf if it stays."""
+        if self._back_s(device, t) > t:
+            return t
+        off_s: float = self._presence.off_after(device, t)
+        later = [left_s for left_s, _ in self.absences.get(device, ()) if left_s > t]
+        return min([off_s, *later])
+
+    def on_after(self, device: int, t: float) -> float:
+        """t if the device is present, else when it next comes; inf if it never does."""
+        while t < inf:
+            t = self._presence.on_after(device, t)
+            back_s = self._back_s(device, t)
+            if back_s == t:
+                break
+            t = back_s
+        return t
+
+    def why_away(self, device: int, t: float) -> str:
+        """ "outage" if the device's cell is down at t, else "offline"."""
+        why: str = self._presence.why_away(device, t)
+        return why
+
+    def mask(self, t: float) -> np.ndarray:
+        """(N,) bool: who is present at t."""
+        present = np.array(self._presence.mask(t))
+        away = [device for device in self.absences if self._back_s(device, t) > t]
+        present[away] = False
+        return present
+
+    def _back_s(self, device: int, t: float) -> float:
+        """When the absence that holds t ends; t if none does."""
+        spans = self.absences.get(device)
+        if spans is not None:
+            for left_s, back_s in spans:
+                if left_s <= t < back_s:
+                    return back_s
+        return t
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._presence, name)
+
+
+class AlteredCells:
+    """Cells whose capacities were set. set_rates: (cell, up) -> bytes/s."""
+
+    __snapshot__ = ("set_rates",)  #: kept by checkpoints
+
+    def __init__(self, cells: Any) -> None:
+        self._cells = cells
+        self.set_rates: dict[tuple[int, bool], float] = {}
+        self.of = cells.of
+
+    def varies(self, cell: int) -> bool:
+        """True if its rates move by themselves."""
+        return bool(self._cells.varies(cell))
+
+    def rate(self, cell: int, t: float, *, up: bool) -> tuple[float, float]:
+        """(bytes_per_s, until_s) of a cell at t; what a process has set stays so."""
+        given = self.set_rates.get((cell, up))
+        if given is not None:
+            return given, inf
+        rate, until_s = self._cells.rate(cell, t, up=up)
+        return rate, until_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cells, name)
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+
+class AlteredFleet:
+    """A fleet under processes. speeds: device -> factor of its training, where it is not 1."""
+
+    __snapshot__ = ("speeds",)  #: kept by checkpoints
+
+    def __init__(self, fleet: Any) -> None:
+        self.base = fleet
+        self.speeds: dict[int, float] = {}
+        self.link = AlteredLink(fleet.link)
+        self.presence = AlteredPresence(fleet.presence)
+        self.cells = AlteredCells(fleet.cells)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.base, name)
+
+    def __len__(self) -> int:
+        return len(self.base)

@@ -1,0 +1,130 @@
+"""What a change of the world does to the run at this instant."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from simfl.clock.draws import OFFLINE
+from simfl.clock.living.journal import Journal
+from simfl.clock.living.rescaling import LivingLifecycle
+from simfl.messages import Task
+
+if TYPE_CHECKING:
+    from simfl.clock.kernel import Kernel
+
+
+class Changes:
+    """Applies changes to a kernel whose fleet is an AlteredFleet. Arguments are right."""
+
+    def __init__(self, kernel: Kernel, journal: Journal) -> None:
+        assert isinstance(kernel.server.lifecycle, LivingLifecycle)
+        self.clock = kernel.clock
+        self.server = kernel.server
+        self.fleet: Any = kernel.server.fleet
+        self.journal = journal
+        self.shares = kernel.plan.shared_links
+        self._kernel = kernel
+        self._lifecycle = kernel.server.lifecycle
+
+    # Reading.
+
+    def task_of(self, device: int) -> Task | None:
+        """The device's task in flight."""
+        if self.server.pool.is_idle(device):
+            return None
+        known = self._lifecycle.by_device
+        if device not in known:
+            known.update((task.device, task) for task in self.server.tasks.values())
+        return known[device]
+
+    def phase_of(self, task: Task) -> int:
+        """The phase that the task is at now."""
+        passed = sum(end_s <= self.clock.now for end_s in task.plan.ends_s[:-1])
+        return min(task.phase + passed, 2)
+
+    def battery_j(self, device: int) -> float:
+        """Joules now."""
+        batteries = self.server.batteries
+        if batteries is None:
+            return inf
+        task = self.task_of(device)
+        if task is not None:
+            self._lifecycle.book_so_far(task)
+        return batteries.level_j(device, self.clock.now)
+
+    def load(self, cell: int | None) -> tuple[float, float]:
+        """Bytes per second, down and up."""
+        assert self._lifecycle.transfers is not None
+        of = self.fleet.cells.of
+        down, up = (
+            sum(
+                rate
+                for serial, rate in link.rates().items()
+                if cell is None or of(link.flows[serial].task.device) == cell
+            )
+            for link in self._lifecycle.transfers.shared
+        )
+        return down, up
+
+    # Changing.
+
+    def set_speed(self, device: int, factor: float) -> None:
+        """Training goes on at this factor."""
+        task = self.task_of(device)
+        if task is not None:
+            self._lifecycle.respeed(task, factor)
+        _put(self.fleet.speeds, device, factor, 1.0)
+
+    def set_link(self, device: int, down: float, up: float) -> None:
+        """Transfers go on at these factors."""
+        _put(self.fleet.link.factors, device, (down, up), (1.0, 1.0))
+        task = self.task_of(device)
+        if task is not None:
+            self._lifecycle.relink(task)
+
+    def set_cell(self, cell: int, rate: float, *, up: bool) -> None:
+        """The cell carries so many bytes per second."""
+        assert self._lifecycle.transfers is not None
+        self.fleet.cells.set_rates[cell, up] = rate
+        self._lifecycle.transfers.resize(cell, rate, up=up)
+
+    def set_server(self, rate: float, *, up: bool) -> None:
+        """The server carries so many bytes per second."""
+        assert self._lifecycle.transfers is not None
+        self._lifecycle.transfers.shared[up].widen(rate)
+
+    def leave(self, device: int) -> None:
+        """The device is away: its task is lost, pauses, or is finished all the same."""
+        presence, task = self.fleet.presence, self.task_of(device)
+        if task is None:
+            presence.forget(device)
+        presence.leave(device, self.clock.now)
+        if task is None or task.plan is None:
+            return
+        if self.fleet.faults.on_offline(device) == "lost":
+            self.end_task(task, OFFLINE)
+        else:
+            self._lifecycle.replace(task)
+
+    def come_back(self, device: int) -> None:
+        """The device is there again, and can be given a task."""
+        presence, task = self.fleet.presence, self.task_of(device)
+        presence.come_back(device, self.clock.now)
+        if task is None:
+            presence.forget(device)
+            self._kernel.look_again(device)
+        elif task.plan is not None:
+            self._lifecycle.replace(task)
+
+    def end_task(self, task: Task, cause: str) -> None:
+        """The task is lost here and now."""
+        self._lifecycle.end(task, "lost", cause)
+
+
+def _put(table: dict[int, Any], device: int, value: Any, usual: Any) -> None:
+    """What is usual takes no memory."""
+    if value == usual:
+        table.pop(device, None)
+    else:
+        table[device] = value

@@ -1,0 +1,80 @@
+"""A scripted process of the world, and the same changes in the naive engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from simfl.units import MBPS
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One change: when, by which method of the world, and what that is given."""
+
+    at_s: float
+    method: str
+    given: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """Makes these changes, which are in order of time; a device beyond the fleet is its modulus."""
+
+    turns: Sequence[Turn]
+
+    def run(self, env: Any, world: Any) -> Any:
+        for turn in self.turns:
+            yield env.timeout(turn.at_s - env.now)
+            given = list(turn.given)
+            if turn.method == "set_cell":
+                if not world.cells:
+                    continue
+                given[0] %= len(world.cells)
+            elif turn.method != "set_server":
+                given[0] %= world.devices
+            getattr(world, turn.method)(*given)
+
+
+def schedule(engine: Any, turns: Sequence[Turn]) -> None:
+    """The same changes in the agenda of the naive engine."""
+    for turn in turns:
+        engine.later(turn.at_s, "world", lambda turn=turn: _change(engine, turn))
+
+
+def _change(engine: Any, turn: Turn) -> None:
+    world, method, given = engine.world, turn.method, turn.given
+    if method == "set_server":
+        for up, mbps in enumerate(given):
+            world.rates[up] = world.rates[up] if mbps is None else mbps * MBPS
+        return
+    cells = len(world.fleet.cells)
+    if method == "set_cell":
+        for up, mbps in enumerate(given[1:]):
+            if cells and mbps is not None:
+                world.set_rates[given[0] % cells, bool(up)] = mbps * MBPS
+        return
+    device = given[0] % len(world.fleet)
+    if method == "set_speed":
+        world.speeds[device] = given[1]
+    elif method == "set_link":
+        world.factors[device] = given[1:]
+    elif method == "leave":
+        world.left.add(device)
+    elif method == "come_back" and device in world.left:
+        world.left.discard(device)
+        look_again(engine, device)
+    elif method == "end_task":
+        for task in [t for t in engine.server.tasks.values() if t.device == device]:
+            engine.end(task, "lost", given[1])
+
+
+def look_again(engine: Any, device: int) -> None:
+    """A step that waits for any device may be due earlier."""
+    wake = engine.wake
+    if wake is not None and (back_s := engine.reachable_s(device)) < wake[0]:
+        if wake in engine.agenda:
+            engine.agenda.remove(wake)
+        engine.wake = (back_s, "wake", engine.ask)
+        engine.agenda.append(engine.wake)
