@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format types bench studies notebooks docs clean
+.PHONY: help install run test lint format types bench testbed studies notebooks docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ types: $(READY)  ## static types
 
 bench: $(READY)  ## every benchmark, one after the other
 	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
+
+testbed: $(READY)  ## a Flower deployment on this machine, measured and predicted; needs root
+	$(BIN)/python benchmarks/testbed/testbed.py
 
 studies: $(READY)  ## the long comparisons of methods; writes docs/results
 	set -e; for file in benchmarks/studies/*.py; do $(BIN)/python $$file; done

@@ -1,16 +1,18 @@
 """What the bridge costs: milliseconds a message beyond what Flower and the app do themselves.
 
-    python benchmarks/flower.py [--rounds 20] [--devices 100]
+    python benchmarks/flower.py [--rounds 20] [--devices 100] [--pairs 5]
 
 One app is played twice: on the virtual clock, and on a grid that answers at once, in a loop that
 calls the client app and nothing else. Both serialise nothing that the app does not; the difference
-is the bridge, its event engine, its copies, its bytes and its tables. Arrays of three sizes.
+is the bridge, its event engine, its copies, its bytes and its tables. Arrays of three sizes; the
+median of pairs of plays that alternate, with the smallest and the largest difference.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -64,6 +66,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--rounds", type=int, default=20)
     options.add_argument("--devices", type=int, default=100)
+    options.add_argument("--pairs", type=int, default=5)
     chosen = options.parse_args()
     fleet = {
         "fleet": {"group": [{"device": "phone-mid", "network": "lte", "count": chosen.devices}]},
@@ -79,11 +82,18 @@ def main() -> None:
     print(f"{messages} messages, {chosen.devices} devices")
     for elements in (1, 1_000, 250_000):
         server, client = apps(elements, chosen.rounds)
-        alone_s = timed(lambda s=server, c=client: s(AtOnce(c, chosen.devices), empty()))
-        clock_s = timed(lambda s=server, c=client: simfl.flower.run(s, c, fleet))
-        each_ms, own_ms = (1e3 * t / messages for t in (clock_s - alone_s, alone_s))
+        pairs = [
+            (
+                timed(lambda s=server, c=client: s(AtOnce(c, chosen.devices), empty())),
+                timed(lambda s=server, c=client: simfl.flower.run(s, c, fleet)),
+            )
+            for _ in range(chosen.pairs)
+        ]
+        own_ms = 1e3 * median(alone_s for alone_s, _ in pairs) / messages
+        each_ms = sorted(1e3 * (clock_s - alone_s) / messages for alone_s, clock_s in pairs)
         print(
-            f"{4 * elements:>9,} B arrays: app {own_ms:.3f} ms, bridge {each_ms:.3f} ms a message"
+            f"{4 * elements:>9,} B arrays: app {own_ms:.3f} ms, bridge {median(each_ms):.3f} ms "
+            f"({each_ms[0]:.3f} to {each_ms[-1]:.3f}) a message"
         )
 
 
@@ -92,13 +102,10 @@ def empty() -> Context:
 
 
 def timed(call: Any) -> float:
-    """CPU seconds of the best of three calls: other load on the machine counts little."""
-    found = []
-    for _ in range(3):
-        begun_s = time.process_time()
-        call()
-        found.append(time.process_time() - begun_s)
-    return min(found)
+    """CPU seconds of a call."""
+    begun_s = time.process_time()
+    call()
+    return time.process_time() - begun_s
 
 
 if __name__ == "__main__":

@@ -269,9 +269,29 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _paragraphs(text: str) -> str:
-    """A docstring as Markdown: its first line is a sentence of its own."""
+    """A docstring as Markdown: its first line is a sentence, and options are a list."""
     head, _, rest = text.strip().partition("\n")
-    return f"{_escaped(head)}\n\n{_escaped(rest.strip())}".strip()
+    blocks = [_listed(block) for block in re.split(r"\n\s*\n", rest.strip()) if block]
+    return re.sub(r"\n{3,}", "\n\n", "\n\n".join([_escaped(head), *blocks])).strip()
+
+
+_OPTION = re.compile(r"(\w+(?:, \w+)*): (.*)")
+
+
+def _listed(block: str) -> str:
+    """A paragraph whose lines that begin with the name of an option become a list."""
+    joined = re.sub(r"\n +", " ", block)  # lines that go on with the option of the one before
+    found = [(line, _OPTION.fullmatch(line)) for line in joined.split("\n")]
+    if not any(option for _, option in found):
+        return _escaped(block)
+    return "".join(
+        _item(*option.groups()) if option else f"\n{_escaped(line)}\n" for line, option in found
+    )
+
+
+def _item(names: str, meaning: str) -> str:
+    marked = ", ".join(f"`{name}`" for name in names.split(", "))
+    return f"- {marked}: {_escaped(meaning)}\n"
 
 
 def _escaped(text: str) -> str:

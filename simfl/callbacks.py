@@ -45,8 +45,8 @@ COUNTERS = ("time_s", "version", "tasks_ended", "down_bytes", "up_bytes")
 class RunInfo:
     """Passed to a callback: the run's name, folder (None: temporary) and resolved scenario.
 
-    tags: study, variant and seed of a run; the seed alone of a run by itself. resumed: it goes on
-    from a checkpoint, and evaluations since then come again.
+    tags: study, variant and seed of a run; the seed alone of a run by itself.
+    resumed: it goes on from a checkpoint, and evaluations since then come again.
     """
 
     name: str

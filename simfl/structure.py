@@ -38,7 +38,10 @@ class Conv:
 
 @dataclass(frozen=True)
 class Shortcut:
-    """A way around the convolutions first to last. resized: it changes the shape."""
+    """A way around the convolutions first to last.
+
+    resized: it changes the shape.
+    """
 
     first: int
     last: int

@@ -117,7 +117,7 @@ def _takes(
         from simfl.cli.studies import takes
 
         return {"machine time": takes(scenario, None, 1, data_dir)}
-    from simfl.engine.estimate import TRIAL_S, machine_time
+    from simfl.engine.duration import TRIAL_S, machine_time
     from simfl.results import formatting
 
     found = machine_time(scenario, data_dir, timing=timing)

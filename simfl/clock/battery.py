@@ -88,6 +88,16 @@ class Batteries:
         for device in self._moving:
             self._look_ahead(device)
 
+    def join(self, battery: tuple[float, float, float], start_j: float, t: float) -> None:
+        """One more device, whose battery holds so much at t."""
+        full_j, charge_w, needed_j = battery
+        self._full_j = np.append(self._full_j, full_j)
+        self._charge_w = np.append(self._charge_w, charge_w)
+        self._needed_j = np.append(self._needed_j, needed_j)
+        self._levels_j = np.append(self._levels_j, start_j)
+        self._booked_s = np.append(self._booked_s, t)
+        self._level_j, self._since_s = view(self._levels_j), view(self._booked_s)
+
     def level_j(self, device: int, t: float) -> float:
         """Joules at t, if the device has been idle since it was booked."""
         return self._of(device).at(t).level_j

@@ -99,7 +99,10 @@ class Ledger:
         weight_sum: float,
         step_s: float,
     ) -> None:
-        """Writes the row of a new version. staleness: of the updates that went into it."""
+        """Writes the row of a new version.
+
+        staleness: of the updates that went into it.
+        """
         n = len(staleness)
         self.applied += n
         self.recent.extend(staleness)
@@ -111,7 +114,10 @@ class Ledger:
     def evaluation(
         self, time_s: float, version: int, metrics: Mapping[str, float], moved: tuple[int, int]
     ) -> None:
-        """Writes the row of an evaluation. moved: bytes down and up so far, see `moved_bytes`."""
+        """Writes the row of an evaluation.
+
+        moved: bytes down and up so far, see `moved_bytes`.
+        """
         columns: dict[str, Any] = {
             "time_s": time_s,
             "version": version,
@@ -123,7 +129,10 @@ class Ledger:
         self._append("evaluations", {name: [value] for name, value in columns.items()})
 
     def personal(self, time_s: float, version: int, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Writes the rows of an evaluation by device. columns: (devices,) each, `device` first."""
+        """Writes the rows of an evaluation by device.
+
+        columns: (devices,) each, `device` first.
+        """
         n = len(columns["device"])
         self._append("personal", {"time_s": [time_s] * n, "version": [version] * n, **columns})
 

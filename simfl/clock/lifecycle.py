@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import ceil, inf
-from typing import Any
+from typing import Any, Protocol
 
 from simfl.clock.battery import Batteries, Work
 from simfl.clock.draws import (
@@ -44,6 +44,16 @@ _HARDLY = 1e-9
 _HALF = 0.5 + 1e-5
 
 
+class Pace(Protocol):
+    """What a deployment's own loops and processes add to the phases of its tasks."""
+
+    def drawn(self, task: Task, plan: TaskPlan, now_s: float) -> None:
+        """The task has been drawn and leaves now; its latencies may become longer."""
+
+    def train_s(self, task: Task, begun_s: float) -> float:
+        """Seconds of the training phase, which begins then, with all that is done beside it."""
+
+
 class Lifecycle:
     """Moves every task in flight; calls `ended(task)` once for each, whatever became of it."""
 
@@ -64,6 +74,7 @@ class Lifecycle:
         self.ended = ended
         self.transfers = transfers  # None: every device has its link for itself
         self.batteries = batteries  # None: all are on mains
+        self.pace: Pace | None = None  #: None: a phase takes what it is drawn to take
         clock.handlers |= {
             "task.next": self._next,
             "task.failed": self._failed,
@@ -77,6 +88,8 @@ class Lifecycle:
         """The task leaves the server now."""
         self.workload.start(task)
         task.plan = draw_task(task, self.fleet, self.streams, self.clock.now)
+        if self.pace is not None:
+            self.pace.drawn(task, task.plan, self.clock.now)
         self._go_on(task, self.clock.now)
 
     def end(self, task: Task, outcome: str, cause: str) -> None:
@@ -217,6 +230,8 @@ class Lifecycle:
         for phase in range(task.phase, DONE if task.up_bytes >= 0 else UPLOAD):
             if phase != TRAIN and not alone and _carried_share(plan, phase):
                 break
+            if phase == TRAIN and self.pace is not None and plan.stop_cause != SUSPENDED:
+                plan.work_s[TRAIN] = self.pace.train_s(task, end_s)
             work_s = (
                 plan.work_s[phase] if phase != stop_phase else plan.work_s[phase] * plan.stop_share
             )

@@ -49,6 +49,13 @@ class Pool:
         self._block = 0  # of draws; a block comes from a generator of its own
         self._draws: list[float] = []  # what is left of it
 
+    def join(self) -> None:
+        """One more device, which is idle."""
+        device = len(self._order)
+        self._order.append(device)
+        self._where.append(device)
+        self.put(device)
+
     def is_idle(self, device: int) -> bool:
         return self._where[device] < self.idle
 

@@ -29,8 +29,8 @@ from simfl.streams import Streams
 class Limits:
     """When a run ends: at the first of these.
 
-    target: metric -> value. lower: metrics that are the better the lower, beside those of
-    `simfl.directions`.
+    target: metric -> value.
+    lower: metrics that are the better the lower, beside those of `simfl.directions`.
     """
 
     after_s: float = inf
@@ -248,6 +248,15 @@ class Server:
             task.version, task.base = version, params
 
     # For the kernel.
+
+    def join(self) -> None:
+        """The fleet has one more device, for which the workload has made room."""
+        self.devices += 1
+        self.examples = self._workload.examples
+        if self.devices > len(self._index):
+            self._index = np.append(self._index, np.zeros_like(self._index))
+            self._next_index = memoryview(self._index.data)
+        self.pool.join()
 
     def moved_bytes(self) -> tuple[int, int]:
         """Bytes down and up so far, of tasks that ended and of those in flight. A scan of these."""

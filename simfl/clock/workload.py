@@ -83,12 +83,23 @@ def size_up(
 ) -> None:
     """Fills in the task's work for n examples. flops: of training on one example.
 
-    passes: over all n examples, beside the steps. drop_last: leave out a pass's partial batch.
+    passes: over all n examples, beside the steps.
+    drop_last: leave out a pass's partial batch.
     """
     steps, seen, epochs = work_of(n, batch_size, task.epochs, task.steps, drop_last)
     task.examples, task.epochs = n, epochs
     task.asked_steps = task.local_steps = steps
     task.flops = flops * (seen + passes * n)
+
+
+class OpenWorkload(Workload, Protocol):
+    """A workload whose devices may join and be retired while a run lives."""
+
+    def join(self, devices: int, first: int) -> None:
+        """There are so many devices now; from `first` on they have device i mod first's data."""
+
+    def forget(self, device: int) -> None:
+        """The device is gone for good."""
 
 
 _UNKNOWN = (nan, nan)
@@ -97,10 +108,13 @@ _UNKNOWN = (nan, nan)
 class TimingOnly:
     """No learning: the same clock, bytes and staleness, with nothing inside the messages.
 
-    flops: per example; passes: over the local data, beside a task's steps; drop_last: as in
-    `size_up`. down_bytes, up_bytes:
-    of the model, as the codecs give them. sent_bytes: of what the local rule sends beside it;
-    extras_nbytes: of what a strategy does. memory_bytes: that training takes on a device.
+    flops: per example.
+    passes: over the local data, beside a task's steps.
+    drop_last: as in `size_up`.
+    down_bytes, up_bytes: of the model, as the codecs give them.
+    sent_bytes: of what the local rule sends beside it.
+    extras_nbytes: of what a strategy does.
+    memory_bytes: that training takes on a device.
     """
 
     def __init__(
@@ -177,6 +191,13 @@ class TimingOnly:
 
     def evaluate(self, params: Any) -> dict[str, float]:
         return {}
+
+    def join(self, devices: int, first: int) -> None:
+        self.examples = np.resize(self.examples[:first], devices)
+        self._sizes = memoryview(np.ascontiguousarray(self.examples, dtype=np.int64).data)
+
+    def forget(self, device: int) -> None:
+        """Nothing is kept."""
 
     def close(self) -> None:
         """Nothing was started."""

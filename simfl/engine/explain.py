@@ -199,10 +199,15 @@ def _server(scenario: Scenario) -> str:
 
 
 def _beyond(scenario: Scenario, fleet: Fleet) -> dict[str, str]:
-    """What not every scenario has: cells, and settings that never make a difference."""
+    """What not every scenario has: loops of a deployment, cells, settings without effect."""
     cells = scenario.network.cell
     idle = unused(scenario.fleet.group, cells, fleet)
-    said = {"cells": "; ".join(map(_cell, cells)), "without effect": "; ".join(idle)}
+    deployment = getattr(scenario.strategy, "deployment", None)
+    said = {
+        "deployment": "" if deployment is None else deployment.facts(),
+        "cells": "; ".join(map(_cell, cells)),
+        "without effect": "; ".join(idle),
+    }
     return {subject: text for subject, text in said.items() if text}
 
 

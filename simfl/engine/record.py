@@ -69,6 +69,8 @@ def finish(kernel: Kernel, store: Store, scenario: Scenario, ended: str, cause: 
         from simfl.results.model import save_model
 
         save_model(store.folder / MODEL, params)
+    if kernel.server.devices > scenario.fleet.devices:  # some have joined
+        store.put_devices(kernel.server.fleet.columns())
     numbers = _summary(kernel, store.folder, scenario, ended, cause)
     store.put_summary({**numbers, "digest": digest(store.folder, params if learnt else None)})
     if is_end(ended) or not checkpoint.exists(store.folder):
@@ -80,7 +82,7 @@ def _summary(
 ) -> dict[str, Any]:
     """What summary.json says of the run, but for its digest."""
     diverged = kernel.evaluations.diverged
-    numbers = summarise(Result(folder).read, devices=scenario.fleet.devices)
+    numbers = summarise(Result(folder).read, devices=kernel.server.devices)
     return {
         "name": scenario.name,
         "scenario": scenario.hash,

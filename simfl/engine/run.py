@@ -26,7 +26,7 @@ from simfl.fleet.memory import fitting
 from simfl.results.result import Result
 from simfl.results.store import Store
 from simfl.results.summary import NO_RESULT, summary_of
-from simfl.scenario import Scenario, load, parse
+from simfl.scenario import Scenario, load, parse, reading
 from simfl.streams import Streams
 from simfl.world.base import is_machine
 
@@ -55,8 +55,8 @@ def run(
     scenario: its file, the name of a shipped one, a table, or what `load` gave.
     out: the run folder; without one the results live as long as the Result.
     model, dataset: in the place of those of [learning]: an nn.Module, its class, or a function of
-        the data set that makes one; what `simfl.as_dataset` takes, or a function that gives it;
-        or what a scenario's file says.
+        the data set that makes one; what `simfl.as_dataset` takes, or a function that gives it; or
+        what a scenario's file says.
     train, evaluate: functions in the place of simfl's own loop and evaluation, see
         `simfl.learn.loops.base`; `evaluate` may also be the table of [evaluate].
     seed: in the place of the scenario's.
@@ -75,7 +75,7 @@ def run(
     overrides: options by key path, as in `**{"strategy.buffer": 20}`.
     """
     own = with_objects(overrides, model, dataset, train, evaluate)
-    whole = _single(with_processes(resolve(scenario, own, seed), processes))
+    whole = _single(resolve(scenario, with_processes(own, scenario, processes), seed))
     folder = None if out is None else Path(out)
     with _held(folder, resume):
         mine = _prepared(whole, folder, data_dir, timing, workers)
@@ -89,8 +89,10 @@ def run(
 class _Run:
     """One run on its way from a scenario to a folder.
 
-    scenario: as it was given, with "auto" in it; settled: with what this machine chose.
-    known: what the run depends on. saved: the checkpoint that it goes on from.
+    scenario: as it was given, with "auto" in it.
+    settled: with what this machine chose.
+    known: what the run depends on.
+    saved: the checkpoint that it goes on from.
     """
 
     scenario: Scenario
@@ -234,14 +236,17 @@ def with_objects(
     return {**overrides, **{key: value for key, value in given.items() if value is not None}}
 
 
-def with_processes(scenario: Scenario, processes: Iterable[Any]) -> Scenario:
-    """The scenario with further processes behind its own. Raises ScenarioError."""
+def with_processes(
+    overrides: Mapping[str, Any], scenario: Any, processes: Iterable[Any]
+) -> dict[str, Any]:
+    """The overrides with processes behind those that the scenario, whatever it is, has."""
     given = list(processes)
     if not given:
-        return scenario
-    table = scenario.table()
-    whole = {**table, "process": [*table.get("process", []), *given]}
-    return parse(whole, path=scenario.path)
+        return dict(overrides)
+    if isinstance(scenario, str | Path):
+        scenario = reading.read(reading.find(scenario))
+    own = scenario.process if isinstance(scenario, Scenario) else scenario.get("process", [])
+    return {"process": [*own, *given], **overrides}
 
 
 def _held(folder: Path | None, resume: bool) -> AbstractContextManager[None]:

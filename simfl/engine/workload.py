@@ -14,6 +14,8 @@ from math import ceil, inf, isfinite, isinf
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from simfl.clock.workload import size_up
 from simfl.engine.exchange import Exchange, Memory, upload_nbytes
 from simfl.errors import PluginError, plugin_errors
@@ -87,6 +89,15 @@ class Learning:
     def evaluate(self, params: Params) -> dict[str, Any]:
         """The model's metrics, those of the devices' own models if any, and the totals so far."""
         return self._evaluator(params, self.kept) | self.exchange.totals
+
+    def join(self, devices: int, first: int) -> None:
+        """There are so many devices now; from `first` on they have device i mod first's data."""
+        self.examples = np.resize(self.examples[:first], devices)
+        self._tried_flops = np.resize(self._tried_flops[:first], devices)
+
+    def forget(self, device: int) -> None:
+        """The device is gone for good, and what both ends remembered of it."""
+        self.exchange.memories.pop(device, None)
 
     def close(self) -> None:
         """Ends the processes that train, if there are any."""

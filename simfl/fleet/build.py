@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from simfl.errors import ScenarioError
+from simfl.fleet.arrivals import Arrivals
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.charging import Charger
 from simfl.fleet.columns import Fleet
@@ -21,7 +22,7 @@ from simfl.fleet.network.varying import VaryingRate
 from simfl.fleet.options import GroupOptions
 from simfl.fleet.presence.base import Part, Presence
 from simfl.fleet.presence.outages import behind, outages
-from simfl.fleet.resolve import Folders, plans_of
+from simfl.fleet.resolve import Folders, Plan, plans_of
 from simfl.fleet.traces import FOLDER, load_trace
 from simfl.streams import Streams
 
@@ -43,19 +44,47 @@ def build(
     if not groups:
         raise ScenarioError("fleet.group: a fleet needs at least one group of devices")
     folders = Folders(catalogue_dirs() if dirs is None else dirs, traces)
-    draws = [draw_group(plan, streams) for plan in plans_of(groups, folders)]
+    plans = plans_of(groups, folders)
+    draws = [draw_group(plan, streams) for plan in plans]
     sizes = [options.count for options in groups]
     group = _fixed(np.repeat(np.arange(len(groups), dtype=np.int32), sizes))
     cell_of = _fixed(deal([options.cell for options in groups], sizes, cells))
+    return _fleet(_World(streams, cells, folders), draws, group, cell_of, plans)
+
+
+class _World:
+    """What all devices of a scenario share: cells that fail and whose rates move."""
+
+    def __init__(self, streams: Streams, cells: Sequence[CellOptions], folders: Folders) -> None:
+        self.streams, self.options = streams, cells
+        self.outages = outages(streams, cells)
+        self.cells = _cells(cells, np.zeros(0, dtype=np.int32), streams, folders)
+
+
+def _fleet(
+    world: _World,
+    draws: Sequence[GroupDraws],
+    group: np.ndarray,
+    cell_of: np.ndarray,
+    plans: Sequence[Plan] | None = None,
+) -> Fleet:
+    """A fleet of these draws. plans: of all groups; without them it can have no newcomers."""
+
+    def newcomer(drawn: GroupDraws, cell: int) -> Fleet:
+        alone = np.zeros(1, dtype=np.int32)
+        return _fleet(world, [drawn], alone, np.array([cell], dtype=np.int32))
+
+    made = None if plans is None else Arrivals(plans, world.options, world.streams, newcomer)
     return Fleet(
         groups=tuple(one.plan.group for one in draws),
         group=group,
         compute=_compute(draws, group),
         link=_link(draws, group),
-        presence=_presence(draws, group, outages(streams, cells), cell_of),
-        faults=Faults([options.faults for options in groups], group),
+        presence=_presence(draws, group, world.outages, cell_of),
+        faults=Faults([one.plan.options.faults for one in draws], group),
         energy=_energy(draws, group),
-        cells=_cells(cells, cell_of, streams, folders),
+        cells=world.cells.dealt(cell_of),
+        arrivals=made,
     )
 
 
@@ -75,12 +104,12 @@ def _link(draws: Sequence[GroupDraws], group: np.ndarray) -> Link:
 def _presence(
     draws: Sequence[GroupDraws], group: np.ndarray, cells: Sequence[Part], cell_of: np.ndarray
 ) -> Presence:
-    members = [one.plan.members for one in draws]
+    firsts = [int(np.searchsorted(group, g)) for g in range(len(draws))]
     parts = [
-        behind(one.presence, cells, cell_of[m.start : m.stop])
-        for one, m in zip(draws, members, strict=True)
+        behind(one.presence, cells, cell_of[first : first + one.plan.options.count])
+        for one, first in zip(draws, firsts, strict=True)
     ]
-    return Presence(parts, [m.start for m in members], group)
+    return Presence(parts, firsts, group)
 
 
 def _energy(draws: Sequence[GroupDraws], group: np.ndarray) -> Energy:

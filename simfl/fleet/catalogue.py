@@ -25,8 +25,9 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 class Quantity(Table):
     """One number of a class.
 
-    low, high: plausible range within the class. mark: C computed from published measurements,
-    S stated by the source, D derived from either under an assumption, M the author's estimate.
+    low, high: plausible range within the class.
+    mark: C computed from published measurements, S stated by the source, D derived from either
+        under an assumption, M the author's estimate.
     """
 
     value: float
@@ -77,7 +78,11 @@ Correlation = Annotated[Quantity, _in("1", "-1 to 1", lambda value: abs(value) <
 
 
 class DeviceClass(Table):
-    """A class of devices. spread_sigma: between devices; jitter_sigma: between tasks."""
+    """A class of devices.
+
+    spread_sigma: between devices.
+    jitter_sigma: between tasks.
+    """
 
     kind: Literal["device"]
     about: Text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -46,6 +46,8 @@ class Fleet:
     faults: Faults
     energy: Energy
     cells: Cells
+    #: (group, device) -> a newcomer, as a fleet of one; None: none can join.
+    arrivals: Callable[[int, int], Fleet] | None = None
 
     def __len__(self) -> int:
         return len(self.group)

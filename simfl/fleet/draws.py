@@ -18,7 +18,11 @@ from simfl.units import MBPS
 
 @dataclass(frozen=True, eq=False)
 class GroupDraws:
-    """A group's n devices. z: (n, 3) standard normal. rows: (n,) of the capacity trace."""
+    """A group's n devices.
+
+    z: (n, 3) standard normal.
+    rows: (n,) of the capacity trace.
+    """
 
     plan: Plan
     z: np.ndarray

@@ -26,10 +26,10 @@ class PowerOptions(Table):
 class BatteryOptions(Table):
     """What tasks may draw from. Idle consumption is not counted.
 
-    start_low, start_high: share at the beginning, uniform over the devices. charge_w: flows in all
-    the time, up to the capacity. charger: a charger trace in its place; its k-th recording is that
-    of the group's k-th device. resume: a device takes no task below this share; at 0 its task is
-    lost.
+    start_low, start_high: share at the beginning, uniform over the devices.
+    charge_w: flows in all the time, up to the capacity.
+    charger: a charger trace in its place; its k-th recording is that of the group's k-th device.
+    resume: a device takes no task below this share; at 0 its task is lost.
     """
 
     capacity_j: Positive

@@ -83,7 +83,10 @@ class FaultOptions(Table):
 
 @dataclass(frozen=True)
 class Risk:
-    """The odds of one group. failing: of dropping out or hanging."""
+    """The odds of one group.
+
+    failing: of dropping out or hanging.
+    """
 
     dropping: float
     failing: float

@@ -159,7 +159,10 @@ ComputeOptions = Annotated[
 
 
 class Compute:
-    """How fast the devices train. slowness: (N,), 1 for the median device of a group."""
+    """How fast the devices train.
+
+    slowness: (N,), 1 for the median device of a group.
+    """
 
     def __init__(
         self, laws: Sequence[ComputeOptions], group: np.ndarray, slowness: np.ndarray
@@ -173,7 +176,10 @@ class Compute:
         self._slowness = view(slowness)
 
     def train_s(self, device: int, flops: float, steps: int, u: float) -> float:
-        """Seconds that one task trains. u: the task's draw for training jitter."""
+        """Seconds that one task trains.
+
+        u: the task's draw for training jitter.
+        """
         return self._slowness[device] * self._seconds[self._group[device]](flops, steps, u)
 
     def setup_s(self, device: int, u: float) -> float:

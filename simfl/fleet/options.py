@@ -48,13 +48,16 @@ NetworkOptions = Annotated[
 class GroupOptions(Table):
     """`count` devices that have everything in common but chance.
 
-    device: a device class; compute overrides its speed, power its watts. network: without one,
-    that of the device class; without either, or "none", transfers take no time. cell: the
-    `network.cell` that the devices are behind. capacity: a trace from which each device takes its
-    own speeds, in place of the medians and spreads. correlation: of the logarithms of training
-    speed and download rate over the devices. name: what the column `device_class` calls the
-    group; by default the device class, the trace or the kind of its law. slowdown: how many times
-    longer than usual everything that is computed takes.
+    device: a device class; compute overrides its speed, power its watts.
+    network: without one, that of the device class; without either, or "none", transfers take no
+        time.
+    cell: the `network.cell` that the devices are behind.
+    capacity: a trace from which each device takes its own speeds, in place of the medians and
+        spreads.
+    correlation: of the logarithms of training speed and download rate over the devices.
+    name: what the column `device_class` calls the group; by default the device class, the trace or
+        the kind of its law.
+    slowdown: how many times longer than usual everything that is computed takes.
     """
 
     name: Name | None = None

@@ -33,7 +33,10 @@ class Folders:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """One group, its classes and traces looked up. members: its devices."""
+    """One group, its classes and traces looked up.
+
+    members: its devices.
+    """
 
     options: GroupOptions
     members: range

@@ -57,7 +57,11 @@ TraceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A trace in memory. columns: equally long, int64 and float64. about: metadata."""
+    """A trace in memory.
+
+    columns: equally long, int64 and float64.
+    about: metadata.
+    """
 
     kind: str
     columns: Mapping[str, np.ndarray]

@@ -25,8 +25,11 @@ LARGER = 8
 
 @dataclass(frozen=True)
 class Speed:
-    """A machine's rate for one model. jitter_sigma: natural-log spread between steps, from their
-    quantiles, since a machine has moments of its own."""
+    """A machine's rate for one model.
+
+    jitter_sigma: natural-log spread between steps, from their quantiles, since a machine has
+        moments of its own.
+    """
 
     gflops: float
     step_overhead_s: float
@@ -35,7 +38,10 @@ class Speed:
 
 
 def speed(step: Callable[[int], None], batch_size: int, flops: float, steps: int = 30) -> Speed:
-    """Times `step(batch)`; flops: of training on one example. Medians, after warming up."""
+    """Times `step(batch)`;
+
+    flops: of training on one example. Medians, after warming up.
+    """
     sizes = (batch_size, LARGER * batch_size)
     times = {size: _times(step, size, steps) for size in sizes}
     small_s, large_s = (float(np.median(times[size])) for size in sizes)

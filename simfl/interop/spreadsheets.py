@@ -22,7 +22,8 @@ _DELIMITERS = ",;\t|"
 class Rows:
     """Rows of a file, and how its numbers and times are written, which must be one way.
 
-    rows: (where, row), as in ("line 3", {"t_s": "0.5"}). decimal_comma: may `5,5` be a number?
+    rows: (where, row), as in ("line 3", {"t_s": "0.5"}).
+    decimal_comma: may `5,5` be a number?
     """
 
     path: Path

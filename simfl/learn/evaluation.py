@@ -73,7 +73,8 @@ def averaged(loss: np.ndarray, right: np.ndarray | None) -> dict[str, float]:
 class Examination:
     """How one model is evaluated on all test examples of a data set.
 
-    objective: gives losses and right answers. metrics: are measured beside them.
+    objective: gives losses and right answers.
+    metrics: are measured beside them.
     """
 
     model: nn.Module

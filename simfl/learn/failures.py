@@ -39,8 +39,8 @@ def name_of(model: nn.Module) -> str:
 class computing:
     """What the model raises inside becomes a PluginError that says what it was doing.
 
-    doing: as in "training on device 3". x: the batch at hand, to be set before each. named: the
-    message begins with the model's name; it need not if others put that before it.
+    doing: as in "training on device 3". x: the batch at hand, to be set before each.
+    named: the message begins with the model's name; it need not if others put that before it.
     """
 
     __slots__ = ("doing", "model", "named", "x")

@@ -59,9 +59,10 @@ def make(
 ) -> Any:
     """Calls a factory with what it asks for.
 
-    noun: what it makes, as error messages call it. options: those of its table, by name.
+    noun: what it makes, as error messages call it.
+    options: those of its table, by name.
     offered: what simfl has to give: by name where a parameter is called so, else in this order to
-    the parameters that must be given.
+        the parameters that must be given.
     Raises PluginError, in one sentence that says what to write.
     """
     try:

@@ -64,7 +64,10 @@ class Sgd:
 
 @dataclass(frozen=True)
 class Adam:
-    """Kingma and Ba, ICLR 2015. keep: a device goes on with the moments of its last task."""
+    """Kingma and Ba, ICLR 2015.
+
+    keep: a device goes on with the moments of its last task.
+    """
 
     beta1: Beta = 0.9
     beta2: Beta = 0.999

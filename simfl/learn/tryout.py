@@ -65,8 +65,9 @@ def check_batches(
 ) -> None:
     """Raises ScenarioError if a device meets a batch of one that the model cannot be trained on.
 
-    sizes: (devices,) examples that each trains on. steps: of a task, where their number is fixed;
-    tasks that end before their first pass does never come to its last batch.
+    sizes: (devices,) examples that each trains on.
+    steps: of a task, where their number is fixed; tasks that end before their first pass does never
+        come to its last batch.
     """
     alone = [
         device

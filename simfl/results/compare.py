@@ -44,8 +44,9 @@ def compare(
 ) -> pd.DataFrame:
     """One row per run, named by the run or as given.
 
-    results: runs, or a mapping from names to runs. target: one metric and its value. reference:
-    the name of the run that speed-ups refer to; default: the first.
+    results: runs, or a mapping from names to runs.
+    target: one metric and its value.
+    reference: the name of the run that speed-ups refer to; default: the first.
 
     >>> import simfl
     >>> short = {"stop.versions": 2}

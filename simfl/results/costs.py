@@ -66,7 +66,9 @@ def wasted_share(table: pd.DataFrame, outcomes: Sequence[str] = WASTED) -> float
 def utilisation(tasks: pd.DataFrame, concurrency: int, horizon_s: float) -> float:
     """Busy device-seconds over concurrency times horizon; NaN for an empty horizon.
 
-    tasks: the run's table. concurrency: tasks that could be in flight. horizon_s: virtual seconds.
+    tasks: the run's table.
+    concurrency: tasks that could be in flight.
+    horizon_s: virtual seconds.
 
     >>> tasks = pd.DataFrame({"download_s": [1.0], "train_s": [6.0], "upload_s": [3.0]})
     >>> utilisation(tasks, concurrency=2, horizon_s=10.0)

@@ -75,9 +75,11 @@ def profile(
 ) -> pd.DataFrame:
     """Performance profiles (Dolan and Moré, 2002): columns solver, ratio, share.
 
-    costs: rows of `stats.to_target`. solver: the column of what is compared; problem: those that
-    together name what each was to solve. `share` of the problems was solved at no more than `ratio`
-    times the cost of the best solver; a target that was missed is a problem not solved.
+    costs: rows of `stats.to_target`.
+    solver: the column of what is compared.
+    problem: those that together name what each was to solve. `share` of the problems was solved at
+        no more than `ratio` times the cost of the best solver; a target that was missed is a
+        problem not solved.
     """
     spent = costs["down_bytes"] + costs["up_bytes"] if cost == "bytes" else costs[cost]
     known = costs[[solver, *problem]].assign(cost=spent.where(costs["met"], np.inf))

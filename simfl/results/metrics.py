@@ -157,8 +157,9 @@ def staleness_by(
 ) -> pd.DataFrame:
     """`staleness_summary` for each value of a column; one row each, named by the value.
 
-    tasks: the run's table. column: of `tasks`, by which rows are grouped. final_version: as in
-    `staleness_of`.
+    tasks: the run's table.
+    column: of `tasks`, by which rows are grouped.
+    final_version: as in `staleness_of`.
     """
     values = staleness_of(tasks, final_version)
     groups = values.groupby(tasks.loc[values.index, column], observed=True)

@@ -44,7 +44,10 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class Column:
-    """One column. dtype: "int", "int?" (may be missing), "float" (may be NaN) or "word"."""
+    """One column.
+
+    dtype: "int", "int?" (may be missing), "float" (may be NaN) or "word".
+    """
 
     name: str
     dtype: str

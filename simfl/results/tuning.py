@@ -26,9 +26,10 @@ BEST, TRIALS = "tuning.json", "trials.parquet"
 class Best:
     """The best options of a variant.
 
-    edges: "low" or "high" for an option on the edge of its space, "" elsewhere. importance: share
-    of the differences between trials that an option explains. value: the objective, a mean over
-    the tuning seeds; met: the target, under all of them.
+    edges: "low" or "high" for an option on the edge of its space, "" elsewhere.
+    importance: share of the differences between trials that an option explains.
+    value: the objective, a mean over the tuning seeds.
+    met: the target, under all of them.
     """
 
     options: dict[str, Any]
@@ -41,7 +42,10 @@ class Best:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was tuned, and how it went. options: those of [tune]."""
+    """What was tuned, and how it went.
+
+    options: those of [tune].
+    """
 
     options: dict[str, Any]
     best: dict[str, Best]

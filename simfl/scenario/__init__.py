@@ -163,8 +163,8 @@ def parse(
 ) -> Scenario:
     """The scenario that a table describes, validated. Raises ScenarioError.
 
-    where: what errors call it. path: the file beside which device classes are looked for. The
-    rest is as for `load`.
+    where: what errors call it.
+    path: the file beside which device classes are looked for. The rest is as for `load`.
     """
     changes = reading.overrides_of(overrides)
     if seed is not None:
@@ -183,7 +183,8 @@ def parse(
     try:
         scenario = Scenario.model_validate(whole, context=context)
     except ValidationError as error:
-        raise _told(problems_of(error, Scenario, whole), where, changes) from error
+        found = naming.sent_home(problems_of(error, Scenario, whole), Scenario, whole)
+        raise _told(found, where, changes) from error
     scenario._path, scenario._foreign = path, tuple(dict.fromkeys(context.foreign))
     found = (
         list(checks.problems(scenario))

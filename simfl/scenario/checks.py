@@ -140,7 +140,7 @@ def _strategy(scenario: Scenario) -> Iterator[Problem]:
     devices = scenario.fleet.devices
     for name in _AT_ONCE:
         asked = getattr(scenario.strategy, name, 0)
-        if isinstance(asked, int) and asked > devices:
+        if isinstance(asked, int) and asked > devices and not scenario.process:  # it may add some
             yield Problem(
                 ("strategy", name),
                 f" = {asked} is impossible concurrency: the fleet has {devices} devices, and each "

@@ -28,10 +28,13 @@ class Problem:
     error: type[InputError] = ScenarioError
     given: str = ""
     options: tuple[str, ...] = ()
+    unknown: bool = False  #: is `given` a key that its table does not have?
+    homes: tuple[str, ...] = ()  #: sections that do have it
 
     def __str__(self) -> str:
         hint = f" {did_you_mean(self.given, self.options)}" if self.options else ""
-        return f"{dotted(self.path)}{self.text}{hint}"
+        home = f"; {' and '.join(self.homes)} has an option of this name" if self.homes else ""
+        return f"{dotted(self.path)}{self.text}{hint}{home}"
 
     def below(self, *outer: str | int) -> Problem:
         """The same mistake, seen from further out."""
@@ -55,7 +58,11 @@ def shown(value: Any) -> str:
 def unknown(path: KeyPath, owner: str, options: Iterable[str]) -> Problem:
     """A key that nobody reads."""
     return Problem(
-        path, f" is not an option of {owner}", given=str(path[-1]), options=tuple(options)
+        path,
+        f" is not an option of {owner}",
+        given=str(path[-1]),
+        options=tuple(options),
+        unknown=True,
     )
 
 

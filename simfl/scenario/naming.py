@@ -1,17 +1,17 @@
-"""Which parts of a scenario a file can name, and which it cannot."""
+"""Names: of parts that a file can or cannot hold, and of options that stand in another section."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import is_dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import is_dataclass, replace
 from datetime import date, time
 from typing import Any
 
 from pydantic import BaseModel
 
 from simfl.registry import OBJECT, reached, target_of
-from simfl.scenario.complain import KeyPath, dotted
-from simfl.scenario.parts import Foreign, option_fields
+from simfl.scenario.complain import KeyPath, Problem, dotted, tables_in
+from simfl.scenario.parts import STRATEGY, Foreign, option_fields
 
 
 def parts_of(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
@@ -64,3 +64,28 @@ def _name(part: Any) -> str:
     if hasattr(part, "described"):
         return str(part.described()["kind"])
     return part.kind if isinstance(part, Foreign) else target_of(type(part))
+
+
+def sent_home(
+    problems: Iterable[Problem], model: type[BaseModel], table: Mapping[str, Any]
+) -> list[Problem]:
+    """The problems, unknown keys with the sections of the scenario that have such an option."""
+    sections = list(_options(model, table))
+    return [
+        replace(one, homes=tuple(f"[{name}]" for name, options in sections if one.given in options))
+        if one.unknown
+        else one
+        for one in problems
+    ]
+
+
+def _options(
+    model: type[BaseModel], table: Mapping[str, Any]
+) -> Iterator[tuple[str, Collection[str]]]:
+    """Each section with the names of its options; the strategy's are those of the kind given."""
+    for name, section in model.model_fields.items():
+        yield name, {key for inner in tables_in(section.annotation) for key in inner.model_fields}
+    strategy = table.get("strategy")
+    kind = strategy.get("kind") if isinstance(strategy, Mapping) else strategy
+    if isinstance(kind, str) and kind in STRATEGY.registry.names():
+        yield "strategy", {option.name for option in option_fields(STRATEGY.registry.get(kind))}

@@ -41,10 +41,10 @@ _CHANGES = {"type": "array", "items": {"type": "object"}}
 class FleetOptions(Table):
     """[fleet]: the groups, one after another; devices are numbered in this order.
 
-    memory: what a model does that does not fit into a device's memory: "error" stops the run
-    before it begins, "exclude" leaves the device out, "ignore" trains it all the same. change:
-    what would be different with a share of the devices: options of a group, with `share` and
-    perhaps `of` (a group's name); see `simfl.scenario.whatif`.
+    memory: what a model does that does not fit into a device's memory: "error" stops the run before
+        it begins, "exclude" leaves the device out, "ignore" trains it all the same.
+    change: what would be different with a share of the devices: options of a group, with `share`
+        and perhaps `of` (a group's name); see `simfl.scenario.whatif`.
     """
 
     memory: Policy = "error"
@@ -66,8 +66,9 @@ class NetworkSection(Table):
 class ServerOptions(Table):
     """[server]: caps on the sums of all downloads and of all uploads, none by default.
 
-    sharing: "max-min" divides a cap among the transfers of the moment, "none" leaves every
-    transfer its device's own rate. gflops: speed of what a strategy computes on the server.
+    sharing: "max-min" divides a cap among the transfers of the moment, "none" leaves every transfer
+        its device's own rate.
+    gflops: speed of what a strategy computes on the server.
     """
 
     down_mbps: Rate | None = None
@@ -118,16 +119,18 @@ def _listed(given: Any) -> Any:
 class LearningOptions(Table):
     """[learning]: what is learnt, who holds which examples, and local SGD.
 
-    data_dir: folder of data sets; a relative one starts at the scenario's own folder. transforms:
-    what inputs go through; see `simfl.learn.datasets.transforms`. hold_back:
-    share of its examples that a device does not train on, for local rules that try models.
+    data_dir: folder of data sets; a relative one starts at the scenario's own folder.
+    transforms: what inputs go through; see `simfl.learn.datasets.transforms`.
+    hold_back: share of its examples that a device does not train on, for local rules that try
+        models.
     train: a function that makes the steps of a task in the place of simfl's own loop, and evaluate:
-    one that gives all values of an evaluation; see `simfl.learn.loops.base`.
+        one that gives all values of an evaluation; see `simfl.learn.loops.base`.
     optimizer: makes the steps, at rates that `schedule` multiplies; see `simfl.learn.optimizers`
-    and `simfl.learn.schedules`. objective: what is minimised. metrics: what evaluations have
-    beside the objective's own.
+        and `simfl.learn.schedules`.
+    objective: what is minimised.
+    metrics: what evaluations have beside the objective's own.
     drop_last: leave out an epoch's last batch where it is smaller than `batch_size` and not the
-    only one.
+        only one.
     trainer: how this machine computes; nothing on the virtual clock depends on it.
     """
 
@@ -184,7 +187,8 @@ class LearningOptions(Table):
 class TimingOptions(Table):
     """[learning] with dataset = "none": the same clock and bytes, and nothing is learnt.
 
-    parameters: of the model that is sent. examples: on each device, one number or one for each.
+    parameters: of the model that is sent.
+    examples: on each device, one number or one for each.
     flops_per_example: of training on one example (forward and backward).
     """
 
@@ -206,8 +210,8 @@ class EvaluateOptions(Table):
     """[evaluate]: every so many virtual seconds, every so many versions, or both.
 
     personal: adds accuracies as the devices meet them, and the table `personal` with those of each
-    device; see `simfl.learn.personalised`. by_class: adds the accuracy on each class,
-    `accuracy_class_0` and so on. The two go together.
+        device; see `simfl.learn.personalised`.
+    by_class: adds the accuracy on each class, `accuracy_class_0` and so on. The two go together.
     """
 
     every_s: Every | None = None
@@ -244,7 +248,7 @@ class StopOptions(Table):
     """[stop]: the run ends at the first that is met. wall_s: seconds of the simulating machine.
 
     on_divergence: what happens when the model, a training loss or an evaluation is not finite any
-    more: "stop" ends the run, which then has no result; "warn" says so once and goes on.
+        more: "stop" ends the run, which then has no result; "warn" says so once and goes on.
     """
 
     after_s: Duration | None = None

@@ -95,8 +95,10 @@ def _leads_on(value: Any) -> bool:
 class Space(Table):
     """Where the value of an option is looked for; one of the four.
 
-    log: between two numbers above 0, evenly by their logarithms. linear: between two numbers.
-    whole: between two whole numbers, both included. choice: one of these.
+    log: between two numbers above 0, evenly by their logarithms.
+    linear: between two numbers.
+    whole: between two whole numbers, both included.
+    choice: one of these.
     """
 
     log: Pair | None = None
@@ -129,12 +131,14 @@ class Space(Table):
 class TuneOptions(Table):
     """[tune]: every variant of a study gets its own best options before it is compared.
 
-    trials: points of its space that each variant may try. seeds: those that trials are played
-    on; a study may not have them. objective: what should be small until the target of [stop] is
-    met (seconds, bytes, down_bytes, up_bytes, device_s, energy_j or versions), or a metric, at its
-    best until stop.after_s. space: where the options are looked for, by key path, those of all
-    variants; a variant adds its own. extend: a space whose edge looks best grows there. sampler:
-    how points are chosen.
+    trials: points of its space that each variant may try.
+    seeds: those that trials are played on; a study may not have them.
+    objective: what should be small until the target of [stop] is met (seconds, bytes, down_bytes,
+        up_bytes, device_s, energy_j or versions), or a metric, at its best until stop.after_s.
+    space: where the options are looked for, by key path, those of all variants; a variant adds its
+        own.
+    extend: a space whose edge looks best grows there.
+    sampler: how points are chosen.
     """
 
     trials: Count = 20

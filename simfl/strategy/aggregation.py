@@ -73,9 +73,10 @@ def discounted(
 ) -> Change:
     """(1/B) Σ sᵢdᵢ with sᵢ = by(update) over B updates.
 
-    updates: one or more. by: the discount of an update, of its `staleness` say. normalise:
-    "weights" divides by Σ sᵢ instead, which forgets how stale all of them are together; "none"
-    leaves the sum.
+    updates: one or more.
+    by: the discount of an update, of its `staleness` say.
+    normalise: "weights" divides by Σ sᵢ instead, which forgets how stale all of them are together;
+        "none" leaves the sum.
 
     >>> from types import SimpleNamespace as Update
     >>> late = Update(task=0, device=0, delta=1.0, staleness=3)
@@ -91,8 +92,9 @@ def discounted(
 def mixed(update: Update, server: Server, alpha: float) -> Change:
     """The change that makes the model (1 - α)w + αy, y being the device's own model.
 
-    update: its delta is d. server: its model is w. alpha: in [0, 1]. In delta form:
-    α(d + (w_base - w)); a fresh update gives αd exactly.
+    update: its delta is d.
+    server: its model is w.
+    alpha: in [0, 1]. In delta form: α(d + (w_base - w)); a fresh update gives αd exactly.
     """
     delta, partial = update.delta, _is_partial(update)
     if update.version != server.version:

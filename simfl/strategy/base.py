@@ -27,9 +27,10 @@ Context = dict[str, "Tensor"]
 class Wait(NamedTuple):
     """When the strategy wants to be asked again: at the first that comes true.
 
-    arrivals: so many updates have come since this step. within: so many virtual seconds have
-    passed. losses: so many tasks have ended without an update. In every case also when nothing is
-    in flight any more, so that losses cannot hang a run; `Wait()` waits for just that.
+    arrivals: so many updates have come since this step.
+    within: so many virtual seconds have passed.
+    losses: so many tasks have ended without an update. In every case also when nothing is in flight
+        any more, so that losses cannot hang a run; `Wait()` waits for just that.
     """
 
     arrivals: int | None = None
@@ -41,9 +42,9 @@ class Wait(NamedTuple):
 class Change:
     """What `server.apply` adds to the model, and how much of it each update contributed.
 
-    weights: effective weight by task serial; the ledger records it. shares: how much each of the
-    updates counts for what is not trained (running statistics), where that is not its weight; see
-    `fold.applied`.
+    weights: effective weight by task serial; the ledger records it.
+    shares: how much each of the updates counts for what is not trained (running statistics), where
+        that is not its weight; see `fold.applied`.
     """
 
     delta: Any
@@ -67,7 +68,10 @@ def _times(weights: Mapping[int, float], factor: float) -> dict[int, float]:
 
 @dataclass(frozen=True)
 class Work:
-    """What a local rule may know of its task. lr: local learning rate."""
+    """What a local rule may know of its task.
+
+    lr: local learning rate.
+    """
 
     examples: int  #: n_i
     mean_examples: float  #: mean of n_i over the fleet
@@ -112,8 +116,9 @@ class LocalRule:
     ) -> tuple[Tensor, Context]:
         """The (P,) model that training starts from, and constants for the other hooks.
 
-        base: (P,) the model that the device received. extras: came down beside it. memory: kept
-        by the device since its last upload.
+        base: (P,) the model that the device received.
+        extras: came down beside it.
+        memory: kept by the device since its last upload.
         """
         return base, {}
 
@@ -150,9 +155,11 @@ def overrides(rule: LocalRule, hook: str) -> bool:
 class LearningInfo:
     """Facts of local training, for strategies that train on the server themselves.
 
-    flops: of training on one example. model: torch module in evaluation mode, which lends its
-    structure and is never altered; None where nothing is learnt. bounds: least and largest input
-    value; None where inputs are tokens. training: options of local SGD, and `rate(version)`.
+    flops: of training on one example.
+    model: torch module in evaluation mode, which lends its structure and is never altered; None
+        where nothing is learnt.
+    bounds: least and largest input value; None where inputs are tokens.
+    training: options of local SGD, and `rate(version)`.
     """
 
     flops: float

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def path_length(steps: int, lr: float, momentum: float = 0.0, mu: float = 0.0) -> float:
     """||a||₁: how far, in units of lr, so many steps go if every gradient of the loss is one.
 
-    What a rule divides by that takes a local path for a mean gradient. mu: of a proximal term.
+    What a rule divides by that takes a local path for a mean gradient.
+    mu: of a proximal term.
 
     >>> path_length(10, lr=0.1), round(path_length(10, lr=0.1, momentum=0.9), 3)
     (10.0, 41.381)

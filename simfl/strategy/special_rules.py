@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 class PersonalContext:
     """The device of a `PersonalRule`.
 
-    structure: of the model. initial: (P,) the untrained model, private parts included. accuracy:
-    of a (P,) point on held-back data, or on all of the device's data if none is held back. seed:
-    for what the rule draws in this task. extras: came down beside the model. memory: kept by the
-    device.
+    structure: of the model.
+    initial: (P,) the untrained model, private parts included.
+    accuracy: of a (P,) point on held-back data, or on all of the device's data if none is held
+        back.
+    seed: for what the rule draws in this task.
+    extras: came down beside the model.
+    memory: kept by the device.
     """
 
     structure: ModelStructure

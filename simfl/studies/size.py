@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from simfl.engine.estimate import machine_time
+from simfl.engine.duration import machine_time
 from simfl.scenario import Scenario
 from simfl.studies.combinations import SEEDS, runs_of
 
 
 @dataclass(frozen=True)
 class Size:
-    """Counts of a study. tuning_runs: of all trials together; longest_s: virtual, None if open."""
+    """Counts of a study.
+
+    tuning_runs: of all trials together.
+    longest_s: virtual, None if open.
+    """
 
     variants: int
     seeds: int

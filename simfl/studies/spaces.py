@@ -20,7 +20,10 @@ DIGITS = 3
 
 
 class Search:
-    """Proposes points of some spaces. own: the options as they were written, tried first."""
+    """Proposes points of some spaces.
+
+    own: the options as they were written, tried first.
+    """
 
     def __init__(
         self, spaces: Mapping[str, Space], own: Mapping[str, Any], sampler: str, trials: int

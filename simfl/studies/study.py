@@ -61,8 +61,8 @@ def study(
 ) -> Study:
     """Every run played, failed ones excepted, and `study.parquet` written. Raises InputError.
 
-    strategies: kinds, tables or instances in place of the scenario's own; or a mapping from a
-    label to one of these, or to overrides by key path where more than the strategy changes.
+    strategies: kinds, tables or instances in place of the scenario's own; or a mapping from a label
+        to one of these, or to overrides by key path where more than the strategy changes.
     model, dataset, train, evaluate: as for `simfl.run`, in all runs.
     seeds: by default those that the scenario sweeps, else 0 to 4.
     sweep: more key paths with their values, beside the scenario's [sweep].

@@ -38,7 +38,11 @@ FAILED = 1e12
 
 @dataclass
 class Trial:
-    """A point and what it has cost so far. value: what should be small; met: the target, if any."""
+    """A point and what it has cost so far.
+
+    value: what should be small.
+    met: the target, if any.
+    """
 
     options: dict[str, Any]
     value: float = 0.0

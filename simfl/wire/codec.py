@@ -49,7 +49,10 @@ class Codec:
         return 4 * layout.size
 
     def encode(self, params: Params, memory: Any, rng: np.random.Generator) -> Wire:
-        """params as bytes. memory: what this side kept of the last delivered message, or None."""
+        """params as bytes.
+
+        memory: what this side kept of the last delivered message, or None.
+        """
         return Wire(dense(params.flat.numpy()))
 
     def decode(self, payload: bytes, layout: Layout, memory: Any) -> tuple[Params, Any]:

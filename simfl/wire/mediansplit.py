@@ -24,7 +24,8 @@ class MedianSplit(Stage):
     """At most 2**bits levels for the larger half of the `keep` largest elements, range-coded.
 
     keep: share of the elements that survive before half of them are dropped (1 - s in the paper).
-    bits: q there. feedback: what was left out is remembered and added next time.
+    bits: q there.
+    feedback: what was left out is remembered and added next time.
     """
 
     last = True

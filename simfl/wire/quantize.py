@@ -26,8 +26,9 @@ _NOTHING_LEFT = np.zeros(0, dtype=np.float32)
 class Quantize(Stage):
     """2**bits evenly spaced levels between the smallest and the largest value of each bucket.
 
-    ceil(n * bits / 8) bytes, and 8 for each bucket. bucket: elements that share a range; a
-    tensor each if not given. rounding: "stochastic" is unbiased, "nearest" wants feedback.
+    ceil(n * bits / 8) bytes, and 8 for each bucket.
+    bucket: elements that share a range; a tensor each if not given.
+    rounding: "stochastic" is unbiased, "nearest" wants feedback.
     """
 
     last = True

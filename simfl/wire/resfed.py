@@ -118,11 +118,13 @@ def predicted(rule: Rule, past: Trajectory) -> np.ndarray | None:
 class ResFed(StatefulCodec):
     """Residuals of predicted models, for either direction of a link.
 
-    rule: how the next model is predicted; 1 is the authors' default. keep: share of the elements
-    that survive before half of them are dropped (1 - s in the paper). bits: q, for at most 2**bits
-    levels; 0 sends what survives as it is. max_gap: server versions since the last message after
-    which the model is sent in full; never, if not given. start: the first models are sent in
-    "full", or the initial model is "shared" by a common seed and costs nothing.
+    rule: how the next model is predicted; 1 is the authors' default.
+    keep: share of the elements that survive before half of them are dropped (1 - s in the paper).
+    bits: q, for at most 2**bits levels; 0 sends what survives as it is.
+    max_gap: server versions since the last message after which the model is sent in full; never, if
+        not given.
+    start: the first models are sent in "full", or the initial model is "shared" by a common seed
+        and costs nothing.
     """
 
     rule: Rule = 1

@@ -22,10 +22,12 @@ from simfl.wire.chain import OnLost, Sizes, Stage
 class TopK(Stage):
     """The elements of largest magnitude, as float32 or for the next codec; ties to the first.
 
-    keep: share of the elements, at least one. k: so many instead. scope: of the whole model, or
-    of each tensor by itself. feedback: what was left out is remembered and added next time.
-    on_lost: a lost message returns to the memory as a whole ("keep"), or its new part is gone.
-    A NaN counts as the largest. `keep = 1` is the identity.
+    keep: share of the elements, at least one.
+    k: so many instead.
+    scope: of the whole model, or of each tensor by itself.
+    feedback: what was left out is remembered and added next time.
+    on_lost: a lost message returns to the memory as a whole ("keep"), or its new part is gone. A
+        NaN counts as the largest. `keep = 1` is the identity.
     """
 
     keep: Share = 0.1
@@ -60,8 +62,10 @@ class TopK(Stage):
 class RandomK(Stage):
     """Elements drawn uniformly without replacement; 8 bytes of seed say which.
 
-    keep: share of the elements, at least one. k: so many instead. feedback: remember what was
-    left out; without it the elements are scaled by n/k, so that the expectation is right.
+    keep: share of the elements, at least one.
+    k: so many instead.
+    feedback: remember what was left out; without it the elements are scaled by n/k, so that the
+        expectation is right.
     """
 
     keep: Share = 0.1

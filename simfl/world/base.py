@@ -48,7 +48,7 @@ class World(Protocol):
         """The names of the cells."""
 
     def column(self, name: str) -> np.ndarray:
-        """A column of the fleet, as `devices.parquet` has it. (devices,); a copy."""
+        """A column of the scenario's devices, as `devices.parquet` has it. (N,); a copy."""
 
     def speed(self, device: int) -> float:
         """The factor of its training speed."""
@@ -98,6 +98,15 @@ class World(Protocol):
 
     def come_back(self, device: int) -> None:
         """The device is there again, as far as its own presence goes."""
+
+    def add(self, group: int | str, count: int = 1) -> list[int]:
+        """So many devices of this group join, with the data of device i mod N; their numbers."""
+
+    def retire(self, device: int) -> None:
+        """The device is gone for good; its task is lost, with the cause "retired"."""
+
+    def members(self) -> list[int]:
+        """The devices that have not been retired, ascending."""
 
     def end_task(self, device: int, cause: str) -> bool:
         """Its task is lost for this cause; False if it has none."""

@@ -17,7 +17,7 @@ from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.one_by_one import OneByOne
 from simfl.scenario import parse
 from simfl.strategy.base import LocalRule
-from simfl.strategy.methods.dcasgd import DcAsgd
+from simfl.strategy.methods.late.dcasgd import DcAsgd
 from simfl.streams import Streams
 
 

@@ -64,17 +64,8 @@ def _change(engine: Any, turn: Turn) -> None:
         world.left.add(device)
     elif method == "come_back" and device in world.left:
         world.left.discard(device)
-        look_again(engine, device)
+        if any(kind == "back" for _, kind, _ in engine.agenda):  # a step waits for any device
+            engine.later(engine.reachable_s(device), "back", engine.ask)
     elif method == "end_task":
-        for task in [t for t in engine.server.tasks.values() if t.device == device]:
+        for task in [t for t in engine.tasks.values() if t.device == device]:
             engine.end(task, "lost", given[1])
-
-
-def look_again(engine: Any, device: int) -> None:
-    """A step that waits for any device may be due earlier."""
-    wake = engine.wake
-    if wake is not None and (back_s := engine.reachable_s(device)) < wake[0]:
-        if wake in engine.agenda:
-            engine.agenda.remove(wake)
-        engine.wake = (back_s, "wake", engine.ask)
-        engine.agenda.append(engine.wake)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 #: Rates this close to a capacity fill it.
 FULL = 1.0 - 1e-12
 
 
-def fill(
-    caps: Mapping[Hashable, float], pipes: Iterable[tuple[float, set]]
-) -> dict[Hashable, float]:
+def fill(caps: Mapping[Any, float], pipes: Iterable[tuple[float, set[Any]]]) -> dict[Any, float]:
     """The rate of every flow. caps: of each flow alone; pipes: (capacity, flows in it).
 
     All rates rise together; a flow stops at its own cap, or when a pipe that it is in is full.

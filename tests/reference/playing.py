@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from math import isnan
+from dataclasses import dataclass
+from math import inf, isnan, nextafter
 from typing import Any
 
 from reference.changing import Scripted, schedule
 from reference.engine import Engine
+from reference.trip import Trip
 from reference.world import World
 from reference.worlds import Drawn, Script, folder
 from simfl.clock.kernel import Kernel
@@ -17,8 +19,8 @@ from simfl.messages import PHASES, Task
 from simfl.scenario import Scenario, parse
 from simfl.streams import Streams
 
-#: Relative to the time of the run.
-TOLERANCE = 1e-9
+#: Relative to the time of the run; and what rounding may move a moment by.
+TOLERANCE, HAIR = 1e-9, 1e-11
 
 EXACT = (
     *("device", "version", "applied_version", "outcome", "cause", "phase", "down_bytes"),
@@ -68,15 +70,39 @@ def naive(drawn: Drawn, hints: dict[int, tuple[float, int]] | None = None) -> Ru
     fleet, strategy = fleet_of(scenario, streams), strategy_of(drawn, scenario)
     sizes = workload_of(scenario, problem_of(scenario, streams), streams, timing=True)
     world = World(scenario, fleet, streams)
-    engine = Engine(world, strategy, sizes, streams, scenario.stop, hints)
+    engine = Engine(world, strategy, sizes, streams, scenario.stop)
+    if hints is not None:
+        engine.close, engine.moment = 0.0, Hints(engine, hints).moment
     schedule(engine, drawn.turns)
     engine.play()
-    rows = {task.serial: _row(task, outcome, more) for task, outcome, more in engine.rows}
-    return rows, engine.versions, engine.reason
+    return {row[0].serial: _row(*row) for row in engine.rows}, engine.versions, engine.reason
 
 
-def _row(task: Task, outcome: str, more: dict[str, Any]) -> dict[str, Any]:
+@dataclass
+class Hints:
+    """Moments at which tasks are said to end, and the phase in which they were cut off; -1: none.
+
+    Where only rounding parts such a moment from the one that the engine has computed, it stands
+    instead: so it can be shown that nothing but rounding has decided what came first.
+    """
+
+    engine: Engine
+    hints: dict[int, tuple[float, int]]
+
+    def moment(self, trip: Trip, t: float, done: bool = False) -> float:
+        """done: the task's part is over then, a hair later where the task is cut off in it."""
+        end_s, cut = self.hints.get(trip.task.serial, (inf, -1))
+        hint = max(self.engine.now_s, end_s)
+        if hint == inf or abs(hint - t) > HAIR * max(1.0, hint):
+            return t
+        return nextafter(hint, inf) if done and trip.task.phase == cut else hint
+
+
+def _row(
+    task: Task, outcome: str, cause: str, version: int, used_s: float, weight: float
+) -> dict[str, Any]:
     """As the ledger writes it."""
+    used = outcome in ("applied", "in_flight")
     names = ("device", "version", "examples", "epochs", "dispatched_s", "ended_s")
     return {
         **{name: getattr(task, name) for name in names},
@@ -84,7 +110,11 @@ def _row(task: Task, outcome: str, more: dict[str, Any]) -> dict[str, Any]:
         **dict(zip(("down_bytes", "up_bytes"), task.moved_bytes, strict=True)),
         "outcome": outcome,
         "phase": PHASES[min(task.phase, len(PHASES) - 1)],
-        **more,
+        "cause": cause,
+        "applied_version": version + 1 if outcome == "applied" else None,
+        "staleness": version - task.version if used else None,
+        "staleness_s": used_s - task.dispatched_s,
+        "weight": weight,
     }
 
 

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from math import nan
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from simfl.messages import NOTHING, Task, Update, examples_seen, local_steps
+from reference.world import World
+from simfl.messages import NOTHING, Task, Update
+from simfl.streams import Streams
 
 
 class Server:
-    """Versions and tasks. engine: plays what is asked for. sizes: of data and messages."""
+    """Versions and tasks; the engine, which inherits it, plays what is asked for.
+
+    sizes: fills in what tasks carry and compute. sent: every task there ever was, by serial.
+    """
 
     learning, flops_per_s, params = None, 1e11, NOTHING
 
-    def __init__(self, engine: Any, sizes: Any) -> None:
-        self.engine, self.sizes, self.fleet = engine, sizes, engine.world.fleet
-        self.devices, self.examples = len(self.fleet), sizes.examples
-        self.version = self.steps = self.applied = self.serial = self.block = 0
-        self.over, self.charged_s, self.lost = "", 0.0, list[Task]()
+    def __init__(self, world: World, sizes: Any, streams: Streams, stop: Any) -> None:
+        self.world, self.sizes, self.streams, self.stop = world, sizes, streams, stop
+        self.fleet, self.devices, self.examples = world.fleet, len(world.fleet), sizes.examples
+        self.now_s, self.charged_s, self.over = 0.0, 0.0, ""
+        self.version = self.steps = self.applied = self.block = 0
         self.tasks, self.open = dict[int, Task](), dict[int, Task]()
-        self.given = [0] * self.devices
-        self.order, self.idle, self.draws = list(range(self.devices)), self.devices, list[float]()
-
-    @property
-    def now_s(self) -> float:
-        return self.engine.now
+        self.sent, self.lost = list[Task](), list[Task]()
+        self.order, self.draws = list(range(self.devices)), list[float]()
 
     @property
     def in_flight(self) -> int:
@@ -34,100 +36,80 @@ class Server:
 
     # Devices lie in one list, the idle ones first; draws pick among these and change their order.
 
+    @property
+    def idle(self) -> int:
+        return self.devices - len(self.tasks)
+
     def sample(self, n: int, among: Any = None) -> list[int]:
-        chosen, met = list[int](), 0
         if among is not None:
             there = [d for d in among if d in self.candidates()]
-            while there and len(chosen) < n:
-                pick = int(self._uniform() * len(there))
-                there[0], there[pick] = there[pick], there[0]
-                chosen.append(there.pop(0))
-            return chosen
+            return [self.pick(there, i, len(there)) for i in range(min(n, len(there)))]
+        chosen, met = list[int](), 0
         while len(chosen) < n and met < self.idle:
-            self._swap(met, met + int(self._uniform() * (self.idle - met)))
-            if self.engine.reachable_s(self.order[met]) <= self.now_s:
-                chosen.append(self.order[met])
+            device = self.pick(self.order, met, self.idle)
+            chosen += [device] if self.reachable_s(device) <= self.now_s else []
             met += 1
         return chosen
 
     def candidates(self) -> np.ndarray:
-        there = [d for d in self.order[: self.idle] if self.engine.reachable_s(d) <= self.now_s]
+        there = [d for d in self.order[: self.idle] if self.reachable_s(d) <= self.now_s]
         return np.array(sorted(there), int)
 
-    def put(self, device: int) -> None:
-        self._swap(self.order.index(device), self.idle)
-        self.idle += 1
-
-    def _swap(self, i: int, j: int) -> None:
-        self.order[i], self.order[j] = self.order[j], self.order[i]
-
-    def _uniform(self) -> float:
+    def pick(self, devices: list[int], first: int, end: int) -> int:
+        """One of devices[first:end], by the next draw; it changes places with the first."""
         if not self.draws:
-            rng = self.engine.streams.generator("sampling", self.block)
+            rng = self.streams.generator("sampling", self.block)
             self.block, self.draws = self.block + 1, rng.random(1024).tolist()
-        return self.draws.pop()
+        other = first + int(self.draws.pop() * (end - first))
+        devices[first], devices[other] = devices[other], devices[first]
+        return devices[first]
+
+    def put(self, device: int, where: int) -> None:
+        """The device changes places with the one that lies there."""
+        at = self.order.index(device)
+        self.order[at], self.order[where] = self.order[where], device
 
     # Tasks and versions.
 
     def dispatch(self, devices: Any, *, epochs=None, steps=None, extras=None) -> list[int]:
-        first = self.serial
+        first, leaves_s = len(self.sent), self.now_s + self.charged_s
         for device in [] if self.over else devices:
-            self._swap(self.order.index(device), self.idle - 1)
-            self.idle -= 1
-            index, self.given[device] = self.given[device], self.given[device] + 1
-            leaves_s = self.now_s + self.charged_s
-            task = Task(self.serial, device, index, self.version, NOTHING, leaves_s, epochs, steps)
-            self.tasks[self.serial], self.serial = task, self.serial + 1
-            if self.charged_s:
-                self.engine.later(leaves_s, "dispatch", lambda task=task: self.engine.leave(task))
-            else:
-                self.engine.leave(task)
+            self.put(device, self.idle - 1)
+            index = sum(task.device == device for task in self.sent)
+            serial, version = len(self.sent), self.version
+            task = Task(serial, device, index, version, NOTHING, leaves_s, epochs, steps)
+            self.sent.append(task)
+            self.tasks[serial] = task
+            self.later(leaves_s, "dispatch", partial(self.leave, task))
         return list(range(first, first + len(devices)))
 
     def apply(self, change: Any) -> None:
         if self.over:
             return
-        used_s, stop = self.now_s + self.charged_s, self.engine.stop
+        used_s = self.now_s + self.charged_s
         for serial, weight in change.weights.items():
-            self.engine.row(self.open.pop(serial), "applied", used_s=used_s, weight=weight)
+            self.row(self.open.pop(serial), "applied", used_s=used_s, weight=weight)
         self.version, self.applied = self.version + 1, self.applied + len(change.weights)
-        self.engine.versions.append((used_s, len(change.weights)))
-        if stop.versions is not None and self.version >= stop.versions:
-            self.over = "versions"
-        elif stop.updates is not None and self.applied >= stop.updates:
-            self.over = "updates"
+        self.versions.append((used_s, len(change.weights)))
+        for limit, count in (("versions", self.version), ("updates", self.applied)):
+            most = getattr(self.stop, limit)
+            if most is not None and count >= most:
+                self.over = self.over or limit
 
-    def discard(self, updates: Any, cause: str) -> None:
+    def discard(self, updates: Iterable[Update], cause: str) -> None:
         for update in updates:
-            self.engine.row(self.open.pop(update.task), "discarded", cause)
+            self.row(self.open.pop(update.task), "discarded", cause)
 
     def cancel(self, devices: Any = None, cause: str = "cancelled") -> None:
-        for task in list(self.tasks.values()):
-            if devices is None or task.device in devices:
-                self.engine.end(task, "cancelled", cause)
+        for task in [t for t in self.tasks.values() if devices is None or t.device in devices]:
+            self.end(task, "cancelled", cause)
 
     def request_partial(self, devices: Any) -> None:
-        for task in list(self.tasks.values()):
-            if task.device in devices:
-                self.engine.hurry(task)
+        for task in [t for t in self.tasks.values() if t.device in devices]:
+            self.hurry(task)
 
     def charge(self, flops: float = 0.0, seconds: float = 0.0) -> None:
         self.charged_s += seconds + flops / self.flops_per_s
 
     def generator(self, purpose: str) -> np.random.Generator:
-        return self.engine.streams.generator(f"step {purpose}", self.steps)
-
-    def size_up(self, task: Task) -> None:
-        """The work that the task asks for, and its messages."""
-        n, batch = int(self.examples[task.device]), self.sizes.batch_size
-        task.examples, task.local_steps = n, local_steps(n, batch, task.epochs, task.steps)
-        seen = examples_seen(n, batch, task.local_steps)
-        task.epochs, task.flops = seen / n, self.sizes.flops * seen
-        task.down_bytes, task.up_bytes = self.sizes.down_bytes, self.sizes.up_bytes
-
-    def delivered(self, task: Task) -> Update:
-        self.open[task.serial] = task
-        return Update(
-            task.serial, task.device, task.version, NOTHING, NOTHING, {}, task.examples,
-            task.local_steps, task.epochs or 0.0, nan, nan, task.dispatched_s, task.ended_s, self,
-        )  # fmt: skip
+        return self.streams.generator(f"step {purpose}", self.steps)

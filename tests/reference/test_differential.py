@@ -7,9 +7,13 @@ plays 20,000 scenarios: ten minutes of one core, half of it with `-n 2` on two t
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections import Counter
+from io import StringIO
 from pathlib import Path
+from token import NAME, NUMBER, OP, STRING
+from tokenize import generate_tokens
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -23,6 +27,12 @@ from reference.worlds import Drawn, drawn
 SLICES, EACH = 20, 1_000
 
 CHECKS = list(HealthCheck)
+
+#: The files of the naive engine.
+NAIVE = [
+    Path(__file__).with_name(f"{name}.py")
+    for name in ("engine", "filling", "server", "trip", "world")
+]
 
 
 @settings(max_examples=100, suppress_health_check=CHECKS)
@@ -56,8 +66,22 @@ def test_every_fault_has_a_scenario_that_shows_it():
 
 def test_the_naive_engine_owes_the_clock_nothing():
     """It imports nothing of what it is compared with."""
-    for name in ("engine", "filling", "server", "trip", "world"):
-        assert "simfl.clock" not in Path(__file__).with_name(f"{name}.py").read_text("utf-8")
+    assert not [path.name for path in NAIVE if "simfl.clock" in path.read_text("utf-8")]
+
+
+def test_the_naive_engine_can_be_read_in_one_sitting():
+    """At most 500 lines of code, beside docstrings, comments and blank lines."""
+    assert sum(len(_code_lines(path.read_text("utf-8"))) for path in NAIVE) <= 500
+
+
+def _code_lines(source: str) -> set[int]:
+    places = [node for node in ast.walk(ast.parse(source)) if hasattr(node, "lineno")]
+    said = [
+        one for one in places if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)
+    ]
+    tokens = generate_tokens(StringIO(source).readline)
+    written = {t.start[0] for t in tokens if t.type in (NAME, NUMBER, OP, STRING)}
+    return written - {line for one in said for line in range(one.lineno, (one.end_lineno or 0) + 1)}
 
 
 @pytest.mark.study

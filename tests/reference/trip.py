@@ -22,37 +22,33 @@ class Part:
 
 
 class Trip:
-    """A task that leaves now, by its own eight draws. Its legs: download, train, upload."""
+    """A task that leaves now, by its own eight draws. Its legs: download, train, upload.
+
+    work_s: nominal seconds of each leg. fails: (leg, nominal seconds into it) by itself.
+    """
 
     def __init__(self, task: Task, fleet: Any, streams: Streams, now_s: float) -> None:
-        self.task, self.attempt, self.parts = task, 0, list[Part]()
-        u = streams.uniforms("task", task.device, task.index)
-        down_s, down_rate = fleet.link.down(task.device, u[0], u[1])
-        up_s, up_rate = fleet.link.up(task.device, u[3], u[4])
-        self.latency_s, self.rate = (down_s, 0.0, up_s), (down_rate, 0.0, up_rate)
+        self.task, self.streams, self.attempt, device = task, streams, 0, task.device
+        u = streams.uniforms("task", device, task.index)
+        (down_s, down), (up_s, up) = fleet.link.down(device, *u[:2]), fleet.link.up(device, *u[3:5])
+        self.latency_s, self.rate = (down_s, 0.0, up_s), (down, 0.0, up)
         self.nbytes = (task.down_bytes + FRAME_BYTES, 0, task.up_bytes + FRAME_BYTES)
-        train_s = fleet.compute.train_s(task.device, task.flops, task.local_steps, u[2])
-        self.setup_s = fleet.compute.setup_s(task.device, u[2])
-        fate = fleet.faults.fate(task.device, u[5], u[6], u[7], task.local_steps)
-        share, hang_s, lifetime_s = fate
-        self.policy, self.hazard_s = fleet.faults.on_offline(task.device), now_s + lifetime_s
+        self.setup_s = fleet.compute.setup_s(device, u[2])
+        train_s = fleet.compute.train_s(device, task.flops, task.local_steps, u[2])
+        share, hang_s, lifetime_s = fleet.faults.fate(device, *u[5:], task.local_steps)
+        self.policy, self.hazard_s = fleet.faults.on_offline(device), now_s + lifetime_s
         self.hangs = share >= 1.0 and hang_s < inf
         train_s = hang_s if self.hangs else train_s
-        #: Nominal seconds of each leg.
-        self.work_s = [
-            down_s + self.nbytes[0] / down_rate,
-            train_s,
-            up_s + self.nbytes[2] / up_rate,
-        ]
-        self.drops_in = fleet.faults.drop_phase(task.device)
-        #: Where it fails by itself: leg, and nominal seconds into it.
-        self.fails = self.place(DOWNLOAD, share) if share < 1.0 else (HOME, inf)
-        if self.hangs:
-            self.fails = TRAIN, hang_s
+        self.work_s = [down_s + self.nbytes[0] / down, train_s, up_s + self.nbytes[2] / up]
+        self.drops_in = fleet.faults.drop_phase(device)
+        self.fails = (TRAIN, hang_s) if self.hangs else self.place(share)
         self.begin_leg()
 
-    def place(self, leg: int, share: float) -> tuple[int, float]:
-        """(leg, seconds into it) where this share of the nominal work from a leg on is done."""
+    def place(self, share: float) -> tuple[int, float]:
+        """Where this share of the nominal work from the leg at hand on is done; HOME: nowhere."""
+        leg = self.task.phase
+        if share >= 1.0:
+            return HOME, inf
         if self.drops_in is not None:
             return self.drops_in, share * self.work_s[self.drops_in]
         left_s = share * sum(self.work_s[leg:])
@@ -62,18 +58,18 @@ class Trip:
 
     def goal_s(self) -> float:
         """Nominal seconds of the leg at hand, up to where it fails."""
-        leg = self.task.phase
-        return min(self.work_s[leg], self.fails[1]) if self.fails[0] == leg else self.work_s[leg]
+        leg, work_s = self.task.phase, self.work_s[self.task.phase]
+        return min(work_s, self.fails[1]) if self.fails[0] == leg else work_s
 
     def begin_leg(self, rest_s: float = 0.0) -> None:
         """The leg's parts, up to where it fails. rest_s: before it begins."""
-        leg, goal_s = self.task.phase, self.goal_s()
+        leg, goal_s, latency_s = self.task.phase, self.goal_s(), self.latency_s[self.task.phase]
         self.parts = [Part("rest", rest_s)] if rest_s else []
         if leg == TRAIN:
             self.parts.append(Part("train", goal_s))
             return
-        self.parts.append(Part("latency", min(self.latency_s[leg], goal_s)))
-        if self.fails[0] != leg or goal_s > self.latency_s[leg]:
+        self.parts.append(Part("latency", min(latency_s, goal_s)))
+        if self.fails[0] != leg or goal_s > latency_s:
             self.parts.append(Part("flow", self.nbytes[leg] * self.share()))
 
     def share(self) -> float:
@@ -88,16 +84,17 @@ class Trip:
         """Books the bytes that have passed of a leg which ends before its time."""
         leg = self.task.phase
         if leg != TRAIN and all(part.kind == "flow" for part in self.parts):
-            left = sum(part.left for part in self.parts)
-            passed = self.nbytes[leg] * self.share() - left
+            passed = self.nbytes[leg] * self.share() - sum(part.left for part in self.parts)
             self.task.moved_bytes[leg == UPLOAD] += int(passed + 0.5 + 1e-5)  # halves go up
 
-    def again(self, streams: Streams, probability: float) -> None:
-        """Draws where a retry fails, from the leg at hand on."""
+    def again(self, rest_s: float, probability: float) -> None:
+        """The leg at hand begins anew, and fails by a draw of its own."""
+        self.charge()
         self.attempt += 1
-        task = self.task
-        u = streams.uniforms("retry", task.device, task.index << 20 | self.attempt)
-        self.fails = self.place(task.phase, u[1]) if u[0] < probability else (HOME, inf)
+        index = self.task.index << 20 | self.attempt
+        u = self.streams.uniforms("retry", self.task.device, index)
+        self.fails = self.place(u[1] if u[0] < probability else inf)
+        self.begin_leg(rest_s)
 
     def shorten(self) -> int:
         """The device is to send after the mini-batch at hand: steps that it makes; 0: no."""
@@ -113,7 +110,6 @@ class Trip:
         if self.fails[0] == TRAIN and self.fails[1] >= self.work_s[TRAIN]:
             self.fails = HOME, inf
         if task.phase == TRAIN:
-            part = self.parts[-1]
-            part.left = max(0.0, self.goal_s() - worked_s)
-            part.done = part.left <= 0.0  # even if the device is away just now
+            left_s = max(0.0, self.goal_s() - worked_s)
+            self.parts[-1] = Part("train", left_s, done=left_s <= 0.0)  # even in a pause
         return steps

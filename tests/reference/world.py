@@ -1,13 +1,12 @@
 """What holds at an instant: who is present, how fast devices work, what links carry.
 
 Every question has the time in it and is answered from all there is. A process that changes the
-world alters what the questions find and puts its own next instant among the `changes`; the engine
-asks anew at every instant, so nothing else has to know.
+world sets what the questions find; the engine asks anew at every instant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from math import inf
 from typing import Any
 
@@ -23,50 +22,42 @@ ALWAYS: Spans = [(-inf, inf)]
 
 
 class World:
-    """One scenario's fleet and network, up to its end. own, cells: when each is there."""
+    """One scenario's fleet and network, up to its end. own, cells: when each is there.
+
+    speeds, factors, left, set_rates: what processes have set, of devices and (cell, up).
+    """
 
     def __init__(self, scenario: Scenario, fleet: Any, streams: Streams) -> None:
-        self.fleet, self.speeds, server = fleet, dict[int, float](), scenario.server
+        self.fleet, server, end_s = fleet, scenario.server, scenario.stop.after_s
         self.shared = server.sharing == "max-min"
         self.rates = [(server.down_mbps or inf) * MBPS, (server.up_mbps or inf) * MBPS]
-        self.factors, self.left = dict[int, tuple[float, float]](), set[int]()
-        self.set_rates = dict[tuple[int, bool], float]()
-        self.own, self.cells, end_s = list[Spans](), list[Spans](), scenario.stop.after_s
-        for group in scenario.fleet.group:
-            for k in range(group.count):
-                self.own.append(_spans(group.presence, len(self.own), k, scenario, streams, end_s))
+        self.speeds, self.factors = dict[int, float](), dict[int, tuple[float, float]]()
+        self.left, self.set_rates = set[int](), dict[tuple[int, bool], float]()
+        members = [(group, k) for group in scenario.fleet.group for k in range(group.count)]
+        self.own = [
+            _spans(group.presence, device, k, scenario, streams)
+            for device, (group, k) in enumerate(members)
+        ]
+        self.cells = list[Spans]()
         for cell in (alike for alike in scenario.network.cell for _ in range(alike.count)):
             means = cell.outages and (cell.outages.mean_up_s, cell.outages.mean_down_s)
             turns = means and _turns(streams, "cell ", len(self.cells), *means, end_s)
             self.cells.append(turns or ALWAYS)
 
+    def cell(self, device: int) -> Spans:
+        """When the device's cell is up; always, if it has none."""
+        number = self.fleet.cells.of(device)
+        return self.cells[number] if number >= 0 else ALWAYS
+
     def present(self, device: int, t: float) -> bool:
         """The device is there itself and its cell is up."""
-        there = device not in self.left and _inside(self.own[device], t)
-        return there and self.connected(device, t)
-
-    def connected(self, device: int, t: float) -> bool:
-        """The device's cell is up, if it has one."""
-        cell = self.fleet.cells.of(device)
-        return cell < 0 or _inside(self.cells[cell], t)
-
-    def edges(self, device: int) -> Iterator[float]:
-        """When the device or its cell comes or goes."""
-        cell = self.fleet.cells.of(device)
-        for spans in (self.own[device], self.cells[cell] if cell >= 0 else ALWAYS):
-            for span in spans:
-                yield from span
+        spans = self.own[device], self.cell(device)
+        return device not in self.left and all(inside(one, t) for one in spans)
 
     def back_after(self, device: int, t: float) -> float:
         """The first moment from t on at which the device is present."""
-        if self.present(device, t):
-            return t
-        later = (edge for edge in self.edges(device) if t < edge < inf)
-        return min((edge for edge in later if self.present(device, edge)), default=inf)
-
-    def speed(self, device: int, t: float) -> float:
-        """Nominal seconds of training that pass in one second."""
-        return self.speeds.get(device, 1.0)
+        edges = (t, *(edge for span in self.own[device] + self.cell(device) for edge in span))
+        return min((s for s in edges if t <= s and self.present(device, s)), default=inf)
 
     def cap(self, device: int, up: bool, rate: float, t: float) -> float:
         """Bytes per second of a transfer that is alone, lost packets included. rate: its draw."""
@@ -76,52 +67,42 @@ class World:
 
     def pipes(self, flows: dict[int, int], up: bool, t: float) -> list[tuple[float, set[int]]]:
         """(capacity, flows) of the server and the cells. flows: serial -> device."""
-        if not self.shared or not flows:
-            return []
-        pipes = [(self.rates[up], set(flows))]
-        for cell in {self.fleet.cells.of(device) for device in flows.values()} - {-1}:
-            inside = {s for s, device in flows.items() if self.fleet.cells.of(device) == cell}
-            own = self.set_rates.get((cell, up))
-            rate = self.fleet.cells.rate(cell, t, up=up)[0] if own is None else own
-            pipes.append((rate, inside))
-        return [pipe for pipe in pipes if pipe[0] < inf]
+        of, pipes = self.fleet.cells.of, [(self.rates[up], set(flows))]
+        for cell in {of(device) for device in flows.values()} - {-1}:
+            rate = self.set_rates.get((cell, up), self.fleet.cells.rate(cell, t, up=up)[0])
+            pipes.append((rate, {s for s, device in flows.items() if of(device) == cell}))
+        return [pipe for pipe in pipes if pipe[0] < inf] if self.shared else []
 
-    def changes(self, devices: set[int], t: float) -> float:
+    def changes(self, devices: Iterable[int], t: float) -> float:
         """The next moment after t at which anything here may change for these devices."""
-        moments = [edge for device in devices for edge in self.edges(device) if edge > t]
+        moments = [inf]
         for device in devices:
-            cell = self.fleet.cells.of(device)
-            for up in (False, True):
-                moments.append(self.fleet.link.swing(device, t, up=up)[1])
-                if cell >= 0:
-                    moments.append(self.fleet.cells.rate(cell, t, up=up)[1])
-        return min(moments, default=inf)
+            moments += [e for span in self.own[device] + self.cell(device) for e in span if e > t]
+            moments += [self.fleet.link.swing(device, t, up=up)[1] for up in (False, True)]
+            if (cell := self.fleet.cells.of(device)) >= 0:
+                moments += [self.fleet.cells.rate(cell, t, up=up)[1] for up in (False, True)]
+        return min(moments)
 
 
-def _inside(spans: Spans, t: float) -> bool:
+def inside(spans: Spans, t: float) -> bool:
+    """Whether one of these spans holds the moment."""
     return any(start <= t < end for start, end in spans)
 
 
-def _spans(
-    options: Any, device: int, k: int, scenario: Scenario, streams: Streams, end_s: float
-) -> Spans:
+def _spans(options: Any, device: int, k: int, scenario: Scenario, streams: Streams) -> Spans:
     """Of the k-th device of a group: by chance, as recorded, or always."""
+    end_s = scenario.stop.after_s
     if options.kind == "onoff":
         return _turns(streams, "", device, options.mean_on_s, options.mean_off_s, end_s)
     if options.kind == "always":
         return ALWAYS
     trace = load_trace(options.trace, "presence", trace_dirs(scenario))
-    row, spans, base_s = k % trace.about["devices"], list[tuple[float, float]](), 0.0
-    period_s = trace.periods_s()[row]
-    while base_s <= end_s:
-        for whose, *span in zip(
-            *(trace.columns[c] for c in ("device", "start_s", "end_s")), strict=True
-        ):
-            if whose == row:  # times of traces are multiples of 1/1024 s
-                start_s, stop_s = (base_s + round(t * 1024) / 1024 for t in span)
-                spans.append((start_s, stop_s))
-        base_s += period_s
-    return spans
+    row = k % trace.about["devices"]
+    period_s, columns = trace.periods_s()[row], (trace.columns[c] for c in ("start_s", "end_s"))
+    spells = zip(*(column[trace.columns["device"] == row] for column in columns), strict=True)
+    kept = [tuple(round(t * 1024) / 1024 for t in spell) for spell in spells]  # whole ticks
+    bases = [n * period_s for n in range(int(end_s // period_s) + 1)] if period_s < inf else [0.0]
+    return [(base + start_s, base + stop_s) for base in bases for start_s, stop_s in kept]
 
 
 def _turns(

@@ -156,6 +156,12 @@ def test_of_several_mistakes_the_first_is_told_and_the_others_counted(
     assert told.endswith("(and 3 more mistakes)")
 
 
+def test_an_option_in_the_wrong_section_is_sent_home(complaint: Complaint) -> None:
+    assert complaint("learning.epochs=2").endswith("; [strategy] has an option of this name")
+    assert complaint("strategy.lr=0.1").endswith("; [learning] has an option of this name")
+    assert "of this name" not in complaint("strategy.bufer=2")
+
+
 def test_a_mistake_made_by_an_override_is_blamed_on_it(night: Path) -> None:
     with pytest.raises(ScenarioError, match=r"night.toml with strategy.local overridden: strat"):
         load(night, ["strategy.local={ mu = 1 }"])

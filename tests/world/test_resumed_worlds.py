@@ -35,13 +35,15 @@ def interrupted(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch, at_s: 
             simfl.run(whole(kind), out=folder)
 
 
-@pytest.mark.parametrize("at_s", [15.0, 40.0])
+@pytest.mark.parametrize(
+    ("kind", "at_s"), [("Breathing", 15.0), ("Breathing", 40.0), ("Migrating", 40.0)]
+)
 def test_a_run_of_state_machines_goes_on_from_its_checkpoint(
-    at_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, at_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    interrupted("Breathing", tmp_path / "run", monkeypatch, at_s)
-    resumed = simfl.run(whole("Breathing"), out=tmp_path / "run", resume=True)
-    unbroken = simfl.run(whole("Breathing"), out=tmp_path / "whole")
+    interrupted(kind, tmp_path / "run", monkeypatch, at_s)
+    resumed = simfl.run(whole(kind), out=tmp_path / "run", resume=True)
+    unbroken = simfl.run(whole(kind), out=tmp_path / "whole")
     assert resumed.digest == unbroken.digest
     assert resumed.events.equals(unbroken.events)
     assert len(resumed.events) > 10

@@ -79,6 +79,23 @@ class Breathing:
 
 
 @dataclass(frozen=True)
+class Migrating:
+    """A state machine: every so often a device joins, and the one before it is retired."""
+
+    every_s: Seconds = 7.0
+
+    def init(self, world: Any) -> list[int]:
+        return []
+
+    def next(self, state: list[int], world: Any) -> float:
+        state += world.add(0)
+        world.set_speed(state[-1], 2.0)
+        if len(state) > 2:
+            world.retire(state.pop(0))
+        return self.every_s
+
+
+@dataclass(frozen=True)
 class Sighing:
     """The same thing as a generator, with no end."""
 

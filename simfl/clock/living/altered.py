@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from simfl.clock.living.members import Joined, JoinedEnergy, Members
+
 
 class AlteredLink:
     """Links whose rates are multiplied. factors: device -> (down, up), where they are not 1."""
@@ -20,7 +22,8 @@ class AlteredLink:
     #: Rates may change in mid-transfer, so a transfer's end is not known when it begins.
     varying = True
 
-    def __init__(self, link: Any) -> None:
+    def __init__(self, members: Members) -> None:
+        link: Any = Joined(members, "link", "down", "up", "goodput", "swing")
         self._link = link
         self.factors: dict[int, tuple[float, float]] = {}
         self.down, self.up, self.goodput = link.down, link.up, link.goodput
@@ -44,8 +47,10 @@ class AlteredPresence:
 
     always = False
 
-    def __init__(self, presence: Any) -> None:
-        self._presence = presence
+    def __init__(self, members: Members) -> None:
+        asked = ("is_on", "off_after", "on_after", "why_away")
+        self._presence = Joined(members, "presence", *asked)
+        self._members = members
         self.absences: dict[int, list[list[float]]] = {}
 
     def leave(self, device: int, t: float) -> None:
@@ -95,13 +100,20 @@ class AlteredPresence:
 
     def mask(self, t: float) -> np.ndarray:
         """(N,) bool: who is present at t."""
-        present = np.array(self._presence.mask(t))
+        newcomers = range(self._members.first, len(self._members))
+        present = np.concatenate([
+            self._presence.mask(t),
+            np.array([self.is_on(device, t) for device in newcomers], dtype=bool),
+        ])  # fmt: skip
+        present[list(self._members.gone)] = False
         away = [device for device in self.absences if self._back_s(device, t) > t]
         present[away] = False
         return present
 
     def _back_s(self, device: int, t: float) -> float:
         """When the absence that holds t ends; t if none does."""
+        if not self._members.has(device):
+            return inf
         spans = self.absences.get(device)
         if spans is not None:
             for left_s, back_s in spans:
@@ -118,7 +130,8 @@ class AlteredCells:
 
     __snapshot__ = ("set_rates",)  #: kept by checkpoints
 
-    def __init__(self, cells: Any) -> None:
+    def __init__(self, members: Members) -> None:
+        cells: Any = Joined(members, "cells", "of")
         self._cells = cells
         self.set_rates: dict[tuple[int, bool], float] = {}
         self.of = cells.of
@@ -139,7 +152,7 @@ class AlteredCells:
         return getattr(self._cells, name)
 
     def __len__(self) -> int:
-        return len(self._cells)
+        return len(self._cells.names)
 
 
 class AlteredFleet:
@@ -149,13 +162,36 @@ class AlteredFleet:
 
     def __init__(self, fleet: Any) -> None:
         self.base = fleet
+        self.members = Members(fleet)
         self.speeds: dict[int, float] = {}
-        self.link = AlteredLink(fleet.link)
-        self.presence = AlteredPresence(fleet.presence)
-        self.cells = AlteredCells(fleet.cells)
+        self.compute = Joined(self.members, "compute", "train_s", "setup_s")
+        self.faults = Joined(self.members, "faults", "drop_phase", "fate", "again", "on_offline")
+        self.energy = JoinedEnergy(self.members)
+        self.link = AlteredLink(self.members)
+        self.presence = AlteredPresence(self.members)
+        self.cells = AlteredCells(self.members)
+
+    @property
+    def class_id(self) -> np.ndarray:
+        """The class of each device that ever belonged to the run."""
+        own: np.ndarray = self.base.class_id
+        groups = self.members.groups
+        if not groups:
+            return own
+        classes = [self.base.device_classes.index(group.device_class) for group in self.base.groups]
+        return np.concatenate([own, np.array(classes, dtype=own.dtype)[np.asarray(groups)]])
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Of all devices that ever belonged to the run."""
+        return self.members.columns()
+
+    def forget(self, device: int) -> None:
+        """Nothing of what was changed for this device stays."""
+        for table in (self.speeds, self.link.factors, self.presence.absences):
+            table.pop(device, None)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.base, name)
 
     def __len__(self) -> int:
-        return len(self.base)
+        return len(self.members)

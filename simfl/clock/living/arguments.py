@@ -40,6 +40,20 @@ def named(method: str, what: str, given: Any, names: Sequence[str]) -> int:
     return names.index(given)
 
 
+def whole(method: str, what: str, given: Any, most: int) -> int:
+    """A whole number of 0 to `most`. Raises PluginError."""
+    try:
+        number = index(given)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= most:
+        raise PluginError(
+            f"{method} was given {what} = {shorten(repr(given))}, expected a whole number of 0 to "
+            f"{most}"
+        )
+    return number
+
+
 def above_zero(method: str, what: str, given: Any) -> float:
     """A finite number above 0. Raises PluginError."""
     if not _is_number(given) or not 0.0 < given <= MOST:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from simfl.clock.draws import OFFLINE
 from simfl.clock.living.journal import Journal
 from simfl.clock.living.rescaling import LivingLifecycle
@@ -12,6 +14,10 @@ from simfl.messages import Task
 
 if TYPE_CHECKING:
     from simfl.clock.kernel import Kernel
+
+
+#: Why a task of a device that was retired is lost.
+RETIRED = "retired"
 
 
 class Changes:
@@ -26,6 +32,7 @@ class Changes:
         self.shares = kernel.plan.shared_links
         self._kernel = kernel
         self._lifecycle = kernel.server.lifecycle
+        self.workload: Any = kernel.workload  #: an OpenWorkload, where devices come and go
 
     # Reading.
 
@@ -116,6 +123,38 @@ class Changes:
             self._kernel.look_again(device)
         elif task.plan is not None:
             self._lifecycle.replace(task)
+
+    def add(self, group: int) -> int:
+        """One more device of this group; returns its number."""
+        device = self.fleet.members.join(group)
+        self.make_room(group)
+        self._kernel.look_again(device)
+        return device
+
+    def make_room(self, group: int) -> None:
+        """Columns of the clock and of the workload have a row for one more device."""
+        members, server = self.fleet.members, self.server
+        self.workload.join(server.devices + 1, members.first)
+        server.join()
+        if server.batteries is not None:
+            row = int(np.searchsorted(members.base.group, group))
+            start_j = self._start_j(server.devices - 1)
+            server.batteries.join(members.base.energy.battery(row), start_j, self.clock.now)
+
+    def _start_j(self, device: int) -> float:
+        newcomer = self.fleet.members.newcomers.get(device)
+        own = None if newcomer is None else newcomer.energy.start_j
+        return inf if own is None else float(own[0])
+
+    def retire(self, device: int) -> None:
+        """The device is gone for good, and its task with it."""
+        task = self.task_of(device)
+        if task is not None:
+            self.end_task(task, RETIRED)
+        self.server.pool.take(device)
+        self.workload.forget(device)
+        self.fleet.members.retire(device)
+        self.fleet.forget(device)
 
     def end_task(self, task: Task, cause: str) -> None:
         """The task is lost here and now."""

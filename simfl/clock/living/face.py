@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from simfl.clock.living.arguments import above_zero, finite, named, number_of, word
+from simfl.clock.living.arguments import above_zero, finite, named, number_of, whole, word
 from simfl.clock.living.changes import Changes
 from simfl.errors import PluginError, did_you_mean
 from simfl.messages import PHASES
 from simfl.units import GFLOPS, MBPS
+
+#: Devices that a run may have had in all.
+MOST_DEVICES = 100_000_000
 
 #: Kinds of rows that begin so are changes that were made.
 OWN = "world."
@@ -48,7 +51,7 @@ class WorldFace:
         return names
 
     def column(self, name: str) -> np.ndarray:
-        columns = self._changes.fleet.columns()
+        columns = self._changes.fleet.base.columns()
         if name not in columns:
             raise PluginError(f"column was given {name!r} {did_you_mean(str(name), columns)}")
         return np.array(columns[name])
@@ -149,6 +152,29 @@ class WorldFace:
             self._note("come_back", device, nan)
             self._changes.come_back(device)
 
+    def add(self, group: int | str, count: int = 1) -> list[int]:
+        changes = self._changes
+        names = [one.device_class for one in changes.fleet.groups]
+        number = named("add", "group", group, names)
+        count = whole("add", "count", count, MOST_DEVICES - self.devices)
+        self._need_open("add")
+        self._need_memory(number)
+        made = []
+        for _ in range(count):
+            self._write(OWN + "add", self.devices, float(number))
+            made.append(changes.add(number))
+        return made
+
+    def retire(self, device: int) -> None:
+        device = self._device("retire", device)
+        self._need_open("retire")
+        self._note("retire", device, nan)
+        self._changes.retire(device)
+
+    def members(self) -> list[int]:
+        numbers: list[int] = self._changes.fleet.members.numbers()
+        return numbers
+
     def end_task(self, device: int, cause: str) -> bool:
         device = self._device("end_task", device)
         cause = word("end_task", "cause", cause)
@@ -173,7 +199,20 @@ class WorldFace:
         self._changes.journal.write(self.now_s, self._process, kind, device, value)
 
     def _device(self, method: str, given: Any) -> int:
-        return number_of(method, "device", given, self.devices)
+        device = number_of(method, "device", given, self.devices)
+        if not self._changes.fleet.members.has(device):
+            raise PluginError(f"{method} was given device {device}, which has been retired")
+        return device
+
+    def _need_open(self, method: str) -> None:
+        if not hasattr(self._changes.workload, "join"):
+            raise PluginError(f"{method}: an app's devices are fixed; use leave and come_back")
+
+    def _need_memory(self, group: int) -> None:
+        if self._changes.fleet.groups[group].presence == "never":
+            raise PluginError(
+                f"add was given group {group}, whose devices have no memory for the model"
+            )
 
     def _need_shared(self, method: str) -> None:
         if not self._changes.shares:

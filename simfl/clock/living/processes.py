@@ -41,7 +41,7 @@ class Processes:
         self.draws = Draws(streams)
         self.states: dict[int, Any] = {}  #: of state machines, by number
         self._kernel, self._clock = kernel, kernel.clock
-        changes = Changes(kernel, self.journal)
+        self._changes = changes = Changes(kernel, self.journal)
         self._worlds = [WorldFace(changes, name, self.draws) for name in self.names]
         self._env = Environment()
         self._seen, self._turns = (0, 0, 0), 0
@@ -63,6 +63,11 @@ class Processes:
             except (Exception, SystemExit) as error:
                 raise told(name, self._clock.now, error) from error
         self._await()
+
+    def make_room(self, groups: Sequence[int]) -> None:
+        """For newcomers of these groups, which a checkpoint is about to bring back."""
+        for group in groups:
+            self._changes.make_room(group)
 
     def _await(self) -> None:
         due_s = float(self._env.peek())

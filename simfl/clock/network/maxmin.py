@@ -44,8 +44,8 @@ class Flow:
 class Pipe:
     """Flows under one capacity in bytes per second.
 
-    used, held: the free flows' caps added up, and the number of held ones. A cell whose flows
-    are in the server's pipe keeps count of its own all the same.
+    used, held: the free flows' caps added up, and the number of held ones. A cell whose flows are
+        in the server's pipe keeps count of its own all the same.
     """
 
     capacity: float

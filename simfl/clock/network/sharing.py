@@ -60,7 +60,8 @@ class SharedLink:
     def start(self, task: Task, nbytes: float, cap: float, cell: int = -1) -> None:
         """Begins to carry nbytes; calls `done` when the last one has passed.
 
-        cap: the device's own rate. cell: -1 is none.
+        cap: the device's own rate.
+        cell: -1 is none.
         """
         pipe = self._cells[cell] if cell >= 0 else self._root
         self._started += 1

@@ -24,9 +24,10 @@ def check(
 ) -> None:
     """Raises InputError, naming the difference, if the folder holds another run than this.
 
-    known: what this run depends on. scenario: as it was given, with "auto" in it. saved: the
-    folder's checkpoint. A run that failed may go on with code that was mended meanwhile, with a
-    warning.
+    known: what this run depends on.
+    scenario: as it was given, with "auto" in it.
+    saved: the folder's checkpoint. A run that failed may go on with code that was mended meanwhile,
+        with a warning.
     """
     old = identity.read(folder)
     if old is None:
@@ -147,7 +148,10 @@ def _check_unrecorded(folder: Path, scenario: Scenario, timing: bool, saved: Sav
 
 
 def _marks(folder: Path, stated: bool, saved: Saved | None) -> dict[str, str]:
-    """The scenario's mark as the folder's parts tell it. stated: nothing can be learnt."""
+    """The scenario's mark as the folder's parts tell it.
+
+    stated: nothing can be learnt.
+    """
     found = {} if saved is None else {"checkpoint": str(saved[0]["scenario"])}
     if finished(folder):
         timing = not stated and not (folder / MODEL).exists()

@@ -50,6 +50,7 @@ def parts_of(kernel: Kernel) -> dict[str, Any]:
         "exchange": getattr(kernel.workload, "exchange", None),
         "clock": kernel.clock,
         "fleet": fleet,
+        "fleet.members": fleet.members if living else None,
         "fleet.link": fleet.link if living else None,
         "fleet.presence": fleet.presence if living else None,
         "fleet.cells": fleet.cells if living else None,
@@ -127,6 +128,8 @@ def _restore(kernel: Kernel, state: dict[str, Any], arrays: dict[str, np.ndarray
     _check_numbers(state["tree"])
     parts = parts_of(kernel)
     whole = Reader(parts, arrays).value(state["tree"])
+    if kernel.processes is not None:
+        kernel.processes.make_room(whole["parts"]["fleet.members"]["groups"])
     for name, values in whole["parts"].items():
         if not values.keys() <= set(parts[name].__snapshot__):
             raise InputError(f"a checkpoint that changes more of the {name} than a run does")

@@ -17,7 +17,7 @@ from simfl.strategy.common import Options
 from simfl.wire.chain import chain
 
 #: Strategies that send something beside the model without saying so in `extras`.
-_SEND_MORE = ("quafl", "spatl")
+_SEND_MORE = ("quafl", "spatl", "asofed")
 
 
 @dataclass(frozen=True)

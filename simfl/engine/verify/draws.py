@@ -15,6 +15,7 @@ from simfl.engine.verify.world import Tasks, World
 from simfl.fleet.laws import FlopRate
 from simfl.results.verify import Unchecked
 from simfl.results.verify.subject import SLACK_S, apart, late
+from simfl.results.verify.tasks import POLLING
 from simfl.scenario import TimingOptions
 from simfl.strategy.special_rules import PersonalRule
 
@@ -152,7 +153,7 @@ def _flops(w: World, seen: np.ndarray, work: np.ndarray) -> np.ndarray:
 def _shortens(w: World) -> bool:
     """Whether the strategy may ask for a part of the work."""
     options = w.run.scenario["strategy"]
-    return options["kind"] == "quafl" or options.get("on_stale") == "request"
+    return options["kind"] in POLLING or options.get("on_stale") == "request"
 
 
 def failures(w: World) -> str | None:

@@ -30,8 +30,8 @@ class CellOptions(Table):
     """`count` cells that are alike; devices are dealt to them in turn.
 
     down_mbps, up_mbps: shared by the transfers of the moment (`server.sharing = "max-min"`).
-    trace: a bandwidth trace, by which they move. outages: times when no device behind the
-    cell is reachable.
+    trace: a bandwidth trace, by which they move.
+    outages: times when no device behind the cell is reachable.
     """
 
     name: Name
@@ -50,8 +50,9 @@ class CellOptions(Table):
 class Cells:
     """All cells, numbered one after the other, and the cell of each device.
 
-    of_device: (N,) int32; -1 for a device that is behind none. rates: (cells, 2) bytes/s down and
-    up, inf where nothing is shared. varying: for each cell, how its rates move, if they do.
+    of_device: (N,) int32; -1 for a device that is behind none.
+    rates: (cells, 2) bytes/s down and up, inf where nothing is shared.
+    varying: for each cell, how its rates move, if they do.
     """
 
     def __init__(
@@ -69,6 +70,10 @@ class Cells:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def dealt(self, of_device: np.ndarray) -> Cells:
+        """The same cells with these devices behind them."""
+        return Cells(self.names, of_device, self.rates, self._varying)
 
     def of(self, device: int) -> int:
         """The device's cell; -1 if it has none."""
@@ -103,7 +108,7 @@ def deal(
 
     The cells of one name are dealt in turn over all devices that name them, group after group.
     """
-    firsts = dict(zip((c.name for c in cells), _firsts(cells), strict=True))
+    firsts = dict(zip((c.name for c in cells), firsts_of(cells), strict=True))
     sizes = {cell.name: cell.count for cell in cells}
     met = dict.fromkeys(firsts, 0)
     parts = []
@@ -145,5 +150,6 @@ def _rate(options: CellOptions, varying: VaryingRate | None, up: bool) -> float:
     return float(varying.level(up=up)[0]) * MBPS if varying else inf
 
 
-def _firsts(cells: Sequence[CellOptions]) -> list[int]:
+def firsts_of(cells: Sequence[CellOptions]) -> list[int]:
+    """The number of the first cell of each name."""
     return np.cumsum([0, *(cell.count for cell in cells)])[:-1].tolist()

@@ -31,7 +31,7 @@ class LinkOptions(Table):
     overhead_s: of each transfer, besides its latency: the radio wakes, a connection is made.
     loss: share of packets lost; sent again, they take capacity and time.
     trace: a bandwidth trace. Each device replays one of its recordings from a moment of its own;
-    where down_mbps or up_mbps is given, that is the level and the trace only the shape.
+        where down_mbps or up_mbps is given, that is the level and the trace only the shape.
     """
 
     down_mbps: Rate | None = None
@@ -56,7 +56,10 @@ class LinkOptions(Table):
 
 @dataclass(frozen=True)
 class Shape:
-    """What the transfers of one group have in common. goodput: share of what the link carries."""
+    """What the transfers of one group have in common.
+
+    goodput: share of what the link carries.
+    """
 
     latency_s: float = 0.0
     overhead_s: float = 0.0
@@ -83,8 +86,8 @@ class Shape:
 class Link:
     """What each device can carry when it is alone. down, up: (N,) bytes/s.
 
-    options: one for each group; None means that transfers take no time. varying: for each group
-    whose rates move, how.
+    options: one for each group; None means that transfers take no time.
+    varying: for each group whose rates move, how.
     """
 
     def __init__(
@@ -149,7 +152,10 @@ class Link:
 def rates(
     options: LinkOptions | None, z: np.ndarray, varying: VaryingRate | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Median bytes/s down and up of n devices. z: (n, 2) standard normal draws."""
+    """Median bytes/s down and up of n devices.
+
+    z: (n, 2) standard normal draws.
+    """
     if options is None:
         free = np.full(len(z), inf)
         return free, free

@@ -17,8 +17,10 @@ TICKS = 1024.0
 class Series:
     """n step functions, each repeated after its own last step.
 
-    offsets: (n + 1,) int; row i has the steps offsets[i] to offsets[i + 1]. ends: when each step
-    ends, in seconds since the row began, ascending. values: one for each step. Raises TraceError.
+    offsets: (n + 1,) int; row i has the steps offsets[i] to offsets[i + 1].
+    ends: when each step ends, in seconds since the row began, ascending.
+    values: one for each step.
+    Raises TraceError.
     """
 
     def __init__(self, offsets: np.ndarray, ends: np.ndarray, values: np.ndarray) -> None:

@@ -18,7 +18,8 @@ class VaryingRate:
     """The bandwidth of n devices over time, around each one's own mean.
 
     A recording, and a moment in it, is drawn for each device; both directions of a device replay
-    the same moment. levels: what the scenario says in Mbit/s, None where the trace says it.
+    the same moment.
+    levels: what the scenario says in Mbit/s, None where the trace says it.
     Raises TraceError where neither does.
     """
 

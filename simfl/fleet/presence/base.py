@@ -71,7 +71,10 @@ class Never:
 
 
 class Presence:
-    """The presence of a fleet, one part for each group. firsts: the first device of each."""
+    """The presence of a fleet, one part for each group.
+
+    firsts: the first device of each.
+    """
 
     def __init__(self, parts: Sequence[Part], firsts: Sequence[int], group: np.ndarray) -> None:
         self.parts = tuple(parts)

@@ -23,7 +23,10 @@ _DAYS = 5
 
 
 class DiurnalOptions(Table):
-    """A window each day. sigma: natural-log spread of its length from day to day."""
+    """A window each day.
+
+    sigma: natural-log spread of its length from day to day.
+    """
 
     kind: Literal["diurnal"] = "diurnal"
     mean_hours: Annotated[Positive, Lt(24.0)] = 8.0

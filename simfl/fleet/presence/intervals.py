@@ -18,7 +18,8 @@ class Intervals:
     offsets: (n + 1,) int; device i has the intervals offsets[i] to offsets[i + 1].
     starts, ends: seconds since the period began, ascending and apart for each device.
     period_s: the intervals come again after so long (inf: never), one number or (n,). Times are
-    kept in multiples of 1/1024 s, so that adding periods to them is exact. Raises TraceError.
+        kept in multiples of 1/1024 s, so that adding periods to them is exact.
+    Raises TraceError.
     """
 
     def __init__(

@@ -17,7 +17,8 @@ from simfl.streams import Streams
 class Behind:
     """Devices that are present when they are there themselves and their cell is up.
 
-    cells: presence of every cell, by number. cell_of: (n,) the cell of each device.
+    cells: presence of every cell, by number.
+    cell_of: (n,) the cell of each device.
     """
 
     def __init__(self, own: Part, cells: Sequence[Part], cell_of: np.ndarray) -> None:

@@ -109,12 +109,9 @@ class VirtualGrid:
         wanted = list(names)
         self._check()
         found = self._take(wanted)
-        me = threading.get_ident()
-        if not found and wanted and self._looked.get(me) == (self.now_s, self._sent):
-            news, first_s = self._strategy.news, self._expiry(wanted)
-            self._play(lambda: self._strategy.news > news, first_s)
+        if not found and self._stands_still(wanted):
             found = self._take(wanted)
-        self._looked[me] = None if found else (self.now_s, self._sent)
+        self._look(bool(found))
         return found
 
     def send_and_receive(self, messages: Iterable[Any], timeout: float | None = None) -> list[Any]:
@@ -232,6 +229,17 @@ class VirtualGrid:
             model=self._protocol.model(message),
             expires_s=self.now_s + self._protocol.ttl_s(message),
         )
+
+    def _stands_still(self, wanted: list[str]) -> bool:
+        """Waits for news if this thread has just looked for these in vain, at this very instant."""
+        if not wanted or self._looked.get(threading.get_ident()) != (self.now_s, self._sent):
+            return False
+        news, first_s = self._strategy.news, self._expiry(wanted)
+        self._play(lambda: self._strategy.news > news, first_s)
+        return True
+
+    def _look(self, found: bool) -> None:
+        self._looked[threading.get_ident()] = None if found else (self.now_s, self._sent)
 
     def _take(self, names: list[str]) -> list[Any]:
         """Replies that are here, in the order in which they came."""

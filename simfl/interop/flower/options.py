@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from simfl.errors import InputError, ScenarioError
+from simfl.interop.flower.deployment.options import Deployment
 from simfl.messages import Update
+from simfl.scenario.parts import DEPLOYMENT
 from simfl.strategy.base import LocalRule, Server, Wait
 from simfl.units import Count, NonNegative, Positive, Seconds
 
@@ -32,6 +34,9 @@ class App:
     simfl's own dense messages are charged. notice_s: from a device's loss to the moment when the
     server hears of it. folder, run_config: the app, and its configuration.
 
+    deployment: what a real deployment's own loops and processes add; see
+    `simfl.interop.flower.deployment`. None: nothing.
+
     accuracy: the unit of the accuracies that the app reports. "auto": fractions, until one above
     1 shows that they are percentages. packages: of installed packages that belong to the app;
     their clock is virtual, as that of the app's own modules.
@@ -48,6 +53,7 @@ class App:
     charge: Literal["message", "arrays"] = "message"
     notice_s: Seconds = 0.0
     accuracy: Literal["auto", "fraction", "percent"] = "auto"
+    deployment: Annotated[Deployment | None, DEPLOYMENT] = None
     packages: tuple[str, ...] = ()
     folder: str = ""
     run_config: Mapping[str, Value] = field(default_factory=dict)

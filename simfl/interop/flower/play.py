@@ -27,6 +27,8 @@ from simfl.errors import InputError, PluginError, SimflError
 from simfl.fleet.memory import fitting
 from simfl.interop.flower.bridge.installed import Installed
 from simfl.interop.flower.clients import Client, Clients, InPool, InProcess
+from simfl.interop.flower.deployment.grid import DeployedGrid
+from simfl.interop.flower.deployment.times import DeployedTimes
 from simfl.interop.flower.grid import VirtualGrid
 from simfl.interop.flower.hooks import Hooks
 from simfl.interop.flower.metrics import Columns
@@ -86,9 +88,8 @@ class AppRun:
                 kernel, strategy, workload, store = self._parts(folder, data, progress)
             workload.clients = self._clients(client_app)
             workload.interrupt = kernel.interrupt
-            grid = VirtualGrid(
-                kernel, strategy, self.flower.protocol, self.virtual_time, workload, self.code
-            )
+            workload.now_s = lambda: kernel.clock.now
+            grid = self._grid(kernel, strategy, workload)
 
             def player() -> None:
                 begin(self.scenario, store, kernel.server.fleet)
@@ -131,6 +132,16 @@ class AppRun:
         if folder is not None:
             kernel.driver.save = partial(_write_on, kernel, store)
         return kernel, strategy, workload, store
+
+    def _grid(self, kernel: Kernel, strategy: AppStrategy, workload: AppWorkload) -> VirtualGrid:
+        parts = kernel, strategy, self.flower.protocol, self.virtual_time, workload, self.code
+        if self.app.deployment is None:
+            return VirtualGrid(*parts)
+        times = DeployedTimes(self.app.deployment, kernel.server.fleet, Streams(self.scenario.seed))
+        kernel.server.lifecycle.pace = workload.times = strategy.times = times
+        if not self.app.deployment.pull_s:
+            return VirtualGrid(*parts)
+        return DeployedGrid(*parts, times)
 
     def _clients(self, client_app: Any) -> Clients:
         if self.workers > 1 and self.app.measured_gflops is not None:

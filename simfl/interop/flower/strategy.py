@@ -9,11 +9,11 @@ That is exact for strategies of Flower, which say when they aggregate (see `hook
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simfl.clock.events import Kind
 from simfl.clock.kernel import Kernel
@@ -30,6 +30,9 @@ from simfl.interop.flower.protocol import (
 )
 from simfl.messages import Task, Update
 from simfl.strategy.base import Change, LocalRule, Server, Wait
+
+if TYPE_CHECKING:
+    from simfl.interop.flower.deployment.times import DeployedTimes
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +53,9 @@ class Request:
     update: Update | None = None  #: what has arrived and is neither in the model nor thrown away
     arrived: bool = False  #: the reply, or the news that there will be none, is here
     turn: int = 0  #: its place among all arrivals
+    announced_s: float = inf  #: when a deployed server first knows of the reply
+    objects: Sequence[float] = (1.0,)  #: what share has passed when each of the reply's is there
+    task: Task | None = None  #: while a deployed device uploads
     forgotten: bool = False  #: nobody waits for the reply any more
 
 
@@ -70,6 +76,9 @@ class AppStrategy:
         self._protocol = protocol
         self._work = work  # of a train message: epochs or steps
         self._notice_s = notice_s
+        self.times: DeployedTimes | None = (
+            None  #: of a deployment; None: devices get a message when it is sent
+        )
         self._queues: dict[int, deque[Request]] = {}  # by busy device
         self._flying: dict[int, Request] = {}  # by task
         self._taken: list[Request] = []  # train replies that the app has, not in a version yet
@@ -100,9 +109,23 @@ class AppStrategy:
         queue = self._queues.get(request.device)
         if queue is None:
             self._queues[request.device] = deque()
-            self._dispatch(request, server)
+            if self.times is None:
+                self._dispatch(request, server)
+            else:
+                self._await_question(request, self.times)
         else:
             queue.append(request)
+
+    def _await_question(self, request: Request, times: DeployedTimes) -> None:
+        """The message waits until its device asks for work."""
+        clock, device = self.kernel.clock, request.device
+        self._queues[device].append(request)
+        clock.handlers["app.asked"] = self._asked
+        clock.at(times.next_ask_s(device, clock.now), Kind.TASK, device, "app.asked", device)
+
+    def _asked(self, device: int) -> None:
+        self.orders.append(lambda server: self._next(device))
+        self.kernel.ask()
 
     def _dispatch(self, request: Request, server: Server) -> None:
         work = self._work if family(request.kind) == TRAIN else {"epochs": 0.0}
@@ -122,8 +145,13 @@ class AppStrategy:
                 return
         del self._queues[device]
 
+    def _free(self, device: int) -> None:
+        if self.times is not None:
+            self.times.freed(device, self.kernel.clock.now)
+        self._next(device)
+
     def _delivered(self, request: Request, update: Update, server: Server) -> None:
-        self._next(request.device)
+        self._free(request.device)
         late = request.forgotten or request.arrived
         if self._protocol.is_error(request.answer):
             server.discard([update], "client error")
@@ -140,9 +168,10 @@ class AppStrategy:
             self._arrived(request)
 
     def _lost(self, request: Request, task: Task) -> None:
-        self._next(request.device)
-        if self._notice_s:
-            due_s = self.kernel.clock.now + self._notice_s
+        self._free(request.device)
+        notice_s = self._notice_s if self.times is None else self.times.notice_s(task)
+        if notice_s:
+            due_s = self.kernel.clock.now + notice_s
             self.kernel.clock.handlers["app.noticed"] = self._noticed
             loss = (request, task.cause)
             self.kernel.clock.at(due_s, Kind.TASK, task.serial, "app.noticed", loss)
@@ -162,6 +191,8 @@ class AppStrategy:
     def _arrived(self, request: Request) -> None:
         request.arrived = True
         request.turn = self.news = self.news + 1
+        request.task = None
+        request.announced_s = min(request.announced_s, self.kernel.clock.now)
         self._awaited.pop(request.name, _NONE).discard(request.name)
         if request.forgotten:
             self.requests.pop(request.name, None)
@@ -199,13 +230,24 @@ class AppStrategy:
         """What the app has taken does not enter the model."""
         self.orders.append(self._refuse)
 
+    def announced(self, names: Iterable[str]) -> list[Request]:
+        """Requests with a reply that is here or on its way, in the order of the announcements."""
+        requests = self._open(names)
+        known = [one for one in requests if one.arrived or one.announced_s < inf]
+        return sorted(known, key=lambda one: one.announced_s)
+
     def here(self, names: Iterable[str]) -> list[Request]:
         """Requests with a reply that the app has not had, in the order in which they came."""
+        requests = self._open(names)
+        return sorted((one for one in requests if one.arrived), key=lambda one: one.turn)
+
+    def _open(self, names: Iterable[str]) -> list[Request]:
+        """Requests whose reply the app has not had; those that are too old have failed."""
         requests = [self.requests[name] for name in names if name in self.requests]
         for request in requests:
             if not request.arrived and self.kernel.clock.now >= request.expires_s:
                 self.fail(request, EXPIRED, _OUTLIVED)
-        return sorted((one for one in requests if one.arrived), key=lambda one: one.turn)
+        return requests
 
     def take(self, request: Request) -> Any:
         """The reply; it is the app's from now on."""

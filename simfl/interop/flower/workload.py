@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from math import nan
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,6 +38,9 @@ from simfl.strategy.base import Change, LearningInfo
 from simfl.streams import Streams
 from simfl.units import GFLOPS
 
+if TYPE_CHECKING:
+    from simfl.interop.flower.deployment.times import DeployedTimes
+
 LOG = logging.getLogger("simfl.flower")
 
 #: Exceptions of the client app that are logged; all are counted.
@@ -57,6 +60,7 @@ class AppWorkload:
 
     memory_bytes = 0
     clients: Clients  #: runs the app's code for devices, once it has been loaded
+    now_s: Callable[[], float]  #: the virtual time
     interrupt: Callable[[], None]  #: ends the run when the event at hand is over
 
     def __init__(
@@ -77,6 +81,7 @@ class AppWorkload:
         self._app, self._protocol, self._cost = app, protocol, cost
         self._streams, self._metrics = streams, metrics
         self._contexts: dict[int, Any] = {}  # by device, once it has replied
+        self.times: DeployedTimes | None = None  #: of a deployment
         self._eager = app.examples == "reported" or app.measured_gflops is not None
         self._calls: Counter[str] = Counter()  # of the client app, by family of message
         self._errors: Counter[str] = Counter()  # calls that ended with an exception, likewise
@@ -108,7 +113,7 @@ class AppWorkload:
         self.clients.begin(request.name, request.call)
         seconds = self._answer(task, request) if self._eager else 0.0
         self._size(task, request, seconds)
-        task.down_bytes = self._nbytes(request.message)
+        task.down_bytes = self._nbytes(request.message, up=False)
         task.up_bytes = -1
 
     def ready(self, task: Task) -> None:
@@ -117,7 +122,12 @@ class AppWorkload:
         if request.answer is None:
             self._answer(task, request)
         self._contexts[task.device], request.context = request.context, None
-        task.up_bytes = self._nbytes(request.answer)
+        task.up_bytes = self._nbytes(request.answer, up=True)
+        if self.times is not None:
+            model = self._protocol.model(request.answer)
+            blobs = [] if model is None else list(map(len, model.blobs))
+            request.announced_s, request.task = self.now_s(), task
+            request.objects = self.times.objects(blobs)
 
     def deliver(self, task: Task, server: Versions) -> Update:
         request: Request = task.extras["request"]
@@ -251,7 +261,8 @@ class AppWorkload:
                 return max(1, round(told))
         return int(self.examples[task.device])
 
-    def _nbytes(self, message: Any) -> int:
-        if self._app.charge == "arrays":
-            return self._protocol.tensor_bytes(message)
-        return self._protocol.nbytes(message)
+    def _nbytes(self, message: Any, *, up: bool) -> int:
+        protocol = self._protocol
+        arrays = self._app.charge == "arrays"
+        nbytes = protocol.tensor_bytes(message) if arrays else protocol.nbytes(message)
+        return nbytes if self.times is None else self.times.wire_bytes(nbytes, up=up)

@@ -42,7 +42,8 @@ _TAKEN = (
 def as_dataset(given: Any, name: str = "dataset", users: Any = None) -> Dataset:
     """The Dataset that this is, or makes. Raises DataError.
 
-    name: what messages call it. users: (n,) the owner of each training example.
+    name: what messages call it.
+    users: (n,) the owner of each training example.
 
     >>> data = as_dataset((np.eye(3), ["cat", "dog", "cat"], np.eye(3), ["dog", "cat", "cat"]))
     >>> data.classes, data.y.tolist()
@@ -92,7 +93,10 @@ def _half(name: str, given: Any) -> Half:
 
 
 def _by_device(name: str, sets: Sequence[Any], test: Half | None) -> Dataset:
-    """One data set per device: device i is user i. test: of them all, if they have none."""
+    """One data set per device: device i is user i.
+
+    test: of them all, if they have none.
+    """
     if not sets:
         raise DataError(f"{name}: the list of data sets is empty, expected one for each device")
     if test is not None:

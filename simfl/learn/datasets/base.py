@@ -80,13 +80,15 @@ Transform = Callable[["torch.Tensor", np.random.Generator], "torch.Tensor"]
 class Dataset:
     """Training and test examples, converted where that is safe, and checked to fit together.
 
-    x: (n, ...) float32 features, or int64 tokens. y: (n,) int64 labels; with `sequence` (n, T)
-    int64 next tokens; where `classes` is None (n,) or (n, k) float32 values, or flags of k labels.
-    Any array of numbers will do: see `simfl.learn.datasets.intake`. Examples that are too many for
-    memory are `Rows`, and `batch` reads them. users: (n,) natural owner of each training example,
-    where the data has any. transforms: what changes training inputs, batch by batch. by_device:
-    user i is device i of the fleet. Raises DataError, which says of which field what was found and
-    what is expected.
+    x: (n, ...) float32 features, or int64 tokens.
+    y: (n,) int64 labels; with `sequence` (n, T) int64 next tokens; where `classes` is None (n,) or
+        (n, k) float32 values, or flags of k labels. Any array of numbers will do: see
+        `simfl.learn.datasets.intake`. Examples that are too many for memory are `Rows`, and `batch`
+        reads them.
+    users: (n,) natural owner of each training example, where the data has any.
+    transforms: what changes training inputs, batch by batch.
+    by_device: user i is device i of the fleet.
+    Raises DataError, which says of which field what was found and what is expected.
     """
 
     name: str
@@ -209,7 +211,10 @@ def _tensor(indices: np.ndarray) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Remote:
-    """A published file and the MD5 that its bytes must have. member: the file of an archive."""
+    """A published file and the MD5 that its bytes must have.
+
+    member: the file of an archive.
+    """
 
     url: str
     md5: str

@@ -64,8 +64,9 @@ def table(
     user: the column that says whose a row is, for the partition "user".
     features: columns to learn from; by default all others.
     test_share: of the rows, of each user's where there are users; which, is drawn with `seed`.
-    one_hot: texts become flags. standardise: see the module. values: a target of whole numbers
-    holds values and no classes.
+    one_hot: texts become flags.
+    standardise: see the module.
+    values: a target of whole numbers holds values and no classes.
 
     >>> import pandas
     >>> frame = pandas.DataFrame({"rooms": range(10), "price": [float(x) for x in range(10)]})

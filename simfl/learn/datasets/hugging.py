@@ -21,7 +21,10 @@ from simfl.learn.datasets.base import DataDir, Dataset
 
 @dataclass(frozen=True)
 class HuggingFace:
-    """What `save_to_disk` wrote, with the splits `train` and `test`. user: a column of owners."""
+    """What `save_to_disk` wrote, with the splits `train` and `test`.
+
+    user: a column of owners.
+    """
 
     path: str
     x: str | None = None

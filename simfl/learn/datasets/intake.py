@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 def features(name: str, field: str, given: Any, *, tokens: bool = False) -> Tensor:
     """(n, ...) float32 features, or int64 tokens.
 
-    Whole numbers wider than a byte stay whole numbers, for models that look them up. tokens: the
-    field holds nothing else. Raises DataError.
+    Whole numbers wider than a byte stay whole numbers, for models that look them up.
+    tokens: the field holds nothing else.
+    Raises DataError.
 
     >>> features("mine", "x", np.zeros((4, 2))).dtype
     torch.float32

@@ -29,8 +29,9 @@ _PASS_BYTES = 64 * 2**20  # of inputs that are read at once
 class Source:
     """A map-style data set: anything with `__len__` and `__getitem__` that gives examples.
 
-    collate: a list of items -> (x, y), each a batch. sequence: what inputs and targets hold are
-    tokens. Items that draw random numbers, of torch, numpy or Python, draw them from a seed.
+    collate: a list of items -> (x, y), each a batch.
+    sequence: what inputs and targets hold are tokens. Items that draw random numbers, of torch,
+        numpy or Python, draw them from a seed.
     """
 
     name: str

@@ -33,8 +33,9 @@ class Synthetic:
     """One linear classifier per user. beta sets how far apart the users' inputs lie.
 
     A user has 50 + LogNormal(4, 2) examples, or `examples` of them if that is given: one number, or
-    one for each user. iid: one classifier and one input law for all. A tenth of each user's
-    examples are test examples.
+    one for each user.
+    iid: one classifier and one input law for all. A tenth of each user's examples are test
+        examples.
     """
 
     alpha: NonNegative = 1.0

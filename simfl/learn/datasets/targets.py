@@ -18,7 +18,10 @@ from simfl.learn.datasets.rows import Rows
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Training and test targets of one kind. classes: None where they are values."""
+    """Training and test targets of one kind.
+
+    classes: None where they are values.
+    """
 
     y: Any
     y_test: Any

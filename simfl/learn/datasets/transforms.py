@@ -87,8 +87,8 @@ class Flip(Transform):
 class Normalise(Transform):
     """Takes a mean from each channel (of a table: each column) and divides by a deviation.
 
-    mean, std: one number for each; by default those of the training inputs, which must be in
-    memory then.
+    mean, std: one number for each; by default those of the training inputs, which must be in memory
+        then.
     """
 
     mean: tuple[float, ...] | None = None

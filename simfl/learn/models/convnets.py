@@ -18,8 +18,9 @@ from simfl.units import Count, Fraction, Index
 class ConvNet:
     """Convolutions of 3x3 with ReLU, then fully connected layers.
 
-    channels: of the convolutions, which keep the size; after each of the first `pools` it is
-    halved by max-pooling. hidden: widths of the fully connected layers before the last.
+    channels: of the convolutions, which keep the size; after each of the first `pools` it is halved
+        by max-pooling.
+    hidden: widths of the fully connected layers before the last.
     """
 
     channels: tuple[Count, ...] = (16, 32, 32)

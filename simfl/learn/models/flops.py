@@ -18,13 +18,13 @@ from simfl.learn.failures import computing
 def flops_per_example(model: nn.Module, example: torch.Tensor, free: bool = False) -> float:
     """FLOP of training on one example: three times those of its forward pass.
 
-    The backward pass costs twice the forward one, for it has two products where that has one.
-    Of a model with frozen parts they are those of a forward pass through all of it and of the
-    products that lead back to what is trained.
+    The backward pass costs twice the forward one, for it has two products where that has one. Of a
+    model with frozen parts they are those of a forward pass through all of it and of the products
+    that lead back to what is trained.
     example: (1, ...) input. Counted on the meta device, where nothing is computed and recurrent
-    layers fall apart into products that the counter knows; fused CPU kernels would count zero.
-    Models of plain layers have none of these, and are counted without the meta device, whose
-    first use loads PyTorch's compiler: seconds before a short run.
+        layers fall apart into products that the counter knows; fused CPU kernels would count zero.
+        Models of plain layers have none of these, and are counted without the meta device, whose
+        first use loads PyTorch's compiler: seconds before a short run.
     free: 0 of a model that computes nothing from an example alone.
     """
     frozen = any(not value.requires_grad for value in model.parameters())

@@ -21,7 +21,8 @@ from simfl.units import Count
 class Resnet:
     """6 blocks + 1 convolutions of 3x3 and one linear layer, at three resolutions.
 
-    width: channels at the first of them, doubled at each of the others. groups: of GroupNorm.
+    width: channels at the first of them, doubled at each of the others.
+    groups: of GroupNorm.
     """
 
     blocks: Count = 1
@@ -77,9 +78,9 @@ class Resnet32(Resnet):
 class Resnet18:
     """ResNet-18 (He et al., CVPR 2016, table 1): four stages of two blocks, projected shortcuts.
 
-    stem: "small" for images like CIFAR's, one 3x3 convolution (11 173 962 parameters at 3x32x32
-    and 10 classes); "large" the 7x7 convolution and the pooling of the paper. norm: GroupNorm of
-    `groups`, or BatchNorm.
+    stem: "small" for images like CIFAR's, one 3x3 convolution (11 173 962 parameters at 3x32x32 and
+        10 classes); "large" the 7x7 convolution and the pooling of the paper.
+    norm: GroupNorm of `groups`, or BatchNorm.
     """
 
     width: Count = 64

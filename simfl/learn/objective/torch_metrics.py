@@ -197,7 +197,10 @@ class R2:
 
 @dataclass(frozen=True)
 class Perplexity:
-    """exp of the mean negative log-likelihood of a token. ignore: the token that pads sequences."""
+    """exp of the mean negative log-likelihood of a token.
+
+    ignore: the token that pads sequences.
+    """
 
     ignore: int | None = None
 

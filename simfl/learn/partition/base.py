@@ -29,7 +29,10 @@ PARTITIONS = Registry(
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """Device i holds `indices[offsets[i]:offsets[i + 1]]` (int32), also written `partition[i]`."""
+    """Device i holds `indices[offsets[i]:offsets[i + 1]]` (int32), also written `partition[i]`.
+
+    A device that has joined a fleet of N holds what device i mod N holds.
+    """
 
     indices: np.ndarray
     offsets: np.ndarray  #: (devices + 1,) int64, not decreasing
@@ -65,6 +68,7 @@ class Partition:
         return first, second
 
     def __getitem__(self, device: int) -> np.ndarray:
+        device %= len(self)
         return self.indices[self.offsets[device] : self.offsets[device + 1]]
 
     def __len__(self) -> int:

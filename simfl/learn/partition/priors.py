@@ -21,8 +21,9 @@ from simfl.units import Count, NonNegative, Positive
 class Priors:
     """One Dirichlet(alpha) class prior for each device, and sizes that do not depend on it.
 
-    sigma: spread of the logarithm of sizes. examples: mean size; what is left over is nobody's.
-    By default everything is dealt out, but for what does not divide evenly.
+    sigma: spread of the logarithm of sizes.
+    examples: mean size; what is left over is nobody's. By default everything is dealt out, but for
+        what does not divide evenly.
     """
 
     alpha: Positive = 0.5
@@ -52,7 +53,10 @@ class Priors:
 def _drawn(
     priors: np.ndarray, sizes: np.ndarray, left: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """(sizes.sum(),) class of each example, device after device. left: examples of each class."""
+    """(sizes.sum(),) class of each example, device after device.
+
+    left: examples of each class.
+    """
     left, room, ends = left.copy(), sizes.copy(), np.cumsum(sizes)
     classes, hungry = np.empty(ends[-1], np.int64), list(range(len(sizes)))
     for u_device, u_class in rng.random((len(classes), 2)):

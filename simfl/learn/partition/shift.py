@@ -17,8 +17,10 @@ from simfl.learn.trainers.jobs import LocalData
 class Shifting(LocalData):
     """Devices whose examples are replaced one by one, from version `first` to version `last`.
 
-    later: the data set that examples come from. place: (n,) when each training example is
-    replaced, as a share of the way, evenly spread on every device. partner: (n,) by which.
+    later: the data set that examples come from.
+    place: (n,) when each training example is replaced, as a share of the way, evenly spread on
+        every device.
+    partner: (n,) by which.
     """
 
     changes: ClassVar[bool] = True

@@ -43,8 +43,10 @@ class Stack:
 class Batched(Trainer):
     """Trains jobs together, in chunks.
 
-    width: jobs it likes to be given at once. chunk: jobs in one stack. slots: for so many jobs
-    at work, the models that the kernel is called with; those without a job have weight zero.
+    width: jobs it likes to be given at once.
+    chunk: jobs in one stack.
+    slots: for so many jobs at work, the models that the kernel is called with; those without a job
+        have weight zero.
     """
 
     def __init__(

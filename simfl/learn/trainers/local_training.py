@@ -29,7 +29,10 @@ _CHUNK = 1000  # examples per pass when a gradient over all local data is asked 
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A job that is ready to train. start: (P,) on the trainer's device, never to be altered."""
+    """A job that is ready to train.
+
+    start: (P,) on the trainer's device, never to be altered.
+    """
 
     job: Job
     work: Work
@@ -90,7 +93,11 @@ class Local:
         return Opened(job, work, base, start, context)
 
     def close(self, opened: Opened, end: Tensor, losses: tuple[float, float]) -> JobResult:
-        """Asks the rule what is sent. end: (P,), given away. losses: mean and root mean square."""
+        """Asks the rule what is sent.
+
+        end: (P,), given away.
+        losses: mean and root mean square.
+        """
         work = opened.work
         with asking(self.rule, "report"):
             report = self.rule.report(end, opened.base, opened.context, work)
@@ -99,7 +106,7 @@ class Local:
 
     def _work(self, job: Job) -> Work:
         """What the rule may know of the job."""
-        n, options = int(self._sizes[job.device]), self.options
+        n, options = int(self._sizes[job.device % len(self._sizes)]), self.options
         used = options.used(n)
         steps = local_steps(used, options.batch_size, job.epochs, job.steps)
         return Work(

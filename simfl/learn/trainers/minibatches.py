@@ -85,7 +85,10 @@ def plan(local: Local, opened: Sequence[Opened], slots: int, grain: int) -> Plan
 
 
 def _seat(local: Local, one: Opened, rows: np.ndarray, shares: np.ndarray) -> None:
-    """Fills in one job's mini-batches. rows, shares: (S, B) views."""
+    """Fills in one job's mini-batches.
+
+    rows, shares: (S, B) views.
+    """
     job, work = one.job, one.work
     n, size = work.examples, work.batch_size
     mine, step = local.data.partition[job.device], 0

@@ -143,7 +143,10 @@ class OneByOne(Trainer):
 
     @torch.no_grad()
     def _move(self, lr: float, context: Context, steps: Optimised | Tensor | None) -> None:
-        """One step along `grad`. steps: an optimizer, else the velocity of momentum."""
+        """One step along `grad`.
+
+        steps: an optimizer, else the velocity of momentum.
+        """
         y = self._model.trained
         g = corrected(self._model.grad, y, self.local, context)
         if isinstance(steps, Optimised):

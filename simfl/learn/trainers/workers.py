@@ -39,7 +39,10 @@ _processes = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True, eq=False)
 class WorkerSpec:
-    """What a worker makes its trainer from. kind: one that `choose` has settled on."""
+    """What a worker makes its trainer from.
+
+    kind: one that `choose` has settled on.
+    """
 
     kind: Any
     model: nn.Module

@@ -36,8 +36,9 @@ def timeline(
 ) -> Axes:
     """Tasks of some devices as bars, coloured by phase, each marked by what became of it.
 
-    devices: how many, in the order in which they first got work. between_s: the window of virtual
-    time; by default it opens at 0 and holds some six tasks a device. A thin line is a pause.
+    devices: how many, in the order in which they first got work.
+    between_s: the window of virtual time; by default it opens at 0 and holds some six tasks a
+        device. A thin line is a pause.
     """
     tasks = style.frame_of(run, "tasks").sort_values("task")
     tasks = tasks[tasks["device"].isin(tasks["device"].unique()[:devices])]

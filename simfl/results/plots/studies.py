@@ -157,7 +157,7 @@ def pareto(
     """Medians over seeds of two costs, with their intervals, and the Pareto front.
 
     x, y: seconds, bytes, device_s or versions, to the target; y may be "accuracy", the final one,
-    and then x is that of the whole run.
+        and then x is that of the whole run.
     """
     points = pareto_points(study, x, y, target)
     ax = style.dressed(ax, width=5.2, height=3.8)

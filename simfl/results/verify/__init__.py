@@ -21,7 +21,11 @@ __all__ = ["LAWS", "SUMMARY_LAWS", "Check", "Unchecked", "checked", "plays_an_ap
 
 @dataclass(frozen=True)
 class Check:
-    """One law. wrong: what breaks it, or None. unchecked: why it could not be checked, or None."""
+    """One law.
+
+    wrong: what breaks it, or None.
+    unchecked: why it could not be checked, or None.
+    """
 
     law: str
     wrong: str | None

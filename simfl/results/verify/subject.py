@@ -26,10 +26,13 @@ class Unchecked(Exception):
 class Tables:
     """A run's tables and its scenario.
 
-    waiting: devices whose tasks may pause or try again, between phases. queues: messages wait at
-    the server until their device is free, and grow older there. finished: False for a run that was
-    cut short: what was under way then has no row, and one table may have come further than another.
-    folder: where traces lie. learnt: it holds a final model; sound: all numbers of it are finite.
+    waiting: devices whose tasks may pause or try again, between phases.
+    queues: messages wait at the server until their device is free, and grow older there.
+    finished: False for a run that was cut short: what was under way then has no row, and one table
+        may have come further than another.
+    folder: of the run, where its traces lie.
+    learnt: the folder holds a final model.
+    sound: all numbers of it are finite.
     """
 
     tasks: pd.DataFrame

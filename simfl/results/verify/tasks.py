@@ -24,6 +24,8 @@ _CHOSEN = (
 )
 #: Strategies that ask for other work than their options say.
 _ADAPT = ("asyncfeded", "fedprox")
+#: Strategies that poll at a clock of their own: devices answer with a part of the work.
+POLLING = ("quafl", "favano")
 
 
 def serials(t: Tables) -> str | None:
@@ -166,7 +168,7 @@ def work(t: Tables) -> str | None:
         raise Unchecked(f"{strategy['kind']} decides how much work a task is")
     asked = _asked(strategy, learning.get("batch_size", 10), examples)
     recorded = tasks["epochs"].to_numpy()
-    if strategy["kind"] == "quafl" or strategy.get("on_stale") == "request":
+    if strategy["kind"] in POLLING or strategy.get("on_stale") == "request":
         wrong = ~((recorded > 0.0) & (recorded <= asked * (1.0 + 1e-9)))
     else:
         wrong = unequal(recorded, asked)

@@ -75,8 +75,9 @@ class AsyncFedEdState(AsyncState):
 class AsyncFedEd(Asynchronous):
     """Pure asynchrony: weigh updates by how far the model moved meanwhile, and adapt local work.
 
-    lam, eps: λ and ε of the step. gamma_bar, kappa: set-point and gain of the local work;
-    `kappa = 0` leaves it alone. `epochs` (or `steps`) is the K that every device starts with.
+    lam, eps: λ and ε of the step.
+    gamma_bar, kappa: set-point and gain of the local work; `kappa = 0` leaves it alone. `epochs`
+        (or `steps`) is the K that every device starts with.
     """
 
     reference: ClassVar[str] = "Wang et al., arXiv 2205.13797"

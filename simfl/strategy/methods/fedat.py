@@ -21,13 +21,16 @@ from simfl.strategy.aggregation import Weights, mean
 from simfl.strategy.base import Change, LocalRule, Server, Wait
 from simfl.strategy.common import Options, State
 from simfl.strategy.local_rules import Proximal
-from simfl.strategy.methods.tifl import tiers_of
+from simfl.strategy.methods.guided.tifl import tiers_of
 from simfl.units import Count
 
 
 @dataclass(slots=True)
 class Tier:
-    """Devices that make rounds together. asked: device by serial, of this round's tasks."""
+    """Devices that make rounds together.
+
+    asked: device by serial, of this round's tasks.
+    """
 
     devices: list[int]
     model: Any

@@ -116,7 +116,8 @@ class _Dynamics(Choosing):
     """The server's side of dynamic regularisation, over any way to wait for updates.
 
     evaluate: the model behind the columns `loss` and `accuracy`; the others have columns of their
-    own. remember: keep the latest model of every device, which "all" needs.
+        own.
+    remember: keep the latest model of every device, which "all" needs.
     """
 
     reference: ClassVar[str] = "Acar et al., ICLR 2021, arXiv 2111.04263"

@@ -62,7 +62,8 @@ class QuaflState(State):
 class Quafl(Options):
     """The server contacts a few devices at each tick; they answer at once, done or not.
 
-    cohort: s, devices contacted at a tick. every_s: between ticks. The whole fleet is at work.
+    cohort: s, devices contacted at a tick.
+    every_s: between ticks. The whole fleet is at work.
     """
 
     reference: ClassVar[str] = "Zakerinia et al., arXiv 2206.10032"
@@ -95,7 +96,7 @@ class Quafl(Options):
         rng = server.generator("contact")
         state.contacted = rng.choice(working, size=n, replace=False).tolist() if n else []
         server.request_partial([device for device in state.contacted if device not in held])
-        self._send(state, server, [d for d in server.candidates().tolist() if d not in held], None)
+        self.send(state, server, [d for d in server.candidates().tolist() if d not in held])
 
     def _answer(self, state: QuaflState, server: Server) -> None:
         """Folds, once all who were contacted have answered or are lost."""
@@ -105,26 +106,34 @@ class Quafl(Options):
         answers = [held.pop(device) for device in sorted(state.contacted) if device in held]
         state.contacted = []
         if answers:
-            there = server.sample(len(answers), among=[update.device for update in answers])
-            self._send(state, server, sorted(there), {"contacted": len(answers)})  # the old X
-            server.apply(self.stepped(state, answers, _average(answers, server)))
+            self.renew(state, server, answers)
 
-    def _send(
+    def renew(self, state: Any, server: Server, answers: list[Update]) -> None:
+        """Changes the model, and sends those who answered on their way."""
+        there = server.sample(len(answers), among=[update.device for update in answers])
+        self.send(state, server, sorted(there), {"contacted": len(answers)})  # the old X
+        share = 1.0 / (len(answers) + 1.0)
+        change = sum_of([mixed(update, server, share) for update in answers])
+        server.apply(self.stepped(state, answers, change))
+
+    def send(
         self,
         state: QuaflState,
         server: Server,
         devices: list[int],
-        extras: Mapping[str, Any] | None,
+        extras: Mapping[str, Any] | None = None,
     ) -> None:
+        """Sends work to these devices."""
         serials = server.dispatch(devices, **self.work, extras=extras)
         state.flying.update(zip(serials, devices, strict=True))
 
 
-def _average(answers: list[Update], server: Server) -> Change:
-    """The change that makes the model (X + Σ Yᵢ)/(s + 1)."""
-    share = 1.0 / (len(answers) + 1.0)
-    first, *rest = [mixed(update, server, share) for update in answers]
+def sum_of(parts: list[Change]) -> Change:
+    """Several changes, each of updates of its own, as one."""
+    first, *rest = parts
+    shares = None if first.shares is None else dict(first.shares)
     total, weights = first.delta, dict(first.weights)
     for part in rest:
         total, weights = total + part.delta, {**weights, **part.weights}
-    return Change(total, weights)
+        shares = None if shares is None else {**shares, **(part.shares or {})}
+    return Change(total, weights, shares)

@@ -43,9 +43,10 @@ class SemiSyncState(State):
 class SemiSync(FedAvg):
     """Rounds with a deadline; late updates are folded with the others, as they are.
 
-    deadline_s: a round ends then, or when no task is in flight. hold: versions for which updates of
-    the device class `late` are held back. weighting: what staleness costs, beside `weights`.
-    With neither deadline nor hold this is FedAvg.
+    deadline_s: a round ends then, or when no task is in flight.
+    hold: versions for which updates of the device class `late` are held back.
+    weighting: what staleness costs, beside `weights`. With neither deadline nor hold this is
+        FedAvg.
     """
 
     reference: ClassVar[str] = "Wang and Gao, AAAI 2025, arXiv 2309.13536"

@@ -196,11 +196,14 @@ def steps(
     x, y: (examples, features) float32 and (examples,) int64, the whole data set.
     size_of_batch, n: examples of a mini-batch, and of the device.
     options: (5,) float32: learning rate, momentum, weight decay, norm to clip at or 0, and a.
-    start: (P,) float32, the model at first; minus: (P,) or empty, taken off at the end.
+    start: (P,) float32, the model at first.
+    minus: (P,) or empty, taken off at the end.
     order: (seen,) int32, rows of the data set, pass after pass over the n local ones.
     base, b: (P,) or empty: a (w - base) + b is added to each gradient.
-    scratch: float32, five padded models and what is inside. one: (1,) float32 of one.
-    end: (P,) float32, filled in. losses: (2,) float64, filled in: sum and sum of squares.
+    scratch: float32, five padded models and what is inside.
+    one: (1,) float32 of one.
+    end: (P,) float32, filled in.
+    losses: (2,) float64, filled in: sum and sum of squares.
     """
     lr, momentum, decay, clip, a = options[0], options[1], options[2], options[3], options[4]
     last = layers[-1]

@@ -32,7 +32,10 @@ DECAYS = (3 / 8, 5 / 8, 7 / 8)  #: shares of the iterations after which the rate
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draft:
-    """Recovered data. loss: relative distance to the update that it explains."""
+    """Recovered data.
+
+    loss: relative distance to the update that it explains.
+    """
 
     z: Tensor  #: (m, ...) inputs, within the box
     logits: Tensor  #: (m, classes) of soft labels
@@ -49,7 +52,10 @@ class Draft:
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard to look. keep: share of the update's entries that are matched, the largest."""
+    """How hard to look.
+
+    keep: share of the update's entries that are matched, the largest.
+    """
 
     iterations: int
     lr: float = 0.1
@@ -81,8 +87,9 @@ def recover(
 ) -> Draft:
     """The best draft met on the way from the given one, with its relative loss.
 
-    base: the model that training began with. sent: (T,) update. Empty updates, and searches that
-    leave the finite numbers, end with the loss `inf`.
+    base: the model that training began with.
+    sent: (T,) update. Empty updates, and searches that leave the finite numbers, end with the loss
+        `inf`.
     """
     rows = largest(sent, effort.keep)
     goal = sent[rows]

@@ -97,11 +97,14 @@ class InversionState(SemiSyncState):
 class GradientInversion(SemiSync):
     """Semi-synchronous rounds in which late updates are made anew by gradient inversion.
 
-    share: examples recovered for each of a device's own. iterations, warm_iterations: of a device's
-    first search and of later ones, with the rates lr and warm_lr. keep: share of the update that is
-    matched. unique: only updates that differ from the fresh ones of their version are inverted.
+    share: examples recovered for each of a device's own.
+    iterations, warm_iterations: of a device's first search and of later ones, with the rates lr and
+        warm_lr.
+    keep: share of the update that is matched.
+    unique: only updates that differ from the fresh ones of their version are inverted.
     switch, patience, window: go back to late updates after so many rounds in a row with E1 > E2,
-    within this share of the rounds so far. bins: numbers that are kept of an update for this.
+        within this share of the rounds so far.
+    bins: numbers that are kept of an update for this.
     """
 
     needs_sgd: ClassVar[bool] = True

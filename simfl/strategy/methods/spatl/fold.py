@@ -29,7 +29,10 @@ def by_index(
     divisor: Divisor,
     discounts: Sequence[float] | None = None,
 ) -> Change:
-    """Σ sᵢwᵢdᵢ, each entry over those who sent it. discounts: sᵢ, which no divisor contains."""
+    """Σ sᵢwᵢdᵢ, each entry over those who sent it.
+
+    discounts: sᵢ, which no divisor contains.
+    """
     factors = [1.0] * len(updates) if discounts is None else discounts
     trios = sorted(zip(updates, weights, factors, strict=True), key=lambda t: _order(t[0]))
     effective = {update.task: weight * factor for update, weight, factor in trios}

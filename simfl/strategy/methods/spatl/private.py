@@ -48,7 +48,8 @@ def places(whole: Layout, names: tuple[str, ...]) -> Places:
 class PrivateHead(PersonalRule):
     """Keep the predictor to oneself; only the encoder travels.
 
-    private_head: False shares the whole model. private_stem: the first convolution stays, too.
+    private_head: False shares the whole model.
+    private_stem: the first convolution stays, too.
     transfer_epochs: how long a device that never took part fits its predictor when evaluated.
     """
 

@@ -26,17 +26,19 @@ if TYPE_CHECKING:
 class Salient(PrivateHead, MomentumRule):
     """Correct the drift of the encoder; send its salient filters (SPATL).
 
-    control: "in_grad" adds c - cᵢ to each gradient of the encoder, before the momentum;
-    "post_step" adds κ times it after, as published; "none" keeps no variates. clip_shift bounds
-    the norm of c - cᵢ. cv_uplink: "explicit" sends what cᵢ gained, "derived" lets the server work
-    it out from the model that it receives, for 14 bytes; then the uplink must be dense float32.
+    control: "in_grad" adds c - cᵢ to each gradient of the encoder, before the momentum; "post_step"
+        adds κ times it after, as published; "none" keeps no variates. clip_shift bounds the norm of
+        c - cᵢ.
+    cv_uplink: "explicit" sends what cᵢ gained, "derived" lets the server work it out from the model
+        that it receives, for 14 bytes; then the uplink must be dense float32.
 
     agent: who finds the keep ratios. "ppo" learns it, "random" tries as many plans blindly,
-    "uniform" has one ratio for all layers, "all" sends everything. flops_cut: share of the
-    convolutions' FLOP to remove at least; equal_flops: exactly, by a common factor on all
-    ratios. A task tries `episodes` plans in the first `finetune_rounds` of a device and `plans`
-    afterwards. upload: "rows" sends filters, "rows+cols" without what reads unsent ones, "dense"
-    everything. full_every: so many of a device's tasks make one that sends everything; 0: none.
+        "uniform" has one ratio for all layers, "all" sends everything.
+    flops_cut: share of the convolutions' FLOP to remove at least.
+    equal_flops: exactly, by a common factor on all ratios. A task tries `episodes` plans in the
+        first `finetune_rounds` of a device and `plans` afterwards.
+    upload: "rows" sends filters, "rows+cols" without what reads unsent ones, "dense" everything.
+    full_every: so many of a device's tasks make one that sends everything; 0: none.
     """
 
     needs_sgd: ClassVar[bool] = True

@@ -33,7 +33,10 @@ UPDATE_STEPS = 10  #: actions between two updates
 
 @dataclass(eq=False)
 class Pruning:
-    """The game on one network. score: accuracy in [0, 1] of the model masked by some ratios."""
+    """The game on one network.
+
+    score: accuracy in [0, 1] of the model masked by some ratios.
+    """
 
     structure: ModelStructure
     cut: float

@@ -40,7 +40,8 @@ class DcAsgdState(AsyncState):
 class DcAsgd(Asynchronous):
     """Asynchronous SGD that corrects each update for what the model did meanwhile.
 
-    lam: λ, or λ₀ when adaptive (2 is usual then). decay: m. `lam = 0` is asynchronous SGD.
+    lam: λ, or λ₀ when adaptive (2 is usual then).
+    decay: m. `lam = 0` is asynchronous SGD.
     """
 
     needs_sgd: ClassVar[bool] = True

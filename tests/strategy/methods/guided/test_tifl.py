@@ -12,7 +12,7 @@ from lab import Lab
 from simfl.strategy.base import LocalRule
 from simfl.strategy.methods.fedat import FedAt
 from simfl.strategy.methods.fedavg import FedAvg
-from simfl.strategy.methods.tifl import Tifl, tiers_of
+from simfl.strategy.methods.guided.tifl import Tifl, tiers_of
 
 CENTRES = [[float(i), 1.0 - i] for i in range(8)]
 

@@ -22,7 +22,7 @@ from simfl.messages import Update
 from simfl.strategy.aggregation import weighted
 from simfl.strategy.base import Change, Server, Wait
 from simfl.strategy.methods.asynchronous import Asynchronous, AsyncState
-from simfl.strategy.methods.oort import Guided, GuidedMemory, utility
+from simfl.strategy.methods.guided.oort import Guided, GuidedMemory, utility
 from simfl.strategy.selection import Selection
 from simfl.strategy.weighting import Weighting
 from simfl.units import Fraction, NonNegative, Positive

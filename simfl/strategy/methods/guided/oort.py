@@ -83,8 +83,9 @@ def utility(update: Update) -> float:
 class OortMemory(GuidedMemory):
     """known: utility, seconds and the draw of its last participation, by device.
 
-    percentile: of T. gained: utility since the last draw. history: utility gained before each of
-    the last draws.
+    percentile: of T.
+    gained: utility since the last draw.
+    history: utility gained before each of the last draws.
     """
 
     percentile: float

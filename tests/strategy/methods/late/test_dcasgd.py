@@ -6,8 +6,8 @@ import pytest
 import torch
 from lab import Lab, params, update
 
-from simfl.strategy.methods.dcasgd import DcAsgd
 from simfl.strategy.methods.fedasync import FedAsync
+from simfl.strategy.methods.late.dcasgd import DcAsgd
 from simfl.strategy.weighting import Weighting
 
 CENTRES = [[float(i), 1.0 - i] for i in range(5)]

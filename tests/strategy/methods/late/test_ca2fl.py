@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from lab import Lab, params, update
 
-from simfl.strategy.methods.ca2fl import Ca2fl
 from simfl.strategy.methods.fedavg import FedAvg
 from simfl.strategy.methods.fedbuff import FedBuff
+from simfl.strategy.methods.late.ca2fl import Ca2fl
 from simfl.strategy.weighting import Weighting
 
 CENTRES = [[float(i), 1.0 - i] for i in range(5)]

@@ -7,9 +7,9 @@ from math import inf
 import pytest
 from lab import Lab, update
 
-from simfl.strategy.methods.delay import DelayAdaptive, Fadas
 from simfl.strategy.methods.fedasync import FedAsync
 from simfl.strategy.methods.fedbuff import FedBuff
+from simfl.strategy.methods.late.delay import DelayAdaptive, Fadas
 from simfl.strategy.optimiser import Amsgrad
 from simfl.strategy.weighting import Weighting
 

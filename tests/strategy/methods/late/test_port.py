@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from lab import Lab, params, update
 
-from simfl.strategy.methods.pisces import Pisces, PiscesSelection
-from simfl.strategy.methods.port import Port
+from simfl.strategy.methods.guided.pisces import Pisces, PiscesSelection
+from simfl.strategy.methods.late.port import Port
 
 CENTRES = [[float(i), 1.0 - i] for i in range(6)]
 

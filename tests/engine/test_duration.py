@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from simfl.cli import main
-from simfl.engine import estimate
-from simfl.engine.estimate import machine_time
+from simfl.engine import duration
+from simfl.engine.duration import machine_time
 from simfl.scenario import parse
 
 TOY = {
@@ -27,7 +27,7 @@ def test_a_run_that_ends_within_its_trial_is_known_to_the_end() -> None:
 
 
 def test_a_run_that_does_not_is_taken_to_go_on_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "TRIAL_S", 0.05)
+    monkeypatch.setattr(duration, "TRIAL_S", 0.05)
     longer = {**TOY, "stop": {"versions": 10**9, "after_s": 10.0**8, "target": {"accuracy": 0.9}}}
     longer["stop"].pop("target")
     found = machine_time(parse(longer))
@@ -50,7 +50,7 @@ def test_the_nearest_limit_counts(stop: dict[str, object], share: float) -> None
     known = {"virtual_s": 50.0, "versions": 30, "applied": 60}
     learns = {**TOY, "learning": {"dataset": "digits", "model": "softmax"}, "stop": stop}
     learns["evaluate"] = {"every_versions": 1}
-    assert estimate._share(parse(learns), known) == share
+    assert duration._share(parse(learns), known) == share
 
 
 def test_the_command_line_says_it_and_plays_nothing(

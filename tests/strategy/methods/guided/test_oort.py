@@ -9,7 +9,7 @@ import pytest
 from lab import Lab, update
 
 from simfl.strategy.methods.fedavg import FedAvg, OverSelect
-from simfl.strategy.methods.oort import Oort
+from simfl.strategy.methods.guided.oort import Oort
 
 CENTRES = [[float(i), 1.0 - i] for i in range(12)]
 

@@ -1,0 +1,1 @@
+"""Asynchronous methods that correct, weigh or learn from what comes late."""
