@@ -56,7 +56,9 @@ class Task:
 
 
 def whole_batches(n: int, batch_size: int, drop_last: bool) -> int:
-    """Examples of n that a pass goes through. drop_last: only full batches, if there is one.
+    """Examples of n that a pass goes through.
+
+    drop_last: only full batches, if there is one.
 
     >>> whole_batches(26, 25, drop_last=True), whole_batches(7, 25, drop_last=True)
     (25, 7)

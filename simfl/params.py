@@ -55,7 +55,9 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Elements that are sent together or not at all. keys: (k, P) int64.
+    """Elements that are sent together or not at all.
+
+    keys: (k, P) int64.
 
     Each element is in the k groups of its column, and is sent if all of these are. Groups are
     numbered from 0 to count - 1; what is in the group `count` is always sent.

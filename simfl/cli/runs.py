@@ -117,8 +117,8 @@ def _takes(
         from simfl.cli.studies import takes
 
         return {"machine time": takes(scenario, None, 1, data_dir)}
-    from simfl.engine.duration import TRIAL_S, machine_time
     from simfl.results import formatting
+    from simfl.studies.duration import TRIAL_S, machine_time
 
     found = machine_time(scenario, data_dir, timing=timing)
     said = "at most " * found.at_most + formatting.seconds(found.run_s)

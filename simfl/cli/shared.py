@@ -71,6 +71,7 @@ def top(
 def load(
     path_or_name: str, overrides: list[str] | None, seed: int | None, trusted: bool = True
 ) -> Scenario:
+    """The scenario that a command names, with its --set and --seed. Raises ScenarioError."""
     from simfl import scenario
 
     return scenario.load(path_or_name, overrides or [], seed, trusted=trusted)
@@ -109,6 +110,7 @@ def targets_of(texts: list[str] | None) -> list[dict[str, float]]:
 
 
 def target_of(text: str) -> dict[str, float]:
+    """The metric and value of --target. Raises InputError."""
     metric, _, value = text.partition("=")
     try:
         number = float(value)

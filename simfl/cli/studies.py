@@ -83,8 +83,8 @@ def study(
 
 def takes(whole: Scenario, seeds: list[int] | None, workers: int, data_dir: Path | None) -> str:
     """How long a study takes this machine, from a trial of each variant, in words."""
-    from simfl.engine.duration import TRIAL_S
     from simfl.results import formatting
+    from simfl.studies.duration import TRIAL_S
     from simfl.studies.size import duration_of
 
     found = duration_of(whole, seeds=seeds, workers=workers, data_dir=data_dir)

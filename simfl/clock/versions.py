@@ -15,6 +15,7 @@ class VersionStore:
         self.peak = 0  #: most versions alive at once
 
     def hold(self, version: int, params: Any) -> None:
+        """Keeps a version for one more task."""
         held = self._held
         if version in held:
             held[version][1] += 1
@@ -24,6 +25,7 @@ class VersionStore:
             self.peak = len(held)
 
     def release(self, version: int) -> None:
+        """One task less needs the version, which is dropped with the last."""
         entry = self._held[version]
         entry[1] -= 1
         if not entry[1]:

@@ -81,8 +81,9 @@ def size_up(
     passes: float = 0.0,
     drop_last: bool = False,
 ) -> None:
-    """Fills in the task's work for n examples. flops: of training on one example.
+    """Fills in the task's work for n examples.
 
+    flops: of training on one example.
     passes: over all n examples, beside the steps.
     drop_last: leave out a pass's partial batch.
     """

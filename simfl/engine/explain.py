@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation:
-    """title: one line. classes: one row per device class, by heading. facts: by subject."""
+    """What a scenario will do.
+
+    title: one line.
+    classes: one row per device class, by heading.
+    facts: by subject.
+    """
 
     title: str
     classes: list[dict[str, str]]

@@ -26,7 +26,10 @@ Assemble = Callable[[GroupDraws, int], Fleet]
 
 @dataclass(frozen=True, eq=False)
 class Arrivals:
-    """Makes newcomers of a fleet's groups. plans: of all groups."""
+    """Makes newcomers of a fleet's groups.
+
+    plans: of all groups.
+    """
 
     plans: Sequence[Plan]
     cells: Sequence[CellOptions]
@@ -77,7 +80,10 @@ def _by_chance(plan: Plan) -> object:
 def column_rows(
     fleets: Iterable[Fleet], numbers: Sequence[int], groups: Sequence[int]
 ) -> dict[str, np.ndarray]:
-    """The columns of newcomers with these numbers, as those of a fleet. groups: of each."""
+    """The columns of newcomers with these numbers, as those of a fleet.
+
+    groups: of each.
+    """
     tables = [fleet.columns() for fleet in fleets]
     names = dict.fromkeys(name for one in tables for name in one)
     missing = np.array([np.inf])  # on mains, where others have batteries

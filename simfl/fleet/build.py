@@ -35,11 +35,13 @@ def build(
     cells: Sequence[CellOptions] = (),
     traces: Sequence[Path] = (Path(FOLDER),),
 ) -> Fleet:
-    """The fleet of these groups, in their order. dirs, traces: where classes and traces lie.
+    """The fleet of these groups, in their order.
 
     What sets devices apart depends on the seed and on their numbers alone, so a group added at
     the end changes no other device. Raises CatalogueError, TraceError, and ScenarioError where
     there is no group or no such cell.
+
+    dirs, traces: where classes and traces lie.
     """
     if not groups:
         raise ScenarioError("fleet.group: a fleet needs at least one group of devices")
@@ -68,7 +70,10 @@ def _fleet(
     cell_of: np.ndarray,
     plans: Sequence[Plan] | None = None,
 ) -> Fleet:
-    """A fleet of these draws. plans: of all groups; without them it can have no newcomers."""
+    """A fleet of these draws.
+
+    plans: of all groups; without them it can have no newcomers.
+    """
 
     def newcomer(drawn: GroupDraws, cell: int) -> Fleet:
         alone = np.zeros(1, dtype=np.int32)

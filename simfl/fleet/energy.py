@@ -51,8 +51,9 @@ class BatteryOptions(Table):
 
 
 class Energy:
-    """The power of every device, and its battery. options, batteries, chargers: one for each group.
+    """The power of every device, and its battery.
 
+    options, batteries, chargers: one for each group.
     starts: (N,) joules at the beginning; None where no device has a battery.
     """
 

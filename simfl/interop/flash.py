@@ -19,8 +19,8 @@ import numpy as np
 
 from simfl.errors import TraceError, first_line
 from simfl.fleet.traces import Trace
-from simfl.interop.encodings import read_text
-from simfl.interop.logs import MOST_SPAN_S
+from simfl.interop.tables.encodings import read_text
+from simfl.interop.tables.logs import MOST_SPAN_S
 from simfl.units import DAY_S
 
 #: message -> (what it is about, whether that now holds)

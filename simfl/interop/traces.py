@@ -10,15 +10,16 @@ from typing import Any
 
 from simfl.errors import TraceError, did_you_mean
 from simfl.fleet.traces import Trace, write_trace
-from simfl.interop import columns, fedscale, flash, throughput
+from simfl.interop import fedscale, flash, throughput
+from simfl.interop.tables import measured
 
 #: format -> (file, options) -> trace
 FORMATS: dict[str, Callable[..., Trace]] = {
     "fedscale": fedscale.read,
     "flash": flash.read,
     "mahimahi": throughput.read_mahimahi,
-    "csv": columns.read_csv,
-    "json": columns.read_json,
+    "csv": measured.read_csv,
+    "json": measured.read_json,
 }
 
 

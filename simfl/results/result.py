@@ -96,6 +96,7 @@ class Result:
 
     @property
     def name(self) -> str:
+        """The scenario's name, or else the folder's."""
         return str(self.scenario.get("name", self.folder.name))
 
     @property

@@ -51,6 +51,7 @@ class Study:
 
     @property
     def name(self) -> str:
+        """The folder's."""
         return self.folder.name
 
     @property

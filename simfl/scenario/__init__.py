@@ -76,10 +76,12 @@ class Scenario(Table):
 
     @property
     def path(self) -> Path | None:
+        """The file that it was read from, if any."""
         return self._path
 
     @property
     def foreign(self) -> tuple[str, ...]:
+        """Dotted paths of code that is not simfl's and that was named by the scenario."""
         return self._foreign
 
     def class_files(self) -> list[Path]:

@@ -72,6 +72,7 @@ class Family:
 
     @property
     def registry(self) -> Registry:
+        """The family's names and parts."""
         module, _, name = self.home.partition(":")
         registry: Registry = getattr(importlib.import_module(module), name)
         return registry

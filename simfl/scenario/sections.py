@@ -245,8 +245,9 @@ class TargetOptions(Table):
 
 
 class StopOptions(Table):
-    """[stop]: the run ends at the first that is met. wall_s: seconds of the simulating machine.
+    """[stop]: the run ends at the first that is met.
 
+    wall_s: seconds of the simulating machine.
     on_divergence: what happens when the model, a training loss or an evaluation is not finite any
         more: "stop" ends the run, which then has no result; "warn" says so once and goes on.
     """

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from simfl.engine.duration import machine_time
 from simfl.scenario import Scenario
 from simfl.studies.combinations import SEEDS, runs_of
+from simfl.studies.duration import machine_time
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ class Contender:
 
     @property
     def best(self) -> Trial:
+        """The trial of the lowest rank."""
         return min(self.trials, key=lambda trial: trial.rank)
 
     def run(self, trial: Trial, seed: int, tune: TuneOptions) -> PlannedRun:

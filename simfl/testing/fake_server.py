@@ -36,7 +36,8 @@ def params(*values: float) -> Params:
 def update(device: int = 0, delta: Any = 1.0, *, server: Any = None, **known: Any) -> Update:
     """An update with everything that a test does not care about filled in.
 
-    delta: a number or `Params`. known: other fields of `simfl.Update`.
+    delta: a number or `Params`.
+    known: other fields of `simfl.Update`.
 
     >>> update(3, 0.5, examples=20).examples
     20
@@ -64,7 +65,8 @@ class FakeServer:
     centres: (devices, elements), what each device's model is pulled to.
     seconds: that a task takes, of (device, how many tasks it was given before).
     lost_tasks: whether a task ends without an update, of its serial.
-    curvature: a. start: every element of version 0.
+    curvature: a.
+    start: every element of version 0.
     present: whether a device can be given a task, of (device, now_s).
     sizes: examples that each device holds.
     buffers: how many trailing elements are not trained, as running statistics are.

@@ -15,8 +15,8 @@ def check_objective(
 ) -> None:
     """Raises AssertionError if an objective breaks a contract.
 
-    outputs, targets: a batch of what a model gives and of what is right; by default six
-    examples of three classes.
+    outputs, targets: a batch of what a model gives and of what is right; by default six examples of
+        three classes.
 
     >>> from simfl.learn.objective.losses import CrossEntropy
     >>> check_objective(CrossEntropy(label_smoothing=0.1))

@@ -22,7 +22,7 @@ class Case:
     """A rule, and a task of its: what its hooks are called with.
 
     extras, memory: what the rule needs from the server and from the device; a name in both may
-    stand for a tensor of the trained elements.
+        stand for a tensor of the trained elements.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ def check_local_rule(
 ) -> None:
     """Raises AssertionError if a local rule breaks a contract.
 
-    extras, memory: what the rule gets from its strategy, and what a device of its remembers;
-        where these are needed, tensors of 17 trained elements, or 19 with the running statistics.
-    A `PersonalRule` needs a model to split, and is checked by `check_strategy`.
+    extras, memory: what the rule gets from its strategy, and what a device of its remembers; where
+        these are needed, tensors of 17 trained elements, or 19 with the running statistics. A
+        `PersonalRule` needs a model to split, and is checked by `check_strategy`.
 
     >>> from simfl.strategy.local_rules import Proximal
     >>> check_local_rule(Proximal(mu=0.1))

@@ -59,7 +59,11 @@ class Played:
     def scenario(
         self, learning: Mapping[str, Any] | None = None, drop: float = 0.2, **stop: Any
     ) -> dict[str, Any]:
-        """The scenario as a table. learning: another section; stop: by default eight versions."""
+        """The scenario as a table.
+
+        learning: another section.
+        stop: by default eight versions.
+        """
         group = {
             "compute": {"kind": "exponential", "mean_s": 1.0},
             "network": {"down_mbps": 1.0, "up_mbps": 0.5, "latency_s": 0.05},

@@ -138,6 +138,7 @@ class Guarded(StatefulCodec):
 
     @cached_property
     def name(self) -> str:
+        """What errors call it."""
         return f"codec {type(self.inner).__name__}"
 
     @cached_property

@@ -126,6 +126,7 @@ def cut(n: int, bucket: int) -> Sizes:
 
 
 def sizes_without_empty(sizes: Sizes) -> Sizes:
+    """Sizes of buckets that hold anything."""
     return tuple([n for n in sizes if n])
 
 

@@ -78,7 +78,10 @@ class World(Protocol):
         """It trains so many times as fast as the scenario says."""
 
     def set_link(self, device: int, down_factor: float, up_factor: float | None = None) -> None:
-        """Its own link carries so many times as much. up_factor: by default as down_factor."""
+        """Its own link carries so many times as much.
+
+        up_factor: by default as down_factor.
+        """
 
     def set_cell(
         self, cell: str | int, down_mbps: float | None = None, up_mbps: float | None = None

@@ -17,7 +17,11 @@ MOST = 1e12
 
 
 def number_of(method: str, what: str, given: Any, count: int) -> int:
-    """One of 0 to count - 1. what: the noun. Raises PluginError."""
+    """One of 0 to count - 1.
+
+    what: the noun.
+    Raises PluginError.
+    """
     try:
         number = index(given)
     except TypeError:

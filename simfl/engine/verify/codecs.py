@@ -22,8 +22,10 @@ _SEND_MORE = ("quafl", "spatl", "asofed")
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes of a whole message each way. down: at least. up: None if it depends on the values.
+    """Bytes of a whole message each way.
 
+    down: at least.
+    up: None if it depends on the values.
     bare: nothing goes down beside the model, so that `down` is exact.
     """
 

@@ -39,6 +39,7 @@ class World:
 
     @cached_property
     def streams(self) -> Streams:
+        """The run's, from its seed."""
         return Streams(self.scenario.seed)
 
     @cached_property
@@ -116,8 +117,10 @@ class World:
 
 @dataclass(frozen=True)
 class Tasks:
-    """Columns of tasks, (n,) each; u: (n, 8) their draws; spent_s, moved: by phase and way.
+    """Columns of tasks, (n,) each.
 
+    u: (n, 8) their draws.
+    spent_s, moved: by phase and way.
     retries: of a device that begins a phase anew when it fails there.
     """
 

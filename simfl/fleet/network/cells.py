@@ -104,9 +104,11 @@ class Cells:
 def deal(
     named: Sequence[str | None], counts: Sequence[int], cells: Sequence[CellOptions]
 ) -> np.ndarray:
-    """(N,) the cell of each device. named, counts: of each group. Raises ScenarioError.
+    """(N,) the cell of each device. Raises ScenarioError.
 
     The cells of one name are dealt in turn over all devices that name them, group after group.
+
+    named, counts: of each group.
     """
     firsts = dict(zip((c.name for c in cells), firsts_of(cells), strict=True))
     sizes = {cell.name: cell.count for cell in cells}

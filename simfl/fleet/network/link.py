@@ -84,8 +84,9 @@ class Shape:
 
 
 class Link:
-    """What each device can carry when it is alone. down, up: (N,) bytes/s.
+    """What each device can carry when it is alone.
 
+    down, up: (N,) bytes/s.
     options: one for each group; None means that transfers take no time.
     varying: for each group whose rates move, how.
     """

@@ -23,7 +23,11 @@ from simfl.interop.flower.virtual_time.callers import Code
 
 @dataclass(frozen=True)
 class Folder:
-    """server, client: where the apps are, as "module:attribute". config: the default run config."""
+    """The apps of a folder with a pyproject.toml.
+
+    server, client: where the apps are, as "module:attribute".
+    config: the default run config.
+    """
 
     path: Path
     name: str

@@ -25,7 +25,10 @@ Client = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Call:
-    """What a call of the client app depends on. seed: of the global generators."""
+    """What a call of the client app depends on.
+
+    seed: of the global generators.
+    """
 
     message: Any
     context: Any
@@ -34,7 +37,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """A call's end. error: what it raised in the place of a reply; context: as it left it."""
+    """A call's end.
+
+    error: what it raised in the place of a reply.
+    context: as it left it.
+    """
 
     reply: Any
     context: Any
@@ -80,7 +87,8 @@ class InProcess:
 class InPool:
     """Runs calls in `count` processes, ahead of time.
 
-    load: gives the client app in each process; folders: where its modules are found.
+    load: gives the client app in each process.
+    folders: where its modules are found.
     """
 
     def __init__(self, count: int, load: Callable[[], Client], folders: Sequence[str]) -> None:

@@ -24,22 +24,24 @@ class App:
 
     Time: a `train` message passes `epochs` times over a device's examples, or makes `steps`
     mini-batch steps, at the FLOPs per example and the batch size of the scenario's [learning];
-    `train_gflop` states its work as a whole instead. An `evaluate` message costs
-    `evaluate_share` of one training pass (the forward pass is a third). Others cost none.
+    `train_gflop` states its work as a whole instead. An `evaluate` message costs `evaluate_share`
+    of one training pass (the forward pass is a third). Others cost none.
     examples: a device's number of examples is the scenario's, or what its replies report as
-    `num-examples`. measured_gflops: not reproducible; the work of a message is the time that
-    this machine took for it, at this rate in GFLOP/s.
+        `num-examples`.
+    measured_gflops: not reproducible; the work of a message is the time that this machine took for
+        it, at this rate in GFLOP/s.
 
     charge: bytes of the whole serialised message, or of the elements of its arrays alone, as
-    simfl's own dense messages are charged. notice_s: from a device's loss to the moment when the
-    server hears of it. folder, run_config: the app, and its configuration.
+        simfl's own dense messages are charged.
+    notice_s: from a device's loss to the moment when the server hears of it.
+    folder, run_config: the app, and its configuration.
 
     deployment: what a real deployment's own loops and processes add; see
-    `simfl.interop.flower.deployment`. None: nothing.
-
-    accuracy: the unit of the accuracies that the app reports. "auto": fractions, until one above
-    1 shows that they are percentages. packages: of installed packages that belong to the app;
-    their clock is virtual, as that of the app's own modules.
+        `simfl.interop.flower.deployment`. None: nothing.
+    accuracy: the unit of the accuracies that the app reports. "auto": fractions, until one above 1
+        shows that they are percentages.
+    packages: of installed packages that belong to the app; their clock is virtual, as that of the
+        app's own modules.
     """
 
     ends: ClassVar[bool] = True  #: by itself: no [stop] is needed

@@ -55,8 +55,10 @@ Evaluate = Callable[[Any], Mapping[str, Any]]
 class AppRun:
     """The parts of one run, put together and played once.
 
-    apps: gives the server app and the client app. code: whose clock is virtual.
-    workers: processes that run devices' code. load: gives the client app in each of them.
+    apps: gives the server app and the client app.
+    code: whose clock is virtual.
+    workers: processes that run devices' code.
+    load: gives the client app in each of them.
     """
 
     def __init__(

@@ -44,13 +44,15 @@ def run(
 ) -> Result:
     """A Flower app, played once on a scenario's fleet. Raises InputError, PluginError, Stalled.
 
-    server_app, client_app: Flower's, unmodified. scenario: the app replaces its strategy, and its
-    [learning] says what training costs. run_config: "k=v ...", a
-    TOML file, several of these, or a table. evaluate: metrics of the
-    app's model, given as Flower's ArrayRecord when [evaluate] says so; an app that evaluates by
-    itself needs none. workers: processes that run the client app, ahead of time; results do not
-    depend on it. verbose: shows Flower's log from INFO on. overrides: as for `simfl.run`, the
-    options of `App` among them: `**{"strategy.epochs": 5}`. The rest is as for `simfl.run`.
+    server_app, client_app: Flower's, unmodified.
+    scenario: the app replaces its strategy, and its [learning] says what training costs.
+    run_config: "k=v ...", a TOML file, several of these, or a table.
+    evaluate: metrics of the app's model, given as Flower's ArrayRecord when [evaluate] says so; an
+        app that evaluates by itself needs none.
+    workers: processes that run the client app, ahead of time; results do not depend on it.
+    verbose: shows Flower's log from INFO on.
+    overrides: as for `simfl.run`, the options of `App` among them: `**{"strategy.epochs": 5}`. The
+        rest is as for `simfl.run`.
     """
     whole = scenario_of(scenario, None, run_config, overrides, seed)
     flower, apps = installed(), nullcontext((server_app, client_app))

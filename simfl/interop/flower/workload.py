@@ -54,8 +54,8 @@ class Interrupted(BaseException):
 class AppWorkload:
     """The workload of a run that an app drives.
 
-    cost: batch size and FLOPs per example, as the scenario has them. examples: (devices,).
-    metrics(model): of an evaluation.
+    cost: batch size and FLOPs per example, as the scenario has them.
+    examples: (devices,). metrics(model): of an evaluation.
     """
 
     memory_bytes = 0

@@ -31,8 +31,10 @@ _KEPT_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class Images:
-    """A folder of images. size: of a side, to which they are scaled. gray: one channel.
+    """A folder of images.
 
+    size: of a side, to which they are scaled.
+    gray: one channel.
     test_share: of each class, drawn, unless there are folders `train` and `test`.
     """
 

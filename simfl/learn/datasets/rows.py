@@ -123,6 +123,7 @@ class Rows:
 
     @property
     def dtype(self) -> Any:
+        """The type of a batch."""
         return self[:1].dtype
 
     def is_floating_point(self) -> bool:

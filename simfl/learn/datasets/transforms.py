@@ -134,6 +134,7 @@ class Own(Transform):
 
     @property
     def fixed(self) -> bool:  # type: ignore[override]
+        """Whether the function says that it gives the same at every call."""
         return bool(getattr(self.call, "fixed", False))
 
     def __call__(self, x: Tensor, generator: np.random.Generator) -> Tensor:

@@ -35,9 +35,9 @@ class TaskWork:
     epochs: passes over the local data that are asked for, and steps: the same in mini-batches of
     batch_size; lr: learning rate at the task's version and time; device: its number; index: tasks
     that it was given before; version, now_s: server version and virtual time of the dispatch.
-    extras: what the strategy sent beside the model. memory: a dictionary that the device keeps
-    until its next task, once this one is delivered: numbers, text, tensors, and lists and
-    dictionaries of these.
+    extras: what the strategy sent beside the model.
+    memory: a dictionary that the device keeps until its next task, once this one is delivered:
+        numbers, text, tensors, and lists and dictionaries of these.
     """
 
     def __init__(

@@ -22,11 +22,12 @@ _NAMES = ("logits", "output", "outputs", "prediction", "predictions")
 
 
 def prepared(model: nn.Module, x: Tensor, free: bool = False) -> nn.Module:
-    """The model, ready to be trained in float32. x: two examples. Raises PluginError.
+    """The model, ready to be trained in float32. Raises PluginError.
 
     Lazy layers take their shapes from an example, and their values from torch's generator. A
     model of float16 or bfloat16 keeps float32 values and computes under autocast.
 
+    x: two examples.
     free: it need not compute anything from an example alone.
     """
     half = next((p.dtype for p in model.parameters() if p.dtype in _HALVES), None)

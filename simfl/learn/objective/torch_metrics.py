@@ -139,6 +139,7 @@ class TopK:
 
     @property
     def name(self) -> str:
+        """The column, as in top_5."""
         return f"top_{self.k}"
 
     def __call__(self, dataset: Dataset) -> Tally:

@@ -19,6 +19,7 @@ _SLACK = 1e-6
 
 
 def power(t: Tables) -> str | None:
+    """Energies are watts times the seconds of phases."""
     tasks = t.tasks
     device = tasks["device"].to_numpy()
     watts = t.devices[["train_w", "radio_w"]].to_numpy()[device]

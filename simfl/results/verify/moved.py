@@ -11,6 +11,7 @@ from simfl.results.verify.subject import SLACK_S, Tables, first
 
 
 def in_phase(t: Tables) -> str | None:
+    """Bytes moved in the phases that moved them, and no others."""
     tasks = t.tasks
     delivered = tasks["outcome"].isin(DELIVERED)
     least = tasks.loc[delivered, ["down_bytes", "up_bytes"]].min().min()

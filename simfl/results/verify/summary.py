@@ -19,6 +19,7 @@ _KEYS = ("name", "scenario", "seed", "ended", "unused_settings", "models_alive_m
 
 
 def numbers(run: Result) -> str | None:
+    """The summary is what its tables come to."""
     known: dict[str, Any] = run.summary
     again = summarise(_held(run), devices=len(run.devices))
     missing = sorted(name for name in (*again, *_KEYS) if name not in known)
@@ -59,6 +60,7 @@ def played(run: Result) -> str | None:
 
 
 def digests(run: Result) -> str | None:
+    """The digest is that of the folder."""
     recorded, found = run.summary.get("digest"), digest(run.folder, run.params)
     return None if recorded == found else f"the summary says {recorded}, the folder has {found}"
 

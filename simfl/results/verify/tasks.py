@@ -29,6 +29,7 @@ POLLING = ("quafl", "favano")
 
 
 def serials(t: Tables) -> str | None:
+    """Serial numbers run from 0 without gaps."""
     if not t.finished:
         return first(t.tasks, t.tasks["task"].duplicated(), "a serial number repeats")
     there = np.sort(t.tasks["task"].to_numpy())
@@ -87,6 +88,7 @@ def _possible(t: Tables, cause: pd.Series) -> pd.Series:
 
 
 def time_order(t: Tables) -> str | None:
+    """Phases take the time between dispatch and end, and none is negative."""
     tasks = t.tasks
     spent = tasks[list(PHASE_S.values())]
     if not (spent >= -SLACK_S).all(axis=None):
@@ -121,6 +123,7 @@ def ends(t: Tables) -> str | None:
 
 
 def one_at_a_time(t: Tables) -> str | None:
+    """A device has one task at a time."""
     tasks = t.tasks.sort_values(["device", "task"])
     same = tasks["device"].to_numpy()[1:] == tasks["device"].to_numpy()[:-1]
     begins, ended = tasks["dispatched_s"].to_numpy()[1:], tasks["ended_s"].to_numpy()[:-1]

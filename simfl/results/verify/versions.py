@@ -9,6 +9,7 @@ from simfl.results.verify.subject import SLACK_S, Tables, apart, first, late, un
 
 
 def in_order(t: Tables) -> str | None:
+    """Versions are numbered in the order of time."""
     for name, frame in (("versions", t.versions), ("evaluations", t.evaluations)):
         if not (np.diff(frame["time_s"]) >= 0).all() or frame["time_s"].isna().any():
             return f"time runs backwards in {name}"

@@ -49,7 +49,11 @@ class FedAvg(Choosing):
 
 @dataclass(slots=True, kw_only=True)
 class OverSelectState(State):
-    """asked: device by serial, of this round's open tasks. end_s: the round's deadline."""
+    """A round of over-selection.
+
+    asked: device by serial, of this round's open tasks.
+    end_s: the round's deadline.
+    """
 
     asked: dict[int, int] = field(default_factory=dict)
     reported: list[Update] = field(default_factory=list)

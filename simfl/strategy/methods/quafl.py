@@ -50,7 +50,11 @@ class OwnModel(LocalRule):
 
 @dataclass(slots=True, kw_only=True)
 class QuaflState(State):
-    """flying: device by serial. held: by device, an update that waits for its contact."""
+    """Devices at work between contacts.
+
+    flying: device by serial.
+    held: by device, an update that waits for its contact.
+    """
 
     flying: dict[int, int] = field(default_factory=dict)
     held: dict[int, Update] = field(default_factory=dict)

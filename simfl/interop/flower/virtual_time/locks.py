@@ -22,6 +22,7 @@ class Lock:
         self._owner, self._count = 0, 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """As of `threading.Lock`, with the timeout in virtual seconds."""
         me = threading.get_ident()
         if self._again and self._owner == me:
             self._count += 1
@@ -32,6 +33,7 @@ class Lock:
         return found
 
     def release(self) -> None:
+        """As of `threading.Lock`."""
         if self._again and self._owner != threading.get_ident():
             raise RuntimeError("cannot release un-acquired lock")
         self._count -= 1
@@ -40,6 +42,7 @@ class Lock:
             self._real.release()
 
     def locked(self) -> bool:
+        """Whether any thread holds it."""
         return self._real.locked()
 
     def __enter__(self) -> bool:

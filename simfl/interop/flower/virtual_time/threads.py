@@ -44,7 +44,10 @@ def _taken() -> Any:
 
 @dataclass(eq=False)
 class AppThread:
-    """A thread of the app. met: what it waits for; None while it has the turn."""
+    """A thread of the app.
+
+    met: what it waits for; None while it has the turn.
+    """
 
     met: Met | None = None
     until_s: float = inf

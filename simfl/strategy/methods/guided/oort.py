@@ -32,7 +32,12 @@ from simfl.units import Count, Fraction, NonNegative
 
 @dataclass(slots=True, kw_only=True)
 class GuidedMemory:
-    """known: facts by device that has taken part. draws: so far. epsilon: ε of the next draw."""
+    """What guided selection remembers.
+
+    known: facts by device that has taken part.
+    draws: so far.
+    epsilon: ε of the next draw.
+    """
 
     epsilon: float
     known: dict[int, tuple[Any, ...]] = field(default_factory=dict)

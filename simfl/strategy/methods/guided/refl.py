@@ -99,7 +99,11 @@ def available(presence: Any, device: int, start_s: float, stop_s: float) -> floa
 
 @dataclass(slots=True, kw_only=True)
 class ReflState(SemiSyncState):
-    """away: (device, dispatch) by serial, of the open tasks. seconds: a device's last task."""
+    """A round's open tasks, and what tasks took.
+
+    away: (device, dispatch) by serial, of the open tasks.
+    seconds: a device's last task.
+    """
 
     away: dict[int, tuple[int, float]] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
@@ -110,8 +114,8 @@ class ReflState(SemiSyncState):
 class Refl(SemiSync):
     """Rounds with a deadline; late updates weigh by their age and by what they would change.
 
-    beta: how much the latter counts. `beta = 0` weighs 1/(τ + 1). adapt: ask fewer devices where
-    late updates are expected.
+    beta: how much the latter counts. `beta = 0` weighs 1/(τ + 1).
+    adapt: ask fewer devices where late updates are expected.
     """
 
     reference: ClassVar[str] = "Abdelmoniem et al., EuroSys 2023, arXiv 2111.01108"

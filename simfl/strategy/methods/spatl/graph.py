@@ -31,8 +31,11 @@ _SEED = 2102  # of the features, the same on every device
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Some graphs side by side. x: (n, 20); ends: (2, m) from, to; member: (n,) whose node it is.
+    """Some graphs side by side.
 
+    x: (n, 20) features of the nodes.
+    ends: (2, m) from, to.
+    member: (n,) whose node it is.
     kind: (m,) what an edge is: below L the layer it leads into, above a type; none in level 1.
     """
 
@@ -121,7 +124,11 @@ def _features(n: int, seed: int) -> Tensor:
 def _level(
     nodes: list[tuple[int, int, int]], edges: list[tuple[int, int, int]], seed: int
 ) -> _Level:
-    """nodes: (member, layer, rank); edges: (from, to, kind)."""
+    """A level of one graph.
+
+    nodes: (member, layer, rank).
+    edges: (from, to, kind).
+    """
     member, layer, rank = torch.tensor(nodes).T
     links = torch.tensor(edges).T
     return _Level(_features(len(nodes), seed), links[:2], links[2], member, layer, rank)

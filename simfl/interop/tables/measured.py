@@ -2,9 +2,9 @@
 
 | columns | becomes |
 |---|---|
-| t_s or t_ms, and mbps, down_mbps or up_mbps | bandwidth, see `simfl.interop.logs` |
-| device, start_s, end_s | presence, see `simfl.interop.sessions` |
-| device, start_s, end_s, charge_w | charger, see `simfl.interop.sessions` |
+| t_s or t_ms, and mbps, down_mbps or up_mbps | bandwidth, see `simfl.interop.tables.logs` |
+| device, start_s, end_s | presence, see `simfl.interop.tables.sessions` |
+| device, start_s, end_s, charge_w | charger, see `simfl.interop.tables.sessions` |
 | train_gflops, down_mbps, up_mbps, one or more; perhaps device | capacity: a row for each device |
 """
 
@@ -20,9 +20,9 @@ import numpy as np
 
 from simfl.errors import TraceError
 from simfl.fleet.traces import KINDS, MOST_ROWS, Trace
-from simfl.interop import sessions
-from simfl.interop.logs import TIMES, read_log
-from simfl.interop.spreadsheets import Rows, csv_rows, json_rows
+from simfl.interop.tables import sessions
+from simfl.interop.tables.logs import TIMES, read_log
+from simfl.interop.tables.spreadsheets import Rows, csv_rows, json_rows
 
 CAPACITIES = KINDS["capacity"][1]
 

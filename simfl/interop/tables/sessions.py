@@ -18,8 +18,8 @@ import numpy as np
 from simfl.errors import TraceError, did_you_mean, shorten
 from simfl.fleet.traces import MOST_ROWS, Trace
 from simfl.interop.flash import joined, presence
-from simfl.interop.logs import MOST_SPAN_S
-from simfl.interop.spreadsheets import Rows
+from simfl.interop.tables.logs import MOST_SPAN_S
+from simfl.interop.tables.spreadsheets import Rows
 from simfl.units import DAY_S
 
 NEEDED = ("device", "start_s", "end_s")

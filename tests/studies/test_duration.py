@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from simfl.cli import main
-from simfl.engine import duration
-from simfl.engine.duration import machine_time
 from simfl.scenario import parse
+from simfl.studies import duration
+from simfl.studies.duration import machine_time
 
 TOY = {
     "name": "toy",

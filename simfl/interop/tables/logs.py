@@ -19,7 +19,7 @@ import numpy as np
 from simfl.errors import TraceError, did_you_mean, shorten
 from simfl.fleet.network.series import TICKS
 from simfl.fleet.traces import MOST_ROWS, Trace
-from simfl.interop.spreadsheets import Rows
+from simfl.interop.tables.spreadsheets import Rows
 from simfl.units import DAY_S
 
 HOLDS = ("backward", "forward")
