@@ -29,6 +29,7 @@ from simfl.studies.backends import Player
 from simfl.studies.combinations import PlannedRun, runs_of
 from simfl.studies.job import HELD
 from simfl.studies.tuning import contenders_of, tuned
+from simfl.units import counted
 
 
 class Progress(Protocol):
@@ -79,8 +80,7 @@ def study(
     folder = Path("runs") / base.name if out is None else Path(out)
     runs, asked = _with_earlier(base, strategies, seeds, sweep or {}, folder)
     mine = _shard(shard)
-    if workers < 1:
-        raise InputError(f"workers = {workers}, expected at least 1")
+    workers = counted("workers", workers)
     contenders = [] if base.tune is None else contenders_of(runs, base.tune)
     own_folder(folder / RUNS)
     failures: dict[str, str] = {}
