@@ -166,6 +166,10 @@ def import_trace(
     hold: Annotated[
         str | None, typer.Option(help="csv, json: a rate holds backward (default) or forward.")
     ] = None,
+    period_s: Annotated[
+        float | None,
+        typer.Option(help="csv, json: sessions repeat after so long (inf: never); default: days."),
+    ] = None,
     inference_flops: Annotated[
         float | None, typer.Option(min=1.0, help="fedscale: FLOP of what was timed.")
     ] = None,
@@ -173,7 +177,13 @@ def import_trace(
     """Turn a foreign trace into one of simfl's: Parquet, as docs/traces.md describes it."""
     from simfl.interop.traces import import_trace as imported
 
-    options = {"up": up, "bin_s": bin_s, "hold": hold, "inference_flops": inference_flops}
+    options = {
+        "up": up,
+        "bin_s": bin_s,
+        "hold": hold,
+        "period_s": period_s,
+        "inference_flops": inference_flops,
+    }
     given = {name: value for name, value in options.items() if value is not None}
     print(imported(kind, file, out, **given))
 

@@ -17,7 +17,7 @@ from simfl.results.verify import Unchecked
 from simfl.results.verify.subject import SLACK_S, apart, late
 from simfl.results.verify.tasks import POLLING
 from simfl.scenario import TimingOptions
-from simfl.strategy.special_rules import PersonalRule
+from simfl.strategy.special_rules import PersonalRule, step_flops
 
 WAYS = ("download", "upload")
 
@@ -161,7 +161,7 @@ def _flops(w: World, seen: np.ndarray, work: np.ndarray) -> np.ndarray:
     options = w.scenario.learning
     work = work + rule.passes() * w.tasks.examples
     if isinstance(options, TimingOptions):
-        return work * options.flops_per_example / 1e12
+        return work * step_flops(rule, options.flops_per_example) / 1e12
     each = seen[np.isfinite(seen)] / work[np.isfinite(seen)]
     return work * (float(np.median(each)) if len(each) else 0.0)
 

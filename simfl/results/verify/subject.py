@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ class Tables:
     queues: messages wait at the server until their device is free, and grow older there.
     finished: False for a run that was cut short: what was under way then has no row, and one table
         may have come further than another.
+    folder: of the run, where its traces lie.
     learnt: the folder holds a final model.
     sound: all numbers of it are finite.
     """
@@ -41,6 +43,7 @@ class Tables:
     waiting: Sequence[int] = ()
     queues: bool = False
     finished: bool = True
+    folder: Path = Path()
     learnt: bool = False
     sound: bool = False
     events: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -100,6 +103,7 @@ def tables_of(run: Result) -> Tables:
         waiting=_waiting(run),
         queues=plays_an_app(run.scenario.get("strategy", {})),
         finished=run.finished,
+        folder=run.folder,
         learnt=model is not None,
         sound=model is not None and bool(model.flat.isfinite().all()),
         events=run.events,
