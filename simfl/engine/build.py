@@ -11,6 +11,7 @@ import numpy as np
 from simfl.clock.kernel import Limits, Plan
 from simfl.clock.workload import TimingOnly, Workload
 from simfl.engine.exchange import Exchange
+from simfl.errors import InputError
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
@@ -20,6 +21,7 @@ from simfl.params import Layout, Params
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.checks import trace_dirs
 from simfl.strategy.base import overrides
+from simfl.strategy.special_rules import step_flops
 from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
 
 
 def fleet_of(scenario: Scenario, streams: Streams | None = None) -> Fleet:
-    """All devices of a scenario. Raises CatalogueError, TraceError.
+    """All devices of a scenario. Raises InputError: CatalogueError and TraceError among them.
 
     streams: by default those of the scenario's seed.
     """
+    if not isinstance(scenario, Scenario):
+        raise InputError(f"fleet_of takes a Scenario, as simfl.load gives it, not {scenario!r}")
     streams = streams or Streams(scenario.seed)
     beside = scenario.path.parent if scenario.path else None
     return build_fleet(
@@ -132,7 +136,7 @@ def timing_of(scenario: Scenario, sizes: Sizes, initial: Params | None = None) -
     return TimingOnly(
         sizes.examples,
         sizes.batch_size,
-        sizes.flops,
+        step_flops(rule, sizes.flops),
         _nbytes(chain(scenario.wire.down), layout),
         _nbytes(chain(scenario.wire.up), layout),
         passes=rule.passes(),
