@@ -35,6 +35,7 @@ SAME_THING = {
 #: Most files of a folder, `__init__` and `__main__` aside, where ten are not enough.
 MOST = 10
 LARGER = {
+    "clock/living": (11, "one file for each thing that a changing world needs"),
     ".": (13, "leaves and public names"),
     "clock": (15, "one file each for what a task, its battery and its draws are"),
     "engine": (11, "one file for each thing that a run begins with, and for what it holds"),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simfl.cli import kinds
 from simfl.cli.shared import DataDirOption, app, load
 from simfl.files import put
+
+if TYPE_CHECKING:
+    from simfl.registry import Registry
 
 traces = typer.Typer(help="Import traces of other formats, or fit a fleet to one.")
 app.add_typer(traces, name="traces")
@@ -118,17 +121,35 @@ def strategies(
     ] = None,
 ) -> None:
     """List the strategies, or show one with its options, their bounds and defaults."""
+    from simfl.strategy import STRATEGIES
+
+    _show_parts(STRATEGIES, name)
+
+
+@app.command()
+def processes(
+    name: Annotated[
+        str | None, typer.Argument(help="A process.", autocompletion=kinds.processes)
+    ] = None,
+) -> None:
+    """List the processes of the world, or show one with its options, bounds and defaults."""
+    from simfl.world import PROCESSES
+
+    _show_parts(PROCESSES, name)
+
+
+def _show_parts(registry: Registry, name: str | None) -> None:
+    """The parts of a registry, or one of them with its options."""
     from simfl.cli import console
     from simfl.scenario.schema import first_line, options_of
-    from simfl.strategy import STRATEGIES
 
     screen = console.out()
     if name is None:
-        parts = [(kind, STRATEGIES.get(kind)) for kind in STRATEGIES.names()]
+        parts = [(kind, registry.get(kind)) for kind in registry.names()]
         rows = [(kind, first_line(part), getattr(part, "reference", "")) for kind, part in parts]
         screen.print(console.table(("kind", "what it does", "reference"), rows))
         return
-    part = STRATEGIES.get(name)
+    part = registry.get(name)
     screen.print(f"{name}: {first_line(part)}", style="bold", markup=False)
     screen.print(getattr(part, "reference", ""), markup=False)
     options = [(option.name, option.type, option.default) for option in options_of(part)]

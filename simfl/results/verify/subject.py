@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Tables:
     folder: Path = Path()
     learnt: bool = False
     sound: bool = False
+    events: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def own_loop(self) -> bool:
@@ -80,6 +81,12 @@ class Tables:
         """A value of each group, for each device."""
         return np.array(values)[self.devices["group"].to_numpy()]
 
+    def changed(self, *methods: str) -> pd.DataFrame:
+        """The events in which a process called one of these methods of its world."""
+        if self.events.empty:
+            return self.events
+        return self.events[self.events["kind"].isin([f"world.{one}" for one in methods])]
+
     def need_end(self) -> None:
         """Raises Unchecked where the run was cut short."""
         if not self.finished:
@@ -99,6 +106,7 @@ def tables_of(run: Result) -> Tables:
         folder=run.folder,
         learnt=model is not None,
         sound=model is not None and bool(model.flat.isfinite().all()),
+        events=run.events,
     )
 
 
