@@ -30,7 +30,6 @@ concurrency, hidden = map(int, sys.argv[1:])
 options = {
     "strategy": {"kind": "fedasync", "concurrency": concurrency, "steps": 1},
     "learning.model": {"kind": "mlp", "hidden": [hidden]},
-    "fleet.group.0.count": 2 * concurrency,
     "evaluate": {"every_versions": 10**6, "at_start": False},
     "stop": {"versions": 2 * concurrency},
 }
