@@ -72,8 +72,8 @@ def _say_study(done: Study, targets: list[dict[str, float]]) -> None:
         _say_table(screen, done.tuning.table())
     for wanted in targets or [done.target] * bool(done.target):
         found = done.at_target(None, **wanted)
-        said = ", ".join(f"{metric} {value:g}" for metric, value in wanted.items())
-        _say_table(screen, target_table(found), f"to {said}")
+        target = ", ".join(f"{metric} {value:g}" for metric, value in wanted.items())
+        _say_table(screen, target_table(found), f"to {target}")
         screen.print(how_made(found, done.variants[0]), markup=False)
     if done.table["final_accuracy"].notna().any():
         _say_table(screen, done.scores(), "accuracy in per cent, mean ± sample standard deviation")
@@ -101,8 +101,8 @@ def _seeds(text: str) -> list[int]:
             more = range(int(first), int(last) + 1) if dots else [int(first)]
             found += more[: MOST_SEEDS + 1]
     except (ValueError, OverflowError):
-        said = shorten(text)
-        raise InputError(f"--seeds {said}: expected seeds, as in 0..4 or 1,5,9") from None
+        given = shorten(text)
+        raise InputError(f"--seeds {given}: expected seeds, as in 0..4 or 1,5,9") from None
     if len(found) > MOST_SEEDS:
         raise InputError(f"--seeds {shorten(text)}: expected at most {MOST_SEEDS:,} seeds")
     return found

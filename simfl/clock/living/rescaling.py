@@ -38,7 +38,7 @@ class Pace:
 class LivingLifecycle(Lifecycle):
     """Moves every task in flight, at speeds and presences that change on the way.
 
-    by_device: tasks in flight, as far as somebody has asked for them.
+    by_device: tasks in flight, as far as they have been asked for.
     """
 
     def __init__(self, *parts: Any) -> None:
