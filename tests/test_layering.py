@@ -93,7 +93,9 @@ HOMES: dict[str, tuple[str, ...]] = {
     "scipy": ("interop.fit", "results.evidence"),
     "simpy": ("clock.events", "clock.living.environment"),
     "tensorboard": ("results.export",),
-    "tomli_w": ("cli.catalogue", "interop.measure", "results.report", "scenario"),
+    "tomli_w": (
+        *("cli.catalogue", "interop.measure", "interop.pilots", "results.report", "scenario"),
+    ),
     "torch": (
         *("engine.checkpoints.snapshot", "interop", "learn", "params", "strategy", "testing"),
         "wire",

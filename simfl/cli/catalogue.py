@@ -157,6 +157,49 @@ def import_trace(
     print(imported(kind, file, out, **given))
 
 
+@app.command()
+def calibrate(
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="Phases of tasks: CSV or JSON lines.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The scenario to write.")
+    ],
+    down_bytes: Annotated[
+        float | None, typer.Option(help="Bytes of a message down, if the log does not say.")
+    ] = None,
+    up_bytes: Annotated[
+        float | None, typer.Option(help="Bytes of a message up, if the log does not say.")
+    ] = None,
+    deployment: Annotated[
+        str, typer.Option(help="Loops of the pilot, such as flower-1.42; empty: none.")
+    ] = "",
+) -> None:
+    """Fit a fleet to the log of a pilot, write the scenario, and say how well it fits."""
+    from simfl.cli import console
+    from simfl.interop.pilots.phases import read_phases
+    from simfl.interop.pilots.written import pilot
+
+    text, judged = pilot(read_phases(log), log.name, down_bytes, up_bytes, deployment)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    put(out, text.encode())
+    rows = [
+        (
+            one.name,
+            str(one.devices),
+            str(one.tasks),
+            f"{one.measured_s:.2f} s",
+            f"{one.fitted_s:.2f} s",
+            f"{one.error:+.1%}",
+            f"{one.distance:.2f}",
+        )
+        for one in judged
+    ]
+    heads = ("group", "devices", "tasks kept aside", "measured", "fitted", "error", "distance")
+    console.out().print(console.table(heads, rows))
+    print("fitted to every second task of a device and judged on the others; distance: of training")
+    print("times from a log-normal law (Kolmogorov-Smirnov)")
+    print(f"wrote {out}, fitted to all tasks")
+
+
 @traces.command("fit")
 def fit_trace(
     file: Annotated[Path, typer.Argument(metavar="TRACE.parquet")],

@@ -157,6 +157,25 @@ def json_rows(path: Path) -> Rows:
     return Rows(path, _tables(named))
 
 
+def json_line_rows(path: Path) -> Rows:
+    """Rows of a file with a JSON table on each line, or of a JSON file. Raises TraceError."""
+    lines = [(k, line) for k, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
+    try:
+        rows = [(f"line {k}", json.loads(line)) for k, line in lines]
+    except (ValueError, RecursionError):
+        return json_rows(path)
+    if len(rows) == 1 and not _is_flat(rows[0][1]):
+        return json_rows(path)
+    wrong = next((where for where, row in rows if not isinstance(row, dict)), None)
+    if wrong:
+        raise TraceError(f"{path}: {wrong}: expected a JSON table, a row of the log")
+    return Rows(path, iter(rows))
+
+
+def _is_flat(row: Any) -> bool:
+    return isinstance(row, dict) and not any(isinstance(one, list | dict) for one in row.values())
+
+
 def _tables(named: Mapping[Any, list[dict[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
     number = 0
     for name, rows in named.items():
