@@ -21,7 +21,11 @@ def filler(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if FILLER.search(line)]
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=str)
+@pytest.mark.parametrize(
+    "folder",
+    sorted({path.parent for path in FILES}),
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
 def test_code_and_pages_use_plain_words(folder: Path) -> None:
     mine = [path for path in FILES if path.parent == folder]
     found = {path.name: lines for path in mine if (lines := filler(path.read_text("utf-8")))}

@@ -1,7 +1,7 @@
 """A fleet fitted to a pilot: groups, speeds, links and overheads from a phase log.
 
 Six phones of a pilot become a scenario whose groups train, start, send and receive as they did;
-then `count` may be raised. How well it fits is said on tasks that were kept aside: the constants
+then `count` may be raised. Its fit is reported on tasks that were kept aside: the constants
 come from every second task of each device, the errors from the others.
 """
 
