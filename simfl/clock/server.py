@@ -337,7 +337,7 @@ MOST_WORK = 1_000_000_000
 
 def _whole(n: Any) -> int:
     """How many devices: a count, or a number that is one, as 2.0. Raises PluginError for others."""
-    if isinstance(n, _NUMBERS) and n % 1 == 0:
+    if isinstance(n, _NUMBERS) and float(n).is_integer():
         return int(n)
     raise PluginError(f"sample was asked for {n!r} devices, expected a whole number")
 

@@ -29,8 +29,9 @@ MBIT = 1e6 / 8
 class Loops:
     """What of a deployment's loops the fit must know; see `simfl.interop.flower.deployment`.
 
-    launch_ask_s, reply_ask_s: seconds between two looks. beside: a process starts beside the
-    download. asks: waits for work follow from a loop, and are no overhead.
+    launch_ask_s, reply_ask_s: seconds between two looks.
+    beside: a process starts beside the download.
+    asks: waits for work follow from a loop, and are no overhead.
     """
 
     launch_ask_s: float = 0.0
