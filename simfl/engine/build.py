@@ -20,6 +20,7 @@ from simfl.params import Layout, Params
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.checks import trace_dirs
 from simfl.strategy.base import overrides
+from simfl.strategy.special_rules import step_flops
 from simfl.streams import Streams
 from simfl.units import GFLOPS, MBPS
 from simfl.wire.chain import chain
@@ -132,7 +133,7 @@ def timing_of(scenario: Scenario, sizes: Sizes, initial: Params | None = None) -
     return TimingOnly(
         sizes.examples,
         sizes.batch_size,
-        sizes.flops,
+        step_flops(rule, sizes.flops),
         _nbytes(chain(scenario.wire.down), layout),
         _nbytes(chain(scenario.wire.up), layout),
         passes=rule.passes(),

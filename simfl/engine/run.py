@@ -28,6 +28,7 @@ from simfl.results.store import Store
 from simfl.results.summary import NO_RESULT, summary_of
 from simfl.scenario import Scenario, load, parse, reading
 from simfl.streams import Streams
+from simfl.units import counted, several
 from simfl.world.base import is_machine
 
 
@@ -76,13 +77,13 @@ def run(
     """
     own = with_objects(overrides, model, dataset, train, evaluate)
     whole = _single(resolve(scenario, with_processes(own, scenario, processes), seed))
-    folder = None if out is None else Path(out)
+    folder, workers = None if out is None else Path(out), counted("workers", workers)
     with _held(folder, resume):
         mine = _prepared(whole, folder, data_dir, timing, workers)
         if resume and mine.look_for_saved():
             return mine.finished()
         shown = notebook.run_bar() if progress is None or progress is True else progress or None
-        return mine.play(shown, [*whole.callbacks, *callbacks], tags or {})
+        return mine.play(shown, [*whole.callbacks, *several("callbacks", callbacks)], tags or {})
 
 
 @dataclass
@@ -215,11 +216,18 @@ def resolve(
     """
     if isinstance(scenario, str | Path):
         return load(scenario, overrides, seed)
+    _may_be_scenario(scenario)
     if isinstance(scenario, Scenario):
         if not overrides and seed is None:
             return scenario
         return parse(scenario.table(), overrides, seed, path=scenario.path)
     return parse(scenario, overrides, seed)
+
+
+def _may_be_scenario(given: object) -> None:
+    if not isinstance(given, Scenario | Mapping):
+        kind = type(given).__name__
+        raise ScenarioError(f"scenario: a {kind} is none; expected a file, a name, or a table")
 
 
 def with_objects(
@@ -240,7 +248,7 @@ def with_processes(
     overrides: Mapping[str, Any], scenario: Any, processes: Iterable[Any]
 ) -> dict[str, Any]:
     """The overrides with processes behind those that the scenario, whatever it is, has."""
-    given = list(processes)
+    given = list(several("processes", processes))
     if not given:
         return dict(overrides)
     if isinstance(scenario, str | Path):

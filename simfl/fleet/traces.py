@@ -8,6 +8,7 @@ and what else the kind needs; `source` says where it is from. Kinds and their co
 | capacity | any of train_gflops, down_mbps, up_mbps: one row for each device | |
 | presence | device, start_s, end_s: when each is there; perhaps period_s | devices; period_s |
 | bandwidth | trace, t_s, down_mbps, up_mbps (or one of these): the mean rate up to t_s | |
+| charger | trace, t_s, charge_w: the watts up to t_s | |
 
 Rows ascend by device or trace, and within it by time. Presence repeats after period_s, a number
 for all or a column that is the same in all rows of a device; without either, never. A recording
@@ -47,6 +48,7 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "capacity": ((), ("train_gflops", "down_mbps", "up_mbps")),
     "presence": (("device", "start_s", "end_s"), ("period_s",)),
     "bandwidth": (("trace", "t_s"), ("down_mbps", "up_mbps")),
+    "charger": (("trace", "t_s", "charge_w"), ()),
 }
 
 #: How a scenario names a trace.
@@ -87,7 +89,7 @@ class Trace:
         return periods_s
 
     def series(self, column: str) -> Series:
-        """One direction of a bandwidth trace, in Mbit/s: a row for each recording."""
+        """A column of a bandwidth or charger trace over time: a row for each recording."""
         return Series(_offsets(self.columns["trace"]), self.columns["t_s"], self.columns[column])
 
 
@@ -231,10 +233,17 @@ def _check_bandwidth(trace: Trace) -> None:
             raise TraceError(f"column {name}: a recording in which nothing passes at all")
 
 
+def _check_charger(trace: Trace) -> None:
+    if (np.diff(trace.columns["trace"]) < 0).any():
+        raise TraceError("column trace should ascend")
+    trace.series("charge_w")
+
+
 _CHECKS = {
     "capacity": _check_capacity,
     "presence": _check_presence,
     "bandwidth": _check_bandwidth,
+    "charger": _check_charger,
 }
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from simfl.errors import TraceError, first_line
 from simfl.fleet.network.series import TICKS
 from simfl.fleet.traces import MOST_ROWS, Trace
-from simfl.interop.encodings import read_text
-from simfl.interop.logs import MOST_SPAN_S
+from simfl.interop.tables.encodings import read_text
+from simfl.interop.tables.logs import MOST_SPAN_S
 
 PACKET_BYTES = 1500
 

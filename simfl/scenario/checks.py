@@ -289,6 +289,7 @@ def _trace_names(scenario: Scenario) -> Iterator[tuple[KeyPath, str]]:
             "capacity": group.capacity,
             "presence": getattr(group.presence, "trace", None),
             "network": getattr(group.network, "trace", None),
+            "battery": group.battery and group.battery.charger,
         }
         for key, name in named.items():
             if name is not None:

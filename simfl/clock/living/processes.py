@@ -12,6 +12,7 @@ from simfl.clock.living.changes import Changes
 from simfl.clock.living.environment import Environment, named_error
 from simfl.clock.living.face import WorldFace
 from simfl.clock.living.journal import Journal
+from simfl.clock.living.meter import Meter
 from simfl.clock.living.randomness import Draws
 from simfl.errors import PluginError, Stalled
 from simfl.registry import target_of
@@ -33,15 +34,21 @@ class Processes:
     __snapshot__ = ("states",)  #: kept by checkpoints
 
     def __init__(
-        self, kernel: Kernel, processes: Sequence[Any], streams: Streams, append: Append
+        self,
+        kernel: Kernel,
+        processes: Sequence[Any],
+        streams: Streams,
+        append: Append,
+        meter: Meter,
     ) -> None:
         self.processes = list(processes)
         self.names = names_of(self.processes)
         self.journal = Journal(append)
         self.draws = Draws(streams)
+        self.meter = meter
         self.states: dict[int, Any] = {}  #: of state machines, by number
         self._kernel, self._clock = kernel, kernel.clock
-        self._changes = changes = Changes(kernel, self.journal)
+        self._changes = changes = Changes(kernel, self.journal, meter)
         self._worlds = [WorldFace(changes, name, self.draws) for name in self.names]
         self._env = Environment()
         self._seen, self._turns = (0, 0, 0), 0

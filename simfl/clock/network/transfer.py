@@ -104,6 +104,12 @@ class Transfers:
             self._forget_alarms(transfer)
             self._at(transfer, max(self.clock.now, flows_s), "transfer.flow")
 
+    def rehome(self, task: Task) -> None:
+        """The device is behind another cell from now on."""
+        transfer: Transfer | None = task.transfer
+        if transfer is not None and transfer.flowing:
+            self._suspend(transfer)
+
     def resize(self, cell: int, rate: float, *, up: bool) -> None:
         """A cell carries so many bytes per second from now on."""
         self.shared[up].resize(cell, rate)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from simfl.errors import TraceError, did_you_mean
-from simfl.interop.spreadsheets import Rows, csv_rows, json_line_rows
+from simfl.interop.tables.spreadsheets import Rows, csv_rows, json_line_rows
 
 #: A task's phases, in the order in which it goes through them.
 PHASES = ("wait_s", "download_s", "launch_s", "train_s", "reply_s", "upload_s")

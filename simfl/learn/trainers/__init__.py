@@ -30,6 +30,7 @@ from simfl.learn.trainers.kernels import DenseKernel, FunctionalKernel, Kernel
 from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.one_by_one import OneByOne, single_thread
 from simfl.learn.trainers.workers import Workers
+from simfl.strategy.special_rules import FeatureRule
 
 Kind = Literal["auto", "one-by-one", "batched", "compiled"]
 TorchDevice = Literal["cpu", "cuda", "auto"]
@@ -145,6 +146,8 @@ def _alone(local: Local) -> str | None:
     """Why no trainer may look at the data ahead, or make the steps by itself; None if all may."""
     if local.data.changes:
         return "its data change from version to version"
+    if isinstance(local.rule, FeatureRule):
+        return "its local rule looks at features of each mini-batch"
     return local.options.own_loop or local.data.dataset.batchwise or local.options.special
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from simfl.errors import TraceError, first_line, shorten
-from simfl.interop.encodings import read_text
+from simfl.interop.tables.encodings import read_text
 
 #: What may stand between columns; commas are decimal where it is a semicolon.
 _DELIMITERS = ",;\t|"
