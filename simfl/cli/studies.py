@@ -90,9 +90,9 @@ def takes(whole: Scenario, seeds: list[int] | None, workers: int, data_dir: Path
     found = duration_of(whole, seeds=seeds, workers=workers, data_dir=data_dir)
     runs = list(found.runs_s.values())
     ends = [formatting.seconds(end) for end in (min(runs), max(runs))]
-    said = ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+    each = ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
     return (
-        "at most " * found.at_most + f"{formatting.seconds(found.seconds)} in all, {said} a run "
+        "at most " * found.at_most + f"{formatting.seconds(found.seconds)} in all, {each} a run "
         f"(from a trial of {TRIAL_S:g} s of each variant)"
     )
 

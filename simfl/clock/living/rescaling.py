@@ -45,7 +45,7 @@ class LivingLifecycle(Lifecycle):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         self.by_device: dict[int, Task] = {}
-        self.meter: Meter  #: set by whoever plays the processes
+        self.meter: Meter  #: set by what plays the processes
 
     def respeed(self, task: Task, factor: float) -> None:
         """The task's device trains at this factor from now on."""
