@@ -15,7 +15,7 @@ from simfl.errors import InputError
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
-from simfl.learn.loops.base import directions_of
+from simfl.learn.loops.base import called, directions_of
 from simfl.learn.problem import Problem, Sizes, training_bytes
 from simfl.params import Layout, Params
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
@@ -107,7 +107,11 @@ def workload_of(
     if problem is None:
         return timing_of(scenario, stated_sizes(scenario))
     if timing:
-        return timing_of(scenario, problem.sizes(), problem.initial)
+        timed = timing_of(scenario, problem.sizes(), problem.initial)
+        if problem.training.train is not None:
+            name = called(problem.training.train)
+            timed.notes = {"work": f"as simfl's own loop makes it: {name} was not called"}
+        return timed
     return _learning(scenario, problem, streams, workers, on)
 
 

@@ -1,9 +1,9 @@
 """Training on a Ray cluster: `simfl run --backend ray`.
 
-A call's jobs go out in pieces, each a Ray task: Ray decides where they run, and runs those of a lost
-node again on another. What trainers are made from, and each version of the model, is put into Ray's
-object store once; a node fetches it once, and a process keeps its trainer. Results depend on jobs
-alone, so nothing shows where they came from.
+A call's jobs go out in pieces, each a Ray task: Ray decides where they run, and runs those of a
+lost node again elsewhere. What trainers are made from, and each version of the model, is put into
+Ray's object store once; a node fetches it once, and a process keeps its trainer. Results depend on
+jobs alone, so nothing shows where they came from.
 """
 
 from __future__ import annotations
