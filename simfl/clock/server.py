@@ -230,7 +230,7 @@ class Server:
         """A random generator for this step of the strategy and this purpose."""
         return self._streams.generator(f"step {purpose}", self.steps)
 
-    # For whoever decides outside of a strategy.
+    # For code that decides outside of a strategy.
 
     def first(self, params: Any) -> None:
         """Version 0 is this model, which was not known when the run began."""

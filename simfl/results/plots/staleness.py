@@ -164,8 +164,8 @@ def _mark_quantiles(ax: Axes, found: dict[str, float]) -> None:
     """Lines at p50 (dashed) and p95 (dotted), and their values, which may be close, in the head."""
     for key, dash in (("p50", (0, (4, 3))), ("p95", (0, (1, 1.5)))):
         ax.axvline(found[key], color=style.INK, linewidth=1.2, linestyle=dash)
-    said = [f"{key} = {found[key]:g}" for key in ("p50", "p95", "max")]
-    ax.set_title("    ".join(said), loc="right", fontsize=8)
+    parts = [f"{key} = {found[key]:g}" for key in ("p50", "p95", "max")]
+    ax.set_title("    ".join(parts), loc="right", fontsize=8)
 
 
 def _by_class(tasks: pd.DataFrame) -> dict[str, pd.Series]:
