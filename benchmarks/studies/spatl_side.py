@@ -22,7 +22,7 @@ from simfl.results.study import Study
 
 STEPS, MOMENTA = (0.1, 0.25, 0.5), (0.0, 0.5, 0.9)
 FIXED = {"learning.dataset": UnitDigits(), "learning.partition": "iid"}
-#: Two devices with 718 and 719 digits, of which seven tenths are held back for the agent.
+#: Two devices with some 718 digits each, of which seven tenths are held back for the agent.
 REWARDED = {
     **FIXED,
     "fleet.group": [{"device": "raspberry-pi-4", "network": "home-broadband", "count": 2}],
