@@ -35,9 +35,10 @@ SAME_THING = {
 #: Most files of a folder, `__init__` and `__main__` aside, where ten are not enough.
 MOST = 10
 LARGER = {
+    "clock/living": (11, "one file for each thing that a changing world needs"),
     ".": (13, "leaves and public names"),
     "clock": (15, "one file each for what a task, its battery and its draws are"),
-    "fleet": (13, "one file for each kind of column, and for devices that join"),
+    "fleet": (14, "one file for each kind of column, for devices that join, for chargers"),
     "interop/flower": (11, "app, client, grid and strategy, and how they are played"),
     "learn/datasets": (15, "one file for each kind of source"),
     "learn/models": (11, "one file for each family of models"),

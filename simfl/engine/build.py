@@ -11,10 +11,11 @@ import numpy as np
 from simfl.clock.kernel import Limits, Plan
 from simfl.clock.workload import TimingOnly, Workload
 from simfl.engine.exchange import Exchange
+from simfl.errors import InputError
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
-from simfl.learn.loops.base import directions_of
+from simfl.learn.loops.base import called, directions_of
 from simfl.learn.problem import Problem, Sizes, training_bytes
 from simfl.params import Layout, Params
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
 
 
 def fleet_of(scenario: Scenario, streams: Streams | None = None) -> Fleet:
-    """All devices of a scenario. Raises CatalogueError, TraceError.
+    """All devices of a scenario. Raises InputError: CatalogueError and TraceError among them.
 
     streams: by default those of the scenario's seed.
     """
+    if not isinstance(scenario, Scenario):
+        raise InputError(f"fleet_of takes a Scenario, as simfl.load gives it, not {scenario!r}")
     streams = streams or Streams(scenario.seed)
     beside = scenario.path.parent if scenario.path else None
     return build_fleet(
@@ -102,7 +105,11 @@ def workload_of(
     if problem is None:
         return timing_of(scenario, stated_sizes(scenario))
     if timing:
-        return timing_of(scenario, problem.sizes(), problem.initial)
+        timed = timing_of(scenario, problem.sizes(), problem.initial)
+        if problem.training.train is not None:
+            name = called(problem.training.train)
+            timed.notes = {"work": f"as simfl's own loop makes it: {name} was not called"}
+        return timed
     return _learning(scenario, problem, streams, workers)
 
 

@@ -198,8 +198,8 @@ def _server(scenario: Scenario) -> str:
     if server.sharing == "none":
         return "every transfer has its device's own rate"
     caps = [(way, getattr(server, f"{way}_mbps")) for way in ("down", "up")]
-    said = [f"{way} {mbps:g} Mbit/s" for way, mbps in caps if mbps is not None]
-    what = " and ".join(said) or ("their cells" if scenario.network.cell else "no cap")
+    parts = [f"{way} {mbps:g} Mbit/s" for way, mbps in caps if mbps is not None]
+    what = " and ".join(parts) or ("their cells" if scenario.network.cell else "no cap")
     return f"transfers share {what} by max-min fairness"
 
 
@@ -208,59 +208,59 @@ def _beyond(scenario: Scenario, fleet: Fleet) -> dict[str, str]:
     cells = scenario.network.cell
     idle = unused(scenario.fleet.group, cells, fleet)
     deployment = getattr(scenario.strategy, "deployment", None)
-    said = {
+    extras = {
         "deployment": "" if deployment is None else deployment.facts(),
         "cells": "; ".join(map(_cell, cells)),
         "without effect": "; ".join(idle),
     }
-    return {subject: text for subject, text in said.items() if text}
+    return {subject: text for subject, text in extras.items() if text}
 
 
 def _cell(cell: CellOptions) -> str:
-    said = [
+    parts = [
         f"{way} {mbps:g} Mbit/s" for way in ("down", "up") if (mbps := getattr(cell, f"{way}_mbps"))
     ]
-    said += [f"as the trace {cell.trace} moves"] if cell.trace else []
+    parts += [f"as the trace {cell.trace} moves"] if cell.trace else []
     if cell.outages:
         up, down = (
             formatting.seconds(s) for s in (cell.outages.mean_up_s, cell.outages.mean_down_s)
         )
-        said.append(f"down for {down} after {up} on average")
-    return f"{cell.count} x {cell.name}" + (f" ({', '.join(said)})" if said else "")
+        parts.append(f"down for {down} after {up} on average")
+    return f"{cell.count} x {cell.name}" + (f" ({', '.join(parts)})" if parts else "")
 
 
 def _faults(scenario: Scenario) -> str:
-    said = []
+    parts = []
     for i, group in enumerate(scenario.fleet.group):
         faults = group.faults.model_dump(exclude_defaults=True)
         if group.presence.kind != "always":
             faults["on_offline"] = group.faults.on_offline
         if faults:
             listed = ", ".join(f"{key} = {value}" for key, value in faults.items())
-            said.append(f"{group.name or group.device or f'group {i}'}: {listed}")
-    return "; ".join(said) or "none"
+            parts.append(f"{group.name or group.device or f'group {i}'}: {listed}")
+    return "; ".join(parts) or "none"
 
 
 def _evaluated(scenario: Scenario) -> str:
     evaluate = scenario.evaluate
-    said = ["at the start"] if evaluate.at_start else []
+    parts = ["at the start"] if evaluate.at_start else []
     if evaluate.every_s is not None:
-        said.append(f"every {formatting.seconds(evaluate.every_s)}")
+        parts.append(f"every {formatting.seconds(evaluate.every_s)}")
     if evaluate.every_versions is not None:
-        said.append(f"every {evaluate.every_versions} version(s)")
-    return ", ".join([*said, "at the end"])
+        parts.append(f"every {evaluate.every_versions} version(s)")
+    return ", ".join([*parts, "at the end"])
 
 
 def _ends(scenario: Scenario) -> str:
-    stop, said = scenario.stop, []
+    stop, parts = scenario.stop, []
     if stop.after_s is not None:
-        said.append(f"after {formatting.seconds(stop.after_s)}")
-    said += [f"after {n} {word}" for word in ("versions", "updates") if (n := getattr(stop, word))]
+        parts.append(f"after {formatting.seconds(stop.after_s)}")
+    parts += [f"after {n} {word}" for word in ("versions", "updates") if (n := getattr(stop, word))]
     if stop.target is not None:
-        said += [f"at {metric} {value:g}" for metric, value in stop.target.wanted.items()]
+        parts += [f"at {metric} {value:g}" for metric, value in stop.target.wanted.items()]
     if stop.wall_s is not None:
-        said.append(f"after {formatting.seconds(stop.wall_s)} of computing")
-    return ", or ".join(said)
+        parts.append(f"after {formatting.seconds(stop.wall_s)} of computing")
+    return ", or ".join(parts)
 
 
 def _memory(scenario: Scenario, bare: TimingOnly, trainer: Learning | None) -> str:

@@ -216,14 +216,18 @@ def resolve(
     """
     if isinstance(scenario, str | Path):
         return load(scenario, overrides, seed)
-    if not isinstance(scenario, Scenario | Mapping):
-        given = type(scenario).__name__
-        raise ScenarioError(f"scenario: a {given} is none; expected a file, a name, or a table")
+    _may_be_scenario(scenario)
     if isinstance(scenario, Scenario):
         if not overrides and seed is None:
             return scenario
         return parse(scenario.table(), overrides, seed, path=scenario.path)
     return parse(scenario, overrides, seed)
+
+
+def _may_be_scenario(given: object) -> None:
+    if not isinstance(given, Scenario | Mapping):
+        kind = type(given).__name__
+        raise ScenarioError(f"scenario: a {kind} is none; expected a file, a name, or a table")
 
 
 def with_objects(
