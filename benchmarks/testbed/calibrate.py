@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from statistics import mean, median
 from typing import Any
@@ -47,6 +47,14 @@ def constants(empty: Mapping[str, Any], heavy: Mapping[str, Any]) -> dict[str, A
             "message_bytes": [round(n) for n in message_bytes],
             "header_share": round(mean(bytes_per_mb) - 1.0, 4),
         },
+    }
+
+
+def pooled(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several runs of one case as one."""
+    return {
+        name: [one for run in runs for one in run[name]]
+        for name in ("tasks", "idle", "moved", "speeds")
     }
 
 

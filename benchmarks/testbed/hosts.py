@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PERIOD_US = 100_000
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 V1, V2 = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
 
 
@@ -191,20 +192,19 @@ class Network:
 
 @contextmanager
 def network() -> Iterator[Network]:
-    """A network that is gone after the block. SIGTERM and SIGHUP end the block as SIGINT does."""
+    """A network that is gone after the block, which SIGINT, SIGTERM and SIGHUP end."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = {s: signal.signal(s, interrupt) for s in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in STOPS}
     made = Network()
     try:
         made.open()
         yield made
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOPS:
             signal.signal(number, signal.SIG_IGN)  # the end itself is not interrupted
         made.close()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         for number, handler in before.items():
             signal.signal(number, handler)
