@@ -2,6 +2,7 @@
 
 SimflError                    exit 3
 ├── InputError                exit 2   what the user wrote is wrong; says where, and what would do
+│   ├── HeldError                      another process is writing into a run folder
 │   ├── ScenarioError                  a key of a scenario or a command-line override
 │   ├── CatalogueError                 a device or network class
 │   ├── DataError                      a data set, its files or its partition
@@ -45,6 +46,10 @@ class InputError(SimflError):
     """Something the user wrote is wrong; nothing was run."""
 
     exit_code = 2
+
+
+class HeldError(InputError):
+    """Another process is writing into a run folder."""
 
 
 class ScenarioError(InputError):

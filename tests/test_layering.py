@@ -57,7 +57,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "interop.measure": ("fleet", "learn", "scenario", "engine.loading"),
     "interop.flower": ("fleet", "strategy.base", "clock", "scenario", "results", "engine"),
     "cli": (
-        *("fleet", "strategy", "scenario", "engine", "studies", "results", "interop"),
+        *("fleet", "strategy", "world", "scenario", "engine", "studies", "results", "interop"),
         *("clock.kernel", "notebook", "__version__"),
     ),
     "testing": (  # contracts are tried on everything
@@ -87,7 +87,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pyarrow": ("fleet.traces", "results"),
     "pydantic": ("fleet", "scenario"),
     "pydantic_core": ("scenario",),
-    "ray": ("studies.ray",),
+    "ray": ("learn.trainers.on_ray", "studies.ray"),
     "rich": ("cli.console", "results.compare"),
     "safetensors": ("engine.checkpoints.checkpoint", "results.model"),
     "scipy": ("interop.fit", "results.evidence"),

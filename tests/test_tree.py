@@ -35,12 +35,15 @@ SAME_THING = {
 #: Most files of a folder, `__init__` and `__main__` aside, where ten are not enough.
 MOST = 10
 LARGER = {
+    "clock/living": (11, "one file for each thing that a changing world needs"),
     ".": (13, "leaves and public names"),
     "clock": (15, "one file each for what a task, its battery and its draws are"),
-    "fleet": (13, "one file for each kind of column, and for devices that join"),
+    "engine": (11, "one file for each thing that a run begins with, and for what it holds"),
+    "fleet": (14, "one file for each kind of column, for devices that join, for chargers"),
     "interop/flower": (11, "app, client, grid and strategy, and how they are played"),
     "learn/datasets": (15, "one file for each kind of source"),
     "learn/models": (11, "one file for each family of models"),
+    "learn/trainers": (12, "one file for each trainer, and what they share"),
     "results": (20, "one file for each question that is asked of the tables"),
     "strategy/methods": (18, "one file a method"),
 }

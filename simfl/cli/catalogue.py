@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simfl.cli import kinds
 from simfl.cli.shared import DataDirOption, app, load
 from simfl.files import put
+
+if TYPE_CHECKING:
+    from simfl.registry import Registry
 
 traces = typer.Typer(help="Import traces of other formats, or fit a fleet to one.")
 app.add_typer(traces, name="traces")
@@ -118,17 +121,35 @@ def strategies(
     ] = None,
 ) -> None:
     """List the strategies, or show one with its options, their bounds and defaults."""
+    from simfl.strategy import STRATEGIES
+
+    _show_parts(STRATEGIES, name)
+
+
+@app.command()
+def processes(
+    name: Annotated[
+        str | None, typer.Argument(help="A process.", autocompletion=kinds.processes)
+    ] = None,
+) -> None:
+    """List the processes of the world, or show one with its options, bounds and defaults."""
+    from simfl.world import PROCESSES
+
+    _show_parts(PROCESSES, name)
+
+
+def _show_parts(registry: Registry, name: str | None) -> None:
+    """The parts of a registry, or one of them with its options."""
     from simfl.cli import console
     from simfl.scenario.schema import first_line, options_of
-    from simfl.strategy import STRATEGIES
 
     screen = console.out()
     if name is None:
-        parts = [(kind, STRATEGIES.get(kind)) for kind in STRATEGIES.names()]
+        parts = [(kind, registry.get(kind)) for kind in registry.names()]
         rows = [(kind, first_line(part), getattr(part, "reference", "")) for kind, part in parts]
         screen.print(console.table(("kind", "what it does", "reference"), rows))
         return
-    part = STRATEGIES.get(name)
+    part = registry.get(name)
     screen.print(f"{name}: {first_line(part)}", style="bold", markup=False)
     screen.print(getattr(part, "reference", ""), markup=False)
     options = [(option.name, option.type, option.default) for option in options_of(part)]
@@ -145,6 +166,10 @@ def import_trace(
     hold: Annotated[
         str | None, typer.Option(help="csv, json: a rate holds backward (default) or forward.")
     ] = None,
+    period_s: Annotated[
+        float | None,
+        typer.Option(help="csv, json: sessions repeat after so long (inf: never); default: days."),
+    ] = None,
     inference_flops: Annotated[
         float | None, typer.Option(min=1.0, help="fedscale: FLOP of what was timed.")
     ] = None,
@@ -152,7 +177,13 @@ def import_trace(
     """Turn a foreign trace into one of simfl's: Parquet, as docs/traces.md describes it."""
     from simfl.interop.traces import import_trace as imported
 
-    options = {"up": up, "bin_s": bin_s, "hold": hold, "inference_flops": inference_flops}
+    options = {
+        "up": up,
+        "bin_s": bin_s,
+        "hold": hold,
+        "period_s": period_s,
+        "inference_flops": inference_flops,
+    }
     given = {name: value for name, value in options.items() if value is not None}
     print(imported(kind, file, out, **given))
 

@@ -34,6 +34,13 @@ def strategies(incomplete: str) -> list[str]:
     return _of(STRATEGIES.names(), incomplete)
 
 
+def processes(incomplete: str) -> list[str]:
+    """Processes of the world that begin so."""
+    from simfl.world import PROCESSES
+
+    return _of(PROCESSES.names(), incomplete)
+
+
 def classes(incomplete: str) -> list[str]:
     """Device and network classes that begin so."""
     from simfl.fleet.catalogue import catalogue_dirs, list_classes

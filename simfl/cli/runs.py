@@ -37,6 +37,8 @@ def run(
     ] = None,
     timing: Annotated[bool, typer.Option("--timing", help="The same clock, no learning.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train.")] = 1,
+    backend: Annotated[str, typer.Option(help="Where they are: local or ray.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run folder.")
     ] = False,
@@ -57,6 +59,8 @@ def run(
         folder,
         timing=timing,
         workers=workers,
+        backend=backend,
+        address=address,
         resume=resume,
         data_dir=data_dir,
         progress=watch,
@@ -88,6 +92,9 @@ def explain(
     timing: Annotated[
         bool, typer.Option("--timing", help="The clock alone: loads no data and no model.")
     ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Play its first seconds: how long will it take here?")
+    ] = False,
 ) -> None:
     """Say in words and medians what a scenario will do."""
     from simfl.cli import console
@@ -99,9 +106,31 @@ def explain(
     screen.print(explanation.title, style="bold", markup=False)
     if whole.sweep or whole.tune:
         screen.print(_many(whole), markup=False)
-    screen.print(console.facts(explanation.facts))
+    screen.print(console.facts(explanation.facts | _takes(whole, data_dir, timing, estimate)))
     rows = [list(row.values()) for row in explanation.classes]
     screen.print(console.table(list(explanation.classes[0]), rows))
+
+
+def _takes(
+    scenario: Scenario, data_dir: Path | None, timing: bool, estimate: bool
+) -> dict[str, str]:
+    """How long the machine needs, if that is asked for."""
+    if not estimate:
+        return {}
+    if scenario.sweep or scenario.tune:
+        from simfl.cli.studies import takes
+
+        return {"machine time": takes(scenario, None, 1, data_dir)}
+    from simfl.results import formatting
+    from simfl.studies.duration import TRIAL_S, machine_time
+
+    found = machine_time(scenario, data_dir, timing=timing)
+    text = "at most " * found.at_most + formatting.seconds(found.run_s)
+    text += f", and {formatting.seconds(found.loading_s)} for loading"
+    if found.share >= 1.0:
+        return {"machine time": f"{text} (it was played to its end)"}
+    played = formatting.share(found.share)
+    return {"machine time": f"{text} (in {TRIAL_S:g} s of a trial {played} of it were played)"}
 
 
 def _many(scenario: Scenario) -> str:

@@ -30,22 +30,40 @@ class Work(NamedTuple):
 
 
 class Battery(NamedTuple):
-    """One device's: its level at a moment, its capacity, and the watts that flow in."""
+    """One device's: its level at a moment, its capacity, and what flows in."""
 
     level_j: float
     since_s: float
     full_j: float
-    charge_w: float
+    inflow: Any  #: see `simfl.fleet.charging.Inflow`
 
     def at(self, t: float, draw_w: float = 0.0) -> Battery:
         """Later, after a steady draw."""
-        gained_j = (self.charge_w - draw_w) * (t - self.since_s)
-        return self._replace(level_j=max(0.0, min(self.full_j, self.level_j + gained_j)), since_s=t)
+        level_j, since_s = self.level_j, self.since_s
+        while since_s < t:
+            charge_w, until_s = self.inflow.at(since_s)
+            until_s = min(t, until_s)
+            gained_j = (charge_w - draw_w) * (until_s - since_s)
+            level_j, since_s = max(0.0, min(self.full_j, level_j + gained_j)), until_s
+        return self._replace(level_j=level_j, since_s=t)
 
-    def empty_s(self, draw_w: float) -> float:
-        """When a steady draw has emptied it; inf if never."""
-        falls_w = draw_w - self.charge_w
-        return self.since_s + self.level_j / falls_w if falls_w > 0.0 else inf
+    def empty_s(self, draw_w: float, end_s: float = inf) -> float:
+        """When a steady draw has emptied it; inf, or a moment after end_s, if it lasts till then.
+
+        A level that has not fallen from one period of the inflow to the next never will.
+        """
+        here, turn_s, left_j = self, self.since_s + self.inflow.period_s, self.level_j
+        while True:
+            charge_w, until_s = self.inflow.at(here.since_s)
+            falls_w = draw_w - charge_w
+            empty_s = here.since_s + here.level_j / falls_w if falls_w > 0.0 else inf
+            if empty_s < until_s or until_s >= end_s:
+                return empty_s
+            here = here.at(until_s, draw_w)
+            if until_s >= turn_s:
+                if here.level_j >= left_j:
+                    return inf
+                turn_s, left_j = until_s + self.inflow.period_s, here.level_j
 
 
 class Batteries:
@@ -54,6 +72,7 @@ class Batteries:
     __snapshot__ = (
         "_levels_j",
         "_booked_s",
+        "_enough_s",
     )  #: kept by checkpoints
 
     def __init__(self, energy: Any, presence: Any) -> None:
@@ -63,6 +82,11 @@ class Batteries:
         self._levels_j = energy.start_j.copy()
         self._booked_s = np.zeros(len(self._levels_j))
         self._level_j, self._since_s = view(self._levels_j), view(self._booked_s)
+        #: (N,) when it has enough for a task, if it stays idle; NaN where the inflow is steady.
+        self._enough_s = np.full(len(self._levels_j), np.nan)
+        self._moving = [i for i, full_j in enumerate(self._full_j) if self._moves(i, full_j)]
+        for device in self._moving:
+            self._look_ahead(device)
 
     def join(self, battery: tuple[float, float, float], start_j: float, t: float) -> None:
         """One more device, whose battery holds so much at t."""
@@ -88,6 +112,7 @@ class Batteries:
         for start_s, end_s in self._stretches(device, work, pauses):
             battery = battery.at(start_s).at(end_s, work.watts)
         self._level_j[device], self._since_s[device] = battery.level_j, battery.since_s
+        self._look_ahead(device)
 
     def empty_s(self, device: int, ahead: Iterable[Work], *, pauses: bool) -> float:
         """When the battery is empty if all this is done; inf if it lasts.
@@ -100,7 +125,7 @@ class Batteries:
         for work in ahead:
             for start_s, end_s in self._stretches(device, work, pauses):
                 battery = battery.at(start_s)
-                empty_s = battery.empty_s(work.watts)
+                empty_s = battery.empty_s(work.watts, end_s)
                 if empty_s < end_s:
                     return empty_s
                 battery = battery.at(end_s, work.watts)
@@ -109,12 +134,15 @@ class Batteries:
     def drained(self, device: int, t: float) -> None:
         """The battery is empty, not empty but for a rounding error."""
         self._level_j[device], self._since_s[device] = 0.0, t
+        self._look_ahead(device)
 
     def enough(self, t: float) -> np.ndarray:
         """(N,) bool: who has enough for a task, among those that are idle."""
         lacks_j = self._needed_j - self._levels_j
         with np.errstate(all="ignore"):  # without a charger: never
             later = self._booked_s + lacks_j / self._charge_w <= _latest(t)
+            if self._moving:
+                later |= self._enough_s <= _latest(t)
         return np.asarray((lacks_j <= 0.0) | later)
 
     def enough_after(self, device: int, t: float) -> float:
@@ -124,11 +152,27 @@ class Batteries:
         if lacks_j <= 0.0:
             return t
         enough_s: float = self._since_s[device] + lacks_j / charge_w if charge_w else inf
+        if self._energy.charger(device) is not None:
+            enough_s = float(self._enough_s[device])
         return enough_s if enough_s > _latest(t) else t
 
     def _of(self, device: int) -> Battery:
-        full_j, charge_w, _ = self._energy.battery(device)
-        return Battery(self._level_j[device], self._since_s[device], full_j, charge_w)
+        full_j = self._energy.battery(device)[0]
+        return Battery(
+            self._level_j[device], self._since_s[device], full_j, self._energy.inflow(device)
+        )
+
+    def _moves(self, device: int, full_j: float) -> bool:
+        return full_j < inf and self._energy.charger(device) is not None
+
+    def _look_ahead(self, device: int) -> None:
+        """Computes, where the inflow moves, when the device has enough for a task."""
+        charger = self._energy.charger(device)
+        if charger is not None:
+            lacks_j = self._energy.battery(device)[2] - self._level_j[device]
+            since_s = self._since_s[device]
+            gained_s = charger.gained_s(since_s, lacks_j) if lacks_j > 0.0 else since_s
+            self._enough_s[device] = gained_s
 
     def _stretches(self, device: int, work: Work, pauses: bool) -> Iterator[tuple[float, float]]:
         """When the work is under way, from what is booked on: all the time, or while present."""

@@ -93,8 +93,8 @@ class Clock(simpy.Environment):
         """True if everything that comes before this kind and serial now has been played."""
         if not self._queue:
             return True
-        due_s, order, *_ = self._queue[0]
-        return due_s > self.now or order >= _RANK[kind] | serial
+        first = self._queue[0]
+        return first[0] > self.now or first[1] >= _RANK[kind] | serial
 
     def at(self, due_s: float, kind: int, serial: int, handler: str, value: Any = None) -> Alarm:
         """Calls the handler with a value at `due_s` (never, if inf), ordered by (kind, serial)."""

@@ -19,6 +19,7 @@ from simfl.clock.events import Alarm, Clock, Kind
 from simfl.clock.ledger import Append, Ledger
 from simfl.clock.lifecycle import Lifecycle
 from simfl.clock.living.altered import AlteredFleet
+from simfl.clock.living.meter import Meter
 from simfl.clock.living.processes import Processes
 from simfl.clock.living.rescaling import LivingLifecycle
 from simfl.clock.network.sharing import SharedLink
@@ -66,7 +67,8 @@ class Kernel:
         self.strategy = strategy
         self.workload = workload
         self.clock = Clock()
-        self.ledger = Ledger(fleet, append)
+        meter = Meter(append)
+        self.ledger = Ledger(fleet, meter.append if processes else append)
         self.server = Server(
             self.clock, fleet, workload, streams, self.ledger, plan.server_flops, plan.limits
         )
@@ -93,7 +95,7 @@ class Kernel:
         self._met: Callable[[], bool] = _never
         self._wake: Alarm | None = None  # the next step, when it waits for a device
         self._wake_s = inf
-        self.processes = Processes(self, processes, streams, append) if processes else None
+        self.processes = Processes(self, processes, streams, append, meter) if processes else None
 
     def run(self) -> str:
         """Plays the run; returns the limit that ended it."""
@@ -158,7 +160,7 @@ class Kernel:
 
     def _loop(self) -> None:
         clock, driver, turns = self.clock, self.driver, 0
-        left = 1  # turns until somebody looks at more than the next event
+        left = 1  # turns until more than the next event is looked at
         while not self.reason:
             left -= 1
             if not left:

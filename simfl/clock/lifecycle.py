@@ -208,10 +208,11 @@ class Lifecycle:
         if not plan.ends_s:
             self._carry(task, plan, self.transfers)
             return
-        due_s, handler = plan.ends_s[-1], "task.next"
+        due_s, now_s, handler = plan.ends_s[-1], self.clock.now, "task.next"
         if task.phase + len(plan.ends_s) - 1 == plan.stop_phase:
             task.doomed, handler = True, "task.failed"
-        due_s = max(due_s, self.clock.now)  # a shortened phase may be over by a hair
+        if due_s < now_s:  # a shortened phase may be over by a hair
+            due_s = now_s
         cut_s = plan.lost_s if self.batteries is None else self._cut_s(task, plan, plan.ends_s)
         if cut_s < due_s:
             task.doomed, handler, due_s = True, "task.lost", cut_s

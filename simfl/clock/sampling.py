@@ -61,20 +61,17 @@ class Pool:
 
     def take(self, device: int) -> bool:
         """The device is busy from now on; False if it was so already."""
-        where, last = self._where[device], self.idle - 1
-        if where > last:
+        last = self.idle - 1
+        if self._where[device] > last:
             return False
         self.idle = last
-        if where != last:
-            self._swap(where, last)
+        self._swap(device, last)
         return True
 
     def put(self, device: int) -> None:
         """The device is idle again."""
-        where, idle = self._where[device], self.idle
-        if where != idle:
-            self._swap(where, idle)
-        self.idle = idle + 1
+        self._swap(device, self.idle)
+        self.idle += 1
 
     def sample(self, n: int, now_s: float, among: Sequence[int] | None = None) -> list[int]:
         """Up to n distinct devices, uniform among the idle and present ones (of `among`)."""
@@ -100,10 +97,9 @@ class Pool:
 
     def _pick(self, met: int) -> int:
         """One of the idle devices that were not met yet; it is put after those that were."""
-        pick = met + int(self._uniform() * (self.idle - met))
-        if pick != met:
-            self._swap(pick, met)
-        return self._order[met]
+        device = self._order[met + int(self._uniform() * (self.idle - met))]
+        self._swap(device, met)
+        return device
 
     def _uniform(self) -> float:
         if not self._draws:
@@ -125,8 +121,9 @@ class Pool:
         idle = np.array(self._order[met : self.idle], dtype=np.int64)
         return idle if self._presence.always else idle[self._presence.mask(now_s)[idle]]
 
-    def _swap(self, i: int, j: int) -> None:
+    def _swap(self, device: int, place: int) -> None:
+        """The device changes places with the one that lies there."""
         order, where = self._order, self._where
-        a, b = order[i], order[j]
-        order[i], order[j] = b, a
-        where[a], where[b] = j, i
+        here, other = where[device], order[place]
+        order[here], order[place] = other, device
+        where[other], where[device] = here, place

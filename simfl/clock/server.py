@@ -117,6 +117,8 @@ class Server:
 
     def sample(self, n: int, among: Sequence[int] | None = None) -> list[int]:
         """Up to n distinct devices, uniform among those that are idle and present now."""
+        if type(n) is not int:
+            n = _whole(n)
         return self.pool.sample(n, self._clock.now, among)
 
     def candidates(self) -> np.ndarray:
@@ -206,14 +208,14 @@ class Server:
 
     def cancel(self, devices: Iterable[int] | None = None, cause: str = "cancelled") -> None:
         """Ends the tasks of these devices (default: all in flight) at once."""
-        wanted = None if devices is None else {int(device) for device in devices}
+        wanted = None if devices is None else {self._known(d, "cancel") for d in devices}
         for task in list(self.tasks.values()):
             if wanted is None or task.device in wanted:
                 self.lifecycle.end(task, "cancelled", cause)
 
     def request_partial(self, devices: Iterable[int]) -> None:
         """Tells these devices to end training with the mini-batch at hand and send what is done."""
-        wanted = {int(device) for device in devices}
+        wanted = {self._known(device, "request_partial") for device in devices}
         for task in list(self.tasks.values()):
             if task.device in wanted:
                 self.lifecycle.shorten(task)
@@ -228,7 +230,7 @@ class Server:
         """A random generator for this step of the strategy and this purpose."""
         return self._streams.generator(f"step {purpose}", self.steps)
 
-    # For whoever decides outside of a strategy.
+    # For code that decides outside of a strategy.
 
     def first(self, params: Any) -> None:
         """Version 0 is this model, which was not known when the run began."""
@@ -270,7 +272,7 @@ class Server:
         self.lost = []
         return charged_s
 
-    def _known(self, device: Any) -> int:
+    def _known(self, device: Any, method: str = "dispatch") -> int:
         """The device's number. Raises PluginError for what is none, or none of this fleet's."""
         if type(device) is int and 0 <= device < self.devices:
             return device
@@ -278,11 +280,11 @@ class Server:
             number = index(device)
         except TypeError:
             raise PluginError(
-                f"dispatch was given {device!r}, expected a device's number"
+                f"{method} was given {device!r}, expected a device's number"
             ) from None
         if not 0 <= number < self.devices:
             raise PluginError(
-                f"dispatch was given device {number}, the fleet has 0 to {self.devices - 1}"
+                f"{method} was given device {number}, the fleet has 0 to {self.devices - 1}"
             )
         return number
 
@@ -331,6 +333,13 @@ _NUMBERS = (int, float, np.number)  # a union made anew at each call takes 0.2 m
 
 #: Epochs or steps that a task may have at most: more is a mistake, and would overflow on the way.
 MOST_WORK = 1_000_000_000
+
+
+def _whole(n: Any) -> int:
+    """How many devices: a count, or a number that is one, as 2.0. Raises PluginError for others."""
+    if isinstance(n, _NUMBERS) and float(n).is_integer():
+        return int(n)
+    raise PluginError(f"sample was asked for {n!r} devices, expected a whole number")
 
 
 def _each(values: Any, n: int, least: float, whole: bool = False) -> Iterable[Any]:

@@ -93,6 +93,7 @@ def _summary(
         **({"diverged": diverged} if diverged and not cause else {}),
         **numbers,
         **kernel.workload.totals,
+        **(kernel.processes.meter.totals if kernel.processes is not None else {}),
         **{key: None for key in numbers if key.startswith("final_") and ended == "diverged"},
         **kernel.workload.notes,
         "unused_settings": unused(scenario.fleet.group, scenario.network.cell, kernel.server.fleet),

@@ -28,6 +28,7 @@ from simfl.results.store import Store
 from simfl.results.summary import NO_RESULT, summary_of
 from simfl.scenario import Scenario, load, parse, reading
 from simfl.streams import Streams
+from simfl.units import Cluster, cluster_of, counted, several
 from simfl.world.base import is_machine
 
 
@@ -42,6 +43,8 @@ def run(
     seed: int | None = None,
     timing: bool = False,
     workers: int = 1,
+    backend: str = "local",
+    address: str | None = None,
     resume: bool = False,
     data_dir: str | Path | None = None,
     progress: Progress | bool | None = None,
@@ -62,6 +65,8 @@ def run(
     seed: in the place of the scenario's.
     timing: the same clock without learning.
     workers: processes that train; results do not depend on it.
+    backend: where they are: "local", or "ray" for the cluster at `address`, by default one of this
+        machine's own.
     resume: go on from the newest checkpoint in `out`, if there is one, to the digest of an unbroken
         run; a run that has ended is not played again, and a folder of any other run is refused.
     data_dir: folder of data sets.
@@ -76,13 +81,13 @@ def run(
     """
     own = with_objects(overrides, model, dataset, train, evaluate)
     whole = _single(resolve(scenario, with_processes(own, scenario, processes), seed))
-    folder = None if out is None else Path(out)
+    folder, workers = None if out is None else Path(out), counted("workers", workers)
     with _held(folder, resume):
-        mine = _prepared(whole, folder, data_dir, timing, workers)
+        mine = _prepared(whole, folder, data_dir, timing, workers, cluster_of(backend, address))
         if resume and mine.look_for_saved():
             return mine.finished()
         shown = notebook.run_bar() if progress is None or progress is True else progress or None
-        return mine.play(shown, [*whole.callbacks, *callbacks], tags or {})
+        return mine.play(shown, [*whole.callbacks, *several("callbacks", callbacks)], tags or {})
 
 
 @dataclass
@@ -182,11 +187,12 @@ def _prepared(
     data_dir: str | Path | None,
     timing: bool,
     workers: int,
+    on: Cluster | None,
 ) -> _Run:
     """The run with its problem loaded, before anything is read from or written to its folder."""
     streams = Streams(scenario.seed)
     problem = problem_of(scenario, streams, None if data_dir is None else Path(data_dir))
-    workload = workload_of(scenario, problem, streams, timing=timing, workers=workers)
+    workload = workload_of(scenario, problem, streams, timing=timing, workers=workers, on=on)
     settled = scenario.settled(workload.choices)
     known = identity.identity_of(settled, timing, problem)
     return _Run(scenario, settled, folder, streams, workload, known, timing, workers)
@@ -215,11 +221,18 @@ def resolve(
     """
     if isinstance(scenario, str | Path):
         return load(scenario, overrides, seed)
+    _may_be_scenario(scenario)
     if isinstance(scenario, Scenario):
         if not overrides and seed is None:
             return scenario
         return parse(scenario.table(), overrides, seed, path=scenario.path)
     return parse(scenario, overrides, seed)
+
+
+def _may_be_scenario(given: object) -> None:
+    if not isinstance(given, Scenario | Mapping):
+        kind = type(given).__name__
+        raise ScenarioError(f"scenario: a {kind} is none; expected a file, a name, or a table")
 
 
 def with_objects(
@@ -240,7 +253,7 @@ def with_processes(
     overrides: Mapping[str, Any], scenario: Any, processes: Iterable[Any]
 ) -> dict[str, Any]:
     """The overrides with processes behind those that the scenario, whatever it is, has."""
-    given = list(processes)
+    given = list(several("processes", processes))
     if not given:
         return dict(overrides)
     if isinstance(scenario, str | Path):

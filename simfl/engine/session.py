@@ -10,7 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from simfl.clock.kernel import Kernel
 from simfl.engine.checkpoints import saving
-from simfl.errors import InputError, PluginError
+from simfl.errors import HeldError, InputError, PluginError
 from simfl.files import put, read_object
 from simfl.results.store import Store
 from simfl.scenario import Scenario
@@ -41,7 +41,7 @@ _PACKAGES = (
 
 @contextmanager
 def alone(folder: Path | None) -> Iterator[None]:
-    """No other run writes into the folder meanwhile. Raises InputError if one does.
+    """No other run writes into the folder meanwhile. Raises HeldError if one does.
 
     The lock is the operating system's, so it ends with the process that holds it, however.
     """
@@ -56,7 +56,7 @@ def alone(folder: Path | None) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(
+        raise HeldError(
             f"{folder}: another run is writing into this folder; choose another one with --out, or "
             "wait until it has ended"
         ) from None
@@ -66,6 +66,22 @@ def alone(folder: Path | None) -> Iterator[None]:
         lock.release()
         if new and [path.name for path in folder.iterdir()] == [LOCK]:
             _remove(folder)  # nothing came of it
+
+
+def in_turn(folder: Path) -> AbstractContextManager[Any]:
+    """What several processes write into the folder, one after the other."""
+    return FileLock(folder / LOCK)
+
+
+def is_held(folder: Path) -> bool:
+    """True while another process writes into the folder."""
+    if not (folder / LOCK).is_file():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def _remove(folder: Path) -> None:
@@ -100,7 +116,7 @@ def interruptible(interrupt: Callable[[], None]) -> Iterator[None]:
 
 
 def saver(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> Callable[[], None]:
-    """Writes a checkpoint at each call; that a state cannot be kept is said once."""
+    """Writes a checkpoint at each call, and warns once if a state cannot be kept."""
 
     def save() -> None:
         try:

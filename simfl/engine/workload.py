@@ -28,7 +28,7 @@ from simfl.messages import PHASES, Counter, Task, Update
 from simfl.params import Params, Part
 from simfl.strategy.aggregation import applied
 from simfl.strategy.base import Change, LearningInfo
-from simfl.strategy.special_rules import PersonalRule
+from simfl.strategy.special_rules import PersonalRule, step_flops
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
 
@@ -243,12 +243,12 @@ class Learning:
 
     def _size(self, task: Task, n: int) -> None:
         with plugin_errors(f"local rule {type(self._rule).__name__}"):
-            passes = self._rule.passes()
+            passes, each = self._rule.passes(), step_flops(self._rule, self._sizes.flops)
             trials = 0
             if isinstance(self._rule, PersonalRule):
                 trials = self._rule.trials(self.kept(task.device))
         sizes = self._sizes
-        size_up(task, n, sizes.batch_size, sizes.flops, passes, sizes.drop_last)
+        size_up(task, n, sizes.batch_size, each, passes, sizes.drop_last)
         task.flops += trials * float(self._tried_flops[task.device])
 
     # Training.

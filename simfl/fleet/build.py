@@ -10,6 +10,7 @@ import numpy as np
 from simfl.errors import ScenarioError
 from simfl.fleet.arrivals import Arrivals
 from simfl.fleet.catalogue import catalogue_dirs
+from simfl.fleet.charging import Charger
 from simfl.fleet.columns import Fleet
 from simfl.fleet.draws import GroupDraws, draw_group
 from simfl.fleet.energy import Energy, starts_of
@@ -119,7 +120,9 @@ def _presence(
 def _energy(draws: Sequence[GroupDraws], group: np.ndarray) -> Energy:
     batteries = [one.plan.options.battery for one in draws]
     starts_j = starts_of(batteries, [one.charge for one in draws])
-    return Energy([one.plan.power for one in draws], group, batteries, starts_j)
+    traces = [(one.plan.charger, one.plan.members.start) for one in draws]
+    chargers = [None if trace is None else Charger(trace, first) for trace, first in traces]
+    return Energy([one.plan.power for one in draws], group, batteries, starts_j, chargers)
 
 
 def _cells(

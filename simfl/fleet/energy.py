@@ -10,7 +10,9 @@ import numpy as np
 from annotated_types import Interval
 from pydantic import model_validator
 
+from simfl.fleet.charging import Charger, Inflow, Recorded, Steady
 from simfl.fleet.table import Table, view
+from simfl.fleet.traces import TraceName
 from simfl.units import Fraction, NonNegative, Positive
 
 
@@ -26,6 +28,7 @@ class BatteryOptions(Table):
 
     start_low, start_high: share at the beginning, uniform over the devices.
     charge_w: flows in all the time, up to the capacity.
+    charger: a charger trace in its place; its k-th recording is that of the group's k-th device.
     resume: a device takes no task below this share; at 0 its task is lost.
     """
 
@@ -33,6 +36,7 @@ class BatteryOptions(Table):
     start_low: Fraction = 1.0
     start_high: Fraction = 1.0
     charge_w: NonNegative = 0.0
+    charger: TraceName | None = None
     resume: Annotated[float, Interval(ge=0.01, le=1.0)] = 0.2
 
     @model_validator(mode="after")
@@ -41,13 +45,15 @@ class BatteryOptions(Table):
             raise ValueError(
                 f"start_low = {self.start_low:g} is above start_high = {self.start_high:g}"
             )
+        if self.charger is not None and self.charge_w:
+            raise ValueError("give one of `charge_w` and `charger`, which says it over time")
         return self
 
 
 class Energy:
     """The power of every device, and its battery.
 
-    options, batteries: one for each group.
+    options, batteries, chargers: one for each group.
     starts: (N,) joules at the beginning; None where no device has a battery.
     """
 
@@ -57,6 +63,7 @@ class Energy:
         group: np.ndarray,
         batteries: Sequence[BatteryOptions | None] = (),
         starts: np.ndarray | None = None,
+        chargers: Sequence[Charger | None] = (),
     ) -> None:
         self.group = group
         #: (N,) joules that every battery holds at the beginning; None: there are no batteries.
@@ -64,6 +71,7 @@ class Energy:
         self._train_w = [one.train_w for one in options]
         self._radio_w = [one.radio_w for one in options]
         self._battery = [_battery(one) for one in batteries] or [_MAINS] * len(options)
+        self._charger = list(chargers) or [None] * len(options)
         self._group = view(group)
 
     def train_w(self, device: int) -> float:
@@ -77,6 +85,15 @@ class Energy:
     def battery(self, device: int) -> tuple[float, float, float]:
         """(joules when full, watts flowing in, joules needed for a task); inf, 0, 0 on mains."""
         return self._battery[self._group[device]]
+
+    def charger(self, device: int) -> Recorded | None:
+        """What flows into its battery, where a trace says so."""
+        charger = self._charger[self._group[device]]
+        return None if charger is None else charger.of(device)
+
+    def inflow(self, device: int) -> Inflow:
+        """What flows into its battery over time."""
+        return self.charger(device) or Steady(self.battery(device)[1])
 
     def columns(self) -> dict[str, np.ndarray]:
         """Watts of each device, and joules where there are batteries."""

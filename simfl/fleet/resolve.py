@@ -47,6 +47,7 @@ class Plan:
     capacity: Trace | None = None  #: a row of it for each device
     intervals: Trace | None = None  #: presence
     bandwidth: Trace | None = None
+    charger: Trace | None = None
 
 
 def plans_of(groups: Sequence[GroupOptions], folders: Folders) -> list[Plan]:
@@ -90,6 +91,7 @@ def _plan(options: GroupOptions, label: str, members: range, folders: Folders) -
         capacity,
         _trace(recorded or None, "presence", folders),
         _trace(link.trace if link else None, "bandwidth", folders),
+        _trace(options.battery.charger if options.battery else None, "charger", folders),
     )
 
 

@@ -8,6 +8,7 @@ and what else the kind needs; `source` says where it is from. Kinds and their co
 | capacity | any of train_gflops, down_mbps, up_mbps: one row for each device | |
 | presence | device, start_s, end_s: when each is there; perhaps period_s | devices; period_s |
 | bandwidth | trace, t_s, down_mbps, up_mbps (or one of these): the mean rate up to t_s | |
+| charger | trace, t_s, charge_w: the watts up to t_s | |
 
 Rows ascend by device or trace, and within it by time. Presence repeats after period_s, a number
 for all or a column that is the same in all rows of a device; without either, never. A recording
@@ -47,6 +48,7 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "capacity": ((), ("train_gflops", "down_mbps", "up_mbps")),
     "presence": (("device", "start_s", "end_s"), ("period_s",)),
     "bandwidth": (("trace", "t_s"), ("down_mbps", "up_mbps")),
+    "charger": (("trace", "t_s", "charge_w"), ()),
 }
 
 #: How a scenario names a trace.
@@ -87,7 +89,7 @@ class Trace:
         return periods_s
 
     def series(self, column: str) -> Series:
-        """One direction of a bandwidth trace, in Mbit/s: a row for each recording."""
+        """A column of a bandwidth or charger trace over time: a row for each recording."""
         return Series(_offsets(self.columns["trace"]), self.columns["t_s"], self.columns[column])
 
 
@@ -184,7 +186,7 @@ _WHOLE = ("device", "trace")
 
 
 def _check(trace: Trace) -> None:
-    """Everything that can be said of a single table. Raises TraceError."""
+    """Everything that a single table can show. Raises TraceError."""
     needed, optional = KINDS[trace.kind]
     missing = [name for name in needed if name not in trace.columns]
     if missing:
@@ -210,14 +212,14 @@ def _check_capacity(trace: Trace) -> None:
 def _check_presence(trace: Trace) -> None:
     device, n = trace.columns["device"], trace.about.get("devices")
     if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= MOST_ROWS:
-        said = f"a whole number from 1 to {MOST_ROWS:,}"
-        raise TraceError(f"metadata: devices = {shorten(str(n))}, expected {said}")
+        wanted = f"a whole number from 1 to {MOST_ROWS:,}"
+        raise TraceError(f"metadata: devices = {shorten(str(n))}, expected {wanted}")
     if (np.diff(device) < 0).any() or device[0] < 0 or device[-1] >= n:
         raise TraceError(f"column device should ascend from 0 to at most {n - 1}")
     common, period_s = trace.about.get("period_s"), trace.columns.get("period_s")
     if not (common is None or (isinstance(common, int | float) and 0.0 < common < 1e15)):
-        said = shorten(str(common))
-        raise TraceError(f"metadata: period_s = {said}, expected seconds above 0, or null")
+        given = shorten(str(common))
+        raise TraceError(f"metadata: period_s = {given}, expected seconds above 0, or null")
     if period_s is not None and (np.diff(period_s)[np.diff(device) == 0] != 0.0).any():
         raise TraceError("column period_s should be the same in all rows of a device")
     trace.intervals()
@@ -231,10 +233,17 @@ def _check_bandwidth(trace: Trace) -> None:
             raise TraceError(f"column {name}: a recording in which nothing passes at all")
 
 
+def _check_charger(trace: Trace) -> None:
+    if (np.diff(trace.columns["trace"]) < 0).any():
+        raise TraceError("column trace should ascend")
+    trace.series("charge_w")
+
+
 _CHECKS = {
     "capacity": _check_capacity,
     "presence": _check_presence,
     "bandwidth": _check_bandwidth,
+    "charger": _check_charger,
 }
 
 

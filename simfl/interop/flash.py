@@ -19,8 +19,8 @@ import numpy as np
 
 from simfl.errors import TraceError, first_line
 from simfl.fleet.traces import Trace
-from simfl.interop.encodings import read_text
-from simfl.interop.logs import MOST_SPAN_S
+from simfl.interop.tables.encodings import read_text
+from simfl.interop.tables.logs import MOST_SPAN_S
 from simfl.units import DAY_S
 
 #: message -> (what it is about, whether that now holds)
@@ -47,8 +47,8 @@ def read(path: Path) -> Trace:
         raise TraceError(f"{path}: no phone is ever there (charging, on Wi-Fi and locked)")
     skipped = len(phones) - len(kept)
     about = {"source": "FLASH (Yang et al., WWW 2021)", "skipped": skipped}
-    said = f"left out, for their messages are not sound: {skipped} of {len(phones)} phones"
-    return presence(kept, **about, notes=[said] if skipped else [])
+    note = f"left out, for their messages are not sound: {skipped} of {len(phones)} phones"
+    return presence(kept, **about, notes=[note] if skipped else [])
 
 
 def _phones(path: Path) -> list[Any]:
@@ -125,7 +125,10 @@ def joined(spans: Iterable[Span], period_s: float) -> list[Span]:
 
 
 def presence(devices: list[tuple[list[Span], float]], **about: object) -> Trace:
-    """A presence trace of these devices: (spans, period_s) of each. Raises TraceError if empty."""
+    """A presence trace of these devices: (spans, period_s) of each; never again if all are inf.
+
+    Raises TraceError if empty.
+    """
     rows = [
         (i, start, end, period_s)
         for i, (spans, period_s) in enumerate(devices)
@@ -133,4 +136,5 @@ def presence(devices: list[tuple[list[Span], float]], **about: object) -> Trace:
     ]
     device, start, end, period = np.array(rows, dtype=np.float64).reshape(-1, 4).T
     columns = {"device": device.astype(np.int64), "start_s": start, "end_s": end}
-    return Trace("presence", columns | {"period_s": period}, {"devices": len(devices), **about})
+    columns |= {"period_s": period} if np.isfinite(period).any() else {}
+    return Trace("presence", columns, {"devices": len(devices), **about})

@@ -10,15 +10,16 @@ from typing import Any
 
 from simfl.errors import TraceError, did_you_mean
 from simfl.fleet.traces import Trace, write_trace
-from simfl.interop import fedscale, flash, logs, throughput
+from simfl.interop import fedscale, flash, throughput
+from simfl.interop.tables import measured
 
 #: format -> (file, options) -> trace
 FORMATS: dict[str, Callable[..., Trace]] = {
     "fedscale": fedscale.read,
     "flash": flash.read,
     "mahimahi": throughput.read_mahimahi,
-    "csv": logs.read_csv,
-    "json": logs.read_json,
+    "csv": measured.read_csv,
+    "json": measured.read_json,
 }
 
 
@@ -30,8 +31,8 @@ class Imported:
     path: Path
 
     def __str__(self) -> str:
-        said = f"{self.path}: a {self.trace.kind} trace of {len(self.trace):,} rows"
-        return "\n- ".join([said, *self.trace.about.get("notes", ())])
+        head = f"{self.path}: a {self.trace.kind} trace of {len(self.trace):,} rows"
+        return "\n- ".join([head, *self.trace.about.get("notes", ())])
 
 
 def import_trace(kind: str, source: Path, out: Path, **options: Any) -> Imported:

@@ -174,8 +174,8 @@ class Study:
         } | failed
 
     def __repr__(self) -> str:
-        said = self.headline()
-        return "\n".join(f"{key:<9} {words}" for key, words in said.items())
+        lines = self.headline()
+        return "\n".join(f"{key:<9} {words}" for key, words in lines.items())
 
     def _repr_html_(self) -> str:
         return as_html(self.headline())
@@ -205,7 +205,7 @@ def write_table(folder: Path, runs: Sequence[tuple[Mapping[str, Any], str, str]]
         if ended in NO_RESULT:
             ended = f"{ended}: {str(known.get('cause')).removeprefix('learning diverged: ')}"
         elif failure:
-            ended = f"failed: {failure}"
+            ended = failure if failure.startswith("under way") else f"failed: {failure}"
         numbers = {key: known.get(key) for key in NUMBERS}
         rows.append({**keys, **numbers, "variant": name, "cell": run, "ended": ended})
     table = pd.DataFrame(rows)

@@ -79,7 +79,7 @@ def is_result(ended: object) -> bool:
 
 def is_end(ended: object) -> bool:
     """True if a run came to its own end, so that it need not be repeated."""
-    broken = ("failed", "interrupted", "not played")
+    broken = ("failed", "interrupted", "not played", "under way")
     return isinstance(ended, str) and bool(ended) and not ended.startswith(broken)
 
 

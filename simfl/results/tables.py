@@ -121,6 +121,12 @@ EVENTS = (
     Column("value", "float", "", "factor, rate or whatever the process logs; may be NaN"),
 )
 
+#: Further columns of `tasks`, where a process has set what electricity emits or costs.
+METERED = (
+    Column("co2_g", "float", "g", "CO2 of the energy that the device spent"),
+    Column("cost", "float", "", "price of that energy, in the currency of the process"),
+)
+
 #: Further columns of `evaluations` that a run may have: all are float.
 METRICS = (
     Column("accuracy_class_K", "float", "", "accuracy on class K (`evaluate.by_class`)"),
@@ -171,8 +177,8 @@ def schema(table: str) -> pa.Schema:
 
 def annotated(arrow: pa.Table, table: str) -> pa.Table:
     """The table with unit and meaning of its columns in the metadata, under `simfl`, as JSON."""
-    said = _meanings(table, arrow.column_names)
-    return arrow.replace_schema_metadata({"simfl": json.dumps({"table": table, "columns": said})})
+    known = _meanings(table, arrow.column_names)
+    return arrow.replace_schema_metadata({"simfl": json.dumps({"table": table, "columns": known})})
 
 
 def describe(table: str, names: Sequence[str]) -> pd.DataFrame:
@@ -196,7 +202,7 @@ class Meanings(dict[str, dict[str, str]]):
 
 def _meanings(table: str, names: Sequence[str]) -> Meanings:
     columns = DEVICES if table == "devices" else TABLES.get(table, ())
-    further = METRICS if table == "evaluations" else ()
+    further = {"evaluations": METRICS, "tasks": METERED}.get(table, ())
     known = {column.name: column for column in (*columns, *further)}
     return Meanings(
         (name, {"unit": known[name].unit, "meaning": known[name].meaning})
@@ -217,13 +223,14 @@ def _metric(table: str, name: str) -> str:
 def to_arrow(table: str, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
     """Equal-length columns as an Arrow table; None is missing, and NaN in float columns.
 
-    Every column of the schema is needed; `evaluations` takes more, as floats. Raises
+    Every column of the schema is needed; `evaluations` and `tasks` take more, as floats. Raises
     InvariantError when a column is missing, unknown, or of another length.
     """
     plan = schema(table)
     extra = [name for name in columns if name not in plan.names]
     absent = [name for name in plan.names if name not in columns]
-    if absent or (extra and table != "evaluations"):
+    known = {column.name for column in METERED} if table == "tasks" else set()
+    if absent or (table != "evaluations" and not known.issuperset(extra)):
         raise InvariantError(f"rows for {table}: missing columns {absent}, unknown {extra}")
     if len({len(values) for values in columns.values()}) > 1:
         raise InvariantError(f"rows for {table}: columns differ in length")
@@ -259,8 +266,8 @@ def read(folder: Path, table: str, columns: list[str] | None = None) -> pd.DataF
         found = [pq.read_table(regular(path), columns=columns) for path in paths]
         whole = unite(found) if found else _empty(table, columns)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        said = first_line(error)
-        raise InputError(f"{folder}: cannot read its table {table!r} ({said})") from error
+        reason = first_line(error)
+        raise InputError(f"{folder}: cannot read its table {table!r} ({reason})") from error
     wanted = columns or [column.name for column in TABLES.get(table, ())]
     missing = [name for name in wanted if name not in whole.column_names]
     if missing:

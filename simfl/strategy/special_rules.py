@@ -1,4 +1,4 @@
-"""Local rules with more hooks: personal models, corrections behind the momentum, affine terms."""
+"""Local rules with more hooks: personal models, momentum, features of examples, affine terms."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from simfl.strategy.base import Context, LocalRule
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from simfl.params import Groups
@@ -67,6 +68,12 @@ class PersonalRule(LocalRule):
         """Values about one device; evaluations show their means over devices."""
         return {}
 
+    def check_held_back(self, held: np.ndarray, sizes: np.ndarray) -> None:
+        """Before the run, raises ScenarioError if devices hold back less than the rule needs.
+
+        held: (devices,) examples that each holds back. sizes: (devices,) those it trains on.
+        """
+
     def trials(self, memory: Mapping[str, Any]) -> int:
         """How often the next task tries a model on the held-back data: charged as time."""
         return 0
@@ -78,6 +85,34 @@ class MomentumRule(LocalRule):
     def momentum_correction(self, y: Tensor, context: Context) -> Tensor:
         """Added to the momentum of each step before the rate is applied: (..., T) -> (..., T)."""
         raise NotImplementedError
+
+
+class FeatureRule(LocalRule):
+    """A rule that adds to each mini-batch's loss what the model makes of its examples.
+
+    Features of an example are what the model's last linear layer reads. Under such a rule models
+    train one after the other.
+    """
+
+    def feature_penalty(self, features: Callable[..., Tensor], context: Context) -> Tensor:
+        """Added to the mean loss of a mini-batch of n examples: a scalar, differentiated.
+
+        features: `features()` are the (n, F) of the model in training, `features(point)` those
+        at (T,) trained elements, constants.
+        """
+        raise NotImplementedError
+
+    def forwards(self) -> int:
+        """Forward passes of other models over each mini-batch, charged as time; 0: no penalty."""
+        raise NotImplementedError
+
+
+def step_flops(rule: LocalRule, flops: float) -> float:
+    """Of training on one example under the rule. flops: of its forward and backward pass alone.
+
+    A backward pass costs two forward passes.
+    """
+    return flops * (1.0 + rule.forwards() / 3.0) if isinstance(rule, FeatureRule) else flops
 
 
 class Affine(NamedTuple):
@@ -101,7 +136,7 @@ class AffineRule(LocalRule):
 #: Hooks of special rules by name, with the class that a rule which defines them inherits from.
 HOOKS: dict[str, type[LocalRule]] = {
     name: rule
-    for rule in (PersonalRule, MomentumRule, AffineRule)
+    for rule in (PersonalRule, MomentumRule, FeatureRule, AffineRule)
     for name in vars(rule)
     if not name.startswith("_")
 }

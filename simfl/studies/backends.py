@@ -1,33 +1,47 @@
-"""Plays runs, here or on other processes; the order of completion changes no result."""
+"""Plays runs, here or on other processes; the order of completion changes no result.
+
+Several processes may play one study, on one machine or on many that share its folder: each run is
+locked by the process that plays it, and the others go on with the next. A process that has nothing
+else to do waits for the runs of the others, and plays those whose process has died.
+"""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from simfl.engine.checkpoints.resuming import check_runs
-from simfl.errors import InputError, ScenarioError, did_you_mean, first_line
+from simfl.engine.session import is_held
+from simfl.errors import ScenarioError, first_line
 from simfl.registry import safe_path
 from simfl.results.study import RUNS, finished
 from simfl.scenario.complain import dotted
 from simfl.scenario.naming import named, parts_of
 from simfl.studies.combinations import PlannedRun
-from simfl.studies.job import Ended, Job, play
+from simfl.studies.job import HELD, Ended, Job, play
+from simfl.units import cluster_of
 
-BACKENDS = ("local", "ray")
+#: Seconds between two looks at runs that other processes play.
+LOOK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
 class Player:
-    """Plays runs into a study's folder. The options are those of `simfl.study`."""
+    """Plays runs into a study's folder. The options are those of `simfl.study`.
+
+    say: is given a line where there is something to say beside the end of a run.
+    """
 
     folder: Path
     data_dir: str | Path | None = None
     workers: int = 1
     backend: str = "local"
     address: str | None = None
+    wait: bool = True
+    say: Callable[[str], None] | None = None
 
     def unfinished(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
         """The runs that are still to be played. Raises InputError if others do not fit any more.
@@ -45,21 +59,44 @@ class Player:
         failures: dict[str, str],
         tell: Callable[[str], None] | None = None,
     ) -> None:
-        """Plays runs, tells of each that ended, and fills in why runs failed, by hash."""
+        """Plays runs, tells of each that ended, and fills in why runs failed, by hash.
+
+        A run that another process plays is waited for, or with `wait = False` left to it, with
+        HELD for its failure.
+        """
         if self.workers > 1 or self.backend == "ray":
             _check_travels(runs)
-        jobs = [self._job(run) for run in runs]
-        for number, failure in play_all(jobs, self.workers, self.backend, self.address):
-            if failure:
-                failures[runs[number].hash] = failure
-            if tell is not None:
-                tell(f"{runs[number]}" + f": failed, {failure}" * bool(failure))
+        left = list(runs)
+        while left:
+            jobs, held = [self._job(run) for run in left], []
+            for number, failure in play_all(jobs, self.workers, self.backend, self.address):
+                if failure == HELD:
+                    held.append(left[number])
+                    continue
+                if failure:
+                    failures[left[number].hash] = failure
+                if tell is not None:
+                    tell(f"{left[number]}" + f": failed, {failure}" * bool(failure))
+            if held and not self.wait:
+                failures |= {run.hash: HELD for run in held}
+                return
+            left = self._when_free(held)
+
+    def _when_free(self, held: list[PlannedRun]) -> list[PlannedRun]:
+        """Waits until other processes have let go of some of these runs; returns all of them."""
+        if held and self.say is not None:
+            self.say(f"waiting for {len(held)} runs {HELD}, {held[0]} the first")
+        while held and all(is_held(self._folder(run)) for run in held):
+            time.sleep(LOOK_EVERY_S)
+        return held
+
+    def _folder(self, run: PlannedRun) -> Path:
+        return (self.folder / RUNS / run.hash).absolute()
 
     def _job(self, run: PlannedRun) -> Job:
         where = None if self.data_dir is None else str(Path(self.data_dir).absolute())
-        folder = (self.folder / RUNS / run.hash).absolute()
         tags = {"study": self.folder.name, "variant": run.variant}
-        return Job(run.scenario.table(), run.scenario.path, folder, where, tags)
+        return Job(run.scenario.table(), run.scenario.path, self._folder(run), where, tags)
 
 
 def _check_travels(runs: Sequence[PlannedRun]) -> None:
@@ -85,16 +122,13 @@ def play_all(
 
     address: of a Ray cluster that is running; only for the backend "ray".
     """
-    if backend not in BACKENDS:
-        raise InputError(f"backend {backend!r} is not known {did_you_mean(backend, BACKENDS)}")
-    if address is not None and backend != "ray":
-        raise InputError(f"address {address!r} goes with the backend ray, not {backend}")
+    on = cluster_of(backend, address)
     if not jobs:
         return
-    if backend == "ray":
+    if on is not None:
         from simfl.studies.ray import on_ray
 
-        yield from on_ray(jobs, workers, address)
+        yield from on_ray(jobs, workers, on.address)
     else:
         yield from _local(jobs, min(workers, len(jobs)))
 

@@ -17,6 +17,7 @@ from simfl.scenario import Scenario, parse
 from simfl.scenario.naming import named
 from simfl.scenario.parts import plain
 from simfl.scenario.variation import VARIANT, Point, laid_over, point
+from simfl.units import several
 
 #: Seeds of a study that names none.
 SEEDS = range(5)
@@ -91,7 +92,7 @@ def axis_of(path: str, values: Iterable[Any] | Mapping[str, Any]) -> Axis:
     if isinstance(values, Mapping):
         points = [(label, _point(path, value)) for label, value in values.items()]
     else:
-        listed = [plain(value, keep=_is_object) for value in values]
+        listed = [plain(value, keep=_is_object) for value in several(path, values)]
         taken = [_point(path, value) for value in listed]
         own = labels([point.overrides.get(path) for point in taken])
         points = [(point.label or name, point) for name, point in zip(own, taken, strict=True)]

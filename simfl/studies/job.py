@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: Says which job ended, and why it failed, or "".
+#: Says which job ended, and why it failed, or "", or HELD.
 Ended = tuple[int, str]
+
+#: In place of a failure: another process is playing the run.
+HELD = "under way in another process"
 
 
 @dataclass(frozen=True)
@@ -23,14 +26,17 @@ class Job:
 
 
 def play(job: Job) -> str:
-    """Plays one job into its folder; returns why it failed, or ""."""
+    """Plays one job into its folder; returns why it failed, or "", or HELD."""
     from simfl.engine.run import run
+    from simfl.errors import HeldError
     from simfl.scenario import parse
 
     try:
         scenario = parse(job.table, path=job.path)
         run(scenario, job.folder, data_dir=job.data_dir, resume=True, progress=False,
             tags=job.tags)  # fmt: skip
+    except HeldError:
+        return HELD
     except (Exception, SystemExit) as error:  # what a plug-in raises must not end the study
         return f"{type(error).__name__}: {error}"
     return ""

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from simfl.errors import InputError
+from simfl.engine.session import LOCK, alone
+from simfl.errors import HeldError, InputError
 from simfl.files import own_folder, put
 from simfl.results.tables import SUMMARY
-from simfl.studies.job import Ended, Job, play
+from simfl.studies.job import HELD, Ended, Job, play
 
 #: How often a run may lose its node before it counts as failed.
 RETRIES = 5
@@ -39,23 +41,39 @@ def on_ray(jobs: Sequence[Job], workers: int, address: str | None = None) -> Ite
 
 
 def _collected(ray: Any, jobs: Sequence[Job], workers: int) -> Iterator[Ended]:
-    """Keeps so many tasks under way and writes down what each brings."""
+    """Keeps so many tasks under way, holds their folders, and writes down what each brings."""
     away = ray.remote(num_cpus=1, max_retries=RETRIES)(play_away)
     left = list(enumerate(jobs))[::-1]
-    under_way: dict[Any, int] = {}
+    under_way: dict[Any, tuple[int, ExitStack]] = {}
     while left or under_way:
         while left and len(under_way) < workers:
             number, job = left.pop()
-            under_way[away.remote(job, beside(job))] = number
-        (ended,), _ = ray.wait(list(under_way), num_returns=1)
-        number = under_way.pop(ended)
-        try:
-            failure, files = ray.get(ended)
-        except ray.exceptions.RayError as error:
-            yield number, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            hold = _hold(job.folder)
+            if hold is None:
+                yield number, HELD
+            else:
+                under_way[away.remote(job, beside(job))] = number, hold
+        if not under_way:
             continue
-        unpack(files, jobs[number].folder)
+        (ended,), _ = ray.wait(list(under_way), num_returns=1)
+        number, hold = under_way.pop(ended)
+        with hold:
+            try:
+                failure, files = ray.get(ended)
+                unpack(files, jobs[number].folder)
+            except ray.exceptions.RayError as error:
+                failure = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         yield number, failure
+
+
+def _hold(folder: Path) -> ExitStack | None:
+    """Keeps other processes from playing into the folder until it is closed; None if one does."""
+    hold = ExitStack()
+    try:
+        hold.enter_context(alone(folder))
+    except HeldError:
+        return None
+    return hold
 
 
 def play_away(job: Job, files: Files) -> tuple[str, Files]:
@@ -79,7 +97,8 @@ def beside(job: Job) -> Files:
 
 def packed(folder: Path) -> Files:
     """What a folder holds, by relative path; the summary last, for it says that all is there."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    found = sorted(folder.rglob("*"))
+    paths = [path for path in found if path.is_file() and path.name != LOCK]
     paths.sort(key=lambda path: path.name == SUMMARY)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from simfl.engine.session import in_turn
 from simfl.errors import InputError
 from simfl.results import stats
 from simfl.results.metrics import lower_is_better
@@ -30,9 +31,6 @@ from simfl.scenario.variation import TuneOptions
 from simfl.studies.backends import Player
 from simfl.studies.combinations import PlannedRun
 from simfl.studies.spaces import Search, edge, value_at
-
-#: Says that another trial was played, and what it cost.
-Tell = Callable[[str], None]
 
 #: What a trial costs that failed: more than anything else.
 FAILED = 1e12
@@ -109,12 +107,13 @@ def tuned(
     contenders: Sequence[Contender],
     options: TuneOptions,
     player: Player,
-    tell: Tell,
+    tell: Callable[[Sequence[str]], None],
 ) -> list[PlannedRun]:
     """The runs with each variant's best options; what was tried is in files of the folder.
 
     runs: of the study, with their [tune].
     contenders: what `contenders_of` made of them.
+    tell: is given the lines of all trials that ended together.
     """
     for number in range(options.trials):
         _generation(contenders, options, player, tell)
@@ -122,7 +121,8 @@ def tuned(
             for one in contenders:
                 one.search.extend(one.best.options, one.table, one.scenario.path)
     best = {one.label: _best(one) for one in contenders}
-    write_tuning(player.folder, plain(options), best, _trials(contenders, options))
+    with in_turn(player.folder):
+        write_tuning(player.folder, plain(options), best, _trials(contenders, options))
     return [_reported(run, best[label].options if (label := run.variant) in best else {})
             for run in runs]  # fmt: skip
 
@@ -155,7 +155,10 @@ def contenders_of(runs: Sequence[PlannedRun], options: TuneOptions) -> list[Cont
 
 
 def _generation(
-    contenders: Sequence[Contender], options: TuneOptions, player: Player, tell: Tell
+    contenders: Sequence[Contender],
+    options: TuneOptions,
+    player: Player,
+    tell: Callable[[Sequence[str]], None],
 ) -> None:
     """One more trial of every variant."""
     under_way = [(one, Trial(one.search.ask())) for one in contenders]
@@ -174,7 +177,10 @@ def _generation(
         trial.met = trial.met and len(trial.seeds) == len(options.seeds)
         one.search.tell(trial.cost)
         one.trials.append(trial)
-        tell(f"tuning {one.label}, {_words(trial.options)}: {_outcome(trial, options)}")
+    tell([
+        f"tuning {one.label}, {_words(trial.options)}: {_outcome(trial, options)}"
+        for one, trial in under_way
+    ])  # fmt: skip
 
 
 def _worth_playing(one: Contender, trial: Trial, options: TuneOptions) -> bool:

@@ -47,6 +47,19 @@ class World(Protocol):
     def cells(self) -> tuple[str, ...]:
         """The names of the cells."""
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The names of the groups, as `device_class` has them."""
+
+    def group(self, device: int) -> str:
+        """The name of its group."""
+
+    def is_member(self, device: int) -> bool:
+        """False once the device has been retired."""
+
+    def cell_mbps(self, cell: str | int) -> tuple[float, float]:
+        """What the cell carries now, down and up; inf where nothing limits it."""
+
     def column(self, name: str) -> np.ndarray:
         """A column of the scenario's devices, as `devices.parquet` has it. (N,); a copy."""
 
@@ -95,6 +108,15 @@ class World(Protocol):
         gflops: float | None = None,
     ) -> None:
         """The server's links carry, and it computes, so much; None leaves it as it is."""
+
+    def move(self, device: int, cell: str | int) -> None:
+        """The device is behind this cell; its transfer goes along."""
+
+    def set_carbon(self, g_per_kwh: float) -> None:
+        """Electricity emits so much CO2; tasks have a column `co2_g` from then on."""
+
+    def set_price(self, per_kwh: float) -> None:
+        """Electricity costs so much; tasks have a column `cost` from then on."""
 
     def leave(self, device: int) -> None:
         """The device is away until `come_back`; its task as `faults.on_offline` says."""

@@ -217,6 +217,12 @@ class Broken:
             server.apply(NOTHING)
         if self.how == "lengths":
             server.dispatch([0, 1], steps=[1, 2, 3])
+        if self.how == "cancels half a device":
+            server.cancel([0.5])
+        if self.how == "asks half a device":
+            server.request_partial([0.5])
+        if self.how == "samples half a device":
+            server.dispatch(server.sample(0.5))
         if self.how in ASKED:
             devices, work = ASKED[self.how]
             server.dispatch(devices, **work)
@@ -233,6 +239,9 @@ class Broken:
         ("twice", "the update of task 0 was discarded, but it is not there"),
         ("raw delta", "server.apply takes a Change"),
         ("lengths", "2 devices was given 3 values"),
+        ("cancels half a device", "cancel was given 0.5, expected a device's number"),
+        ("asks half a device", "request_partial was given 0.5, expected a device's number"),
+        ("samples half a device", "sample was asked for 0.5 devices, expected a whole number"),
         ("a device below 0", "dispatch was given device -1, the fleet has 0 to 1"),
         ("a device beyond the fleet", "dispatch was given device 2, the fleet has 0 to 1"),
         ("half a device", "dispatch was given 0.5, expected a device's number"),
@@ -248,6 +257,18 @@ def test_a_strategy_that_errs_is_named(how, says):
     with pytest.raises(PluginError, match=r"Broken\.step at t = ") as caught:
         play(ToyFleet([1.0, 1.0]), Broken(how), versions=3)
     assert says in str(caught.value)
+
+
+def test_a_whole_number_of_devices_is_one_of_any_kind():
+    @dataclass(frozen=True)
+    class Floats(Rounds):
+        def step(self, state, server, updates):
+            server.cancel(np.array([0]))
+            assert sorted(server.sample(np.float64(2.0))) == [0, 1]
+            server.dispatch([np.int32(1)])
+            return Wait(arrivals=1)
+
+    play(ToyFleet([1.0, 1.0]), Floats(), after_s=1.5)
 
 
 def test_a_strategy_that_sends_nothing_stalls():

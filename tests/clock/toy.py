@@ -10,6 +10,7 @@ import numpy as np
 
 from simfl.clock.kernel import Kernel, Limits, Plan
 from simfl.clock.workload import TimingOnly
+from simfl.fleet.charging import Steady
 from simfl.messages import NOTHING
 from simfl.strategy.base import Change, LocalRule, Wait
 from simfl.streams import Streams
@@ -52,6 +53,8 @@ class ToyFleet:
             train_w=lambda i: 1.0,
             radio_w=lambda i: 1.0,
             battery=lambda i: self.battery or (inf, 0.0, 0.0),
+            charger=lambda i: None,
+            inflow=lambda i: Steady(self.energy.battery(i)[1]),
             start_j=self.battery and np.full(len(self), self.battery[0]),
         )
         self.presence = Always() if self.windows is None else Windows(self.windows, len(self))

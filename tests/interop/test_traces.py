@@ -192,7 +192,7 @@ def test_malformed_files_are_refused_with_a_reason(tmp_path, kind, content, says
 
 
 def test_a_gzip_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("simfl.interop.encodings.MOST_BYTES", 10_000)
+    monkeypatch.setattr("simfl.interop.tables.encodings.MOST_BYTES", 10_000)
     with pytest.raises(TraceError, match="more than 10,000 bytes"):
         imported(tmp_path, "csv", gzip.compress(b"0" * 1_000_000), name="log.csv.gz")
     with pytest.raises(TraceError, match="gzip file"):

@@ -80,7 +80,10 @@ class Server:
             task = Task(serial, device, index, version, NOTHING, leaves_s, epochs, steps)
             self.sent.append(task)
             self.tasks[serial] = task
-            self.later(leaves_s, "dispatch", partial(self.leave, task))
+            if self.charged_s:
+                self.later(leaves_s, "dispatch", partial(self.leave, task))
+            else:
+                self.leave(task)
         return list(range(first, first + len(devices)))
 
     def apply(self, change: Any) -> None:

@@ -47,6 +47,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "asyncfeddyn": _BUFFER,
     "scaffold": _ROUNDS,
     "asyncscaffold": _BUFFER,
+    "moon": _ROUNDS,
     "signsgd": _ROUNDS,
     "spatl": {**_ROUNDS, "local": {"kind": "salient", "agent": "all"}},
     "asyncspatl": {**_BUFFER, "local": {"kind": "salient", "agent": "all"}},
@@ -162,8 +163,8 @@ def test_running_statistics_stay_between_what_the_server_has_and_what_devices_re
 
 #: Strategies whose updates together replace what the server had.
 PLAIN_MEANS = (
-    "fedavg", "overselect", "fedprox", "fednova", "feddyn", "scaffold", "signsgd", "spatl", "fadas",
-    "port", "dcasgd", "semisync", "firstorder", "gradientinversion",
+    "fedavg", "overselect", "fedprox", "fednova", "feddyn", "scaffold", "moon", "signsgd", "spatl",
+    "fadas", "port", "dcasgd", "semisync", "firstorder", "gradientinversion",
 )  # fmt: skip
 
 

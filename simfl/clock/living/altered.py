@@ -62,7 +62,7 @@ class AlteredPresence:
         self.absences[device][-1][1] = t
 
     def forget(self, device: int) -> None:
-        """Nobody will ask about the past of this device, which is back."""
+        """The past of this device, which is back, is not needed any more."""
         if not self.has_left(device):
             self.absences.pop(device, None)
 
@@ -126,15 +126,20 @@ class AlteredPresence:
 
 
 class AlteredCells:
-    """Cells whose capacities were set. set_rates: (cell, up) -> bytes/s."""
+    """Cells whose capacities were set. set_rates: (cell, up) -> bytes/s. moved: device -> cell."""
 
-    __snapshot__ = ("set_rates",)  #: kept by checkpoints
+    __snapshot__ = ("set_rates", "moved")  #: kept by checkpoints
 
     def __init__(self, members: Members) -> None:
         cells: Any = Joined(members, "cells", "of")
         self._cells = cells
         self.set_rates: dict[tuple[int, bool], float] = {}
-        self.of = cells.of
+        self.moved: dict[int, int] = {}
+
+    def of(self, device: int) -> int:
+        """The device's cell; -1 if it has none."""
+        moved = self.moved.get(device)
+        return int(self._cells.of(device)) if moved is None else moved
 
     def varies(self, cell: int) -> bool:
         """True if its rates move by themselves."""
@@ -187,7 +192,10 @@ class AlteredFleet:
 
     def forget(self, device: int) -> None:
         """Nothing of what was changed for this device stays."""
-        for table in (self.speeds, self.link.factors, self.presence.absences):
+        tables: tuple[dict[int, Any], ...] = (
+            self.speeds, self.link.factors, self.presence.absences, self.cells.moved
+        )  # fmt: skip
+        for table in tables:
             table.pop(device, None)
 
     def __getattr__(self, name: str) -> Any:

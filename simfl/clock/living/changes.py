@@ -9,6 +9,7 @@ import numpy as np
 
 from simfl.clock.draws import OFFLINE
 from simfl.clock.living.journal import Journal
+from simfl.clock.living.meter import Meter
 from simfl.clock.living.rescaling import LivingLifecycle
 from simfl.messages import Task
 
@@ -23,15 +24,17 @@ RETIRED = "retired"
 class Changes:
     """Applies changes to a kernel whose fleet is an AlteredFleet. Arguments are right."""
 
-    def __init__(self, kernel: Kernel, journal: Journal) -> None:
+    def __init__(self, kernel: Kernel, journal: Journal, meter: Meter) -> None:
         assert isinstance(kernel.server.lifecycle, LivingLifecycle)
         self.clock = kernel.clock
         self.server = kernel.server
         self.fleet: Any = kernel.server.fleet
         self.journal = journal
+        self.meter = meter
         self.shares = kernel.plan.shared_links
         self._kernel = kernel
         self._lifecycle = kernel.server.lifecycle
+        self._lifecycle.meter = meter
         self.workload: Any = kernel.workload  #: an OpenWorkload, where devices come and go
 
     # Reading.
@@ -95,6 +98,14 @@ class Changes:
         assert self._lifecycle.transfers is not None
         self.fleet.cells.set_rates[cell, up] = rate
         self._lifecycle.transfers.resize(cell, rate, up=up)
+
+    def move(self, device: int, cell: int) -> None:
+        """The device is behind another cell, and so is its transfer."""
+        self.fleet.cells.moved[device] = cell
+        task = self.task_of(device)
+        if task is not None:
+            assert self._lifecycle.transfers is not None
+            self._lifecycle.transfers.rehome(task)
 
     def set_server(self, rate: float, *, up: bool) -> None:
         """The server carries so many bytes per second."""

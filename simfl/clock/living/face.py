@@ -50,6 +50,23 @@ class WorldFace:
         names: tuple[str, ...] = self._changes.fleet.cells.names
         return names
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        return tuple(group.device_class for group in self._changes.fleet.groups)
+
+    def group(self, device: int) -> str:
+        members = self._changes.fleet.members
+        return self.groups[members.group_of(self._device("group", device))]
+
+    def is_member(self, device: int) -> bool:
+        device = number_of("is_member", "device", device, self.devices)
+        return bool(self._changes.fleet.members.has(device))
+
+    def cell_mbps(self, cell: str | int) -> tuple[float, float]:
+        rate, number = self._changes.fleet.cells.rate, named("cell_mbps", "cell", cell, self.cells)
+        down, up = (rate(number, self.now_s, up=up)[0] / MBPS for up in (False, True))
+        return down, up
+
     def column(self, name: str) -> np.ndarray:
         columns = self._changes.fleet.base.columns()
         if name not in columns:
@@ -119,6 +136,8 @@ class WorldFace:
         for up, mbps in enumerate((down_mbps, up_mbps)):
             if mbps is not None:
                 mbps = above_zero("set_cell", ("down_mbps", "up_mbps")[up], mbps)
+                if mbps == self.cell_mbps(number)[up]:
+                    continue
                 self._changes.set_cell(number, mbps * MBPS, up=bool(up))
                 name = f"set_cell.{self.cells[number]}.{('down', 'up')[up]}"
                 self._note(name, None, mbps)
@@ -140,6 +159,25 @@ class WorldFace:
             self._changes.server.flops_per_s = gflops * GFLOPS
             self._note("set_server.gflops", None, gflops)
 
+    def move(self, device: int, cell: str | int) -> None:
+        device, number = self._device("move", device), named("move", "cell", cell, self.cells)
+        if any(map(self._changes.fleet.members.is_cut_off_at_times, range(len(self.groups)))):
+            raise PluginError("move: devices behind cells that have outages cannot move")
+        if number != self.cell(device):
+            self._changes.move(device, number)
+            self._note("move", device, float(number))
+
+    def set_carbon(self, g_per_kwh: float) -> None:
+        self._set_intensity("set_carbon", "co2_g", "g_per_kwh", g_per_kwh)
+
+    def set_price(self, per_kwh: float) -> None:
+        self._set_intensity("set_price", "cost", "per_kwh", per_kwh)
+
+    def _set_intensity(self, method: str, quantity: str, what: str, given: float) -> None:
+        value = given if given == 0 else above_zero(method, what, given)
+        self._changes.meter.set(quantity, self.now_s, float(value))
+        self._note(method, None, float(value))
+
     def leave(self, device: int) -> None:
         device = self._device("leave", device)
         if not self._changes.fleet.presence.has_left(device):
@@ -154,8 +192,7 @@ class WorldFace:
 
     def add(self, group: int | str, count: int = 1) -> list[int]:
         changes = self._changes
-        names = [one.device_class for one in changes.fleet.groups]
-        number = named("add", "group", group, names)
+        number = named("add", "group", group, self.groups)
         count = whole("add", "count", count, MOST_DEVICES - self.devices)
         self._need_open("add")
         self._need_memory(number)

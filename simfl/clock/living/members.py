@@ -34,6 +34,10 @@ class Members:
         """True if the device has not been retired."""
         return device not in self.gone if device < self.first else device in self.newcomers
 
+    def is_cut_off_at_times(self, group: int) -> bool:
+        """True if cells of the group's devices may fail."""
+        return hasattr(self.base.presence.parts[group], "is_cut_off")
+
     def numbers(self) -> list[int]:
         """The devices that have not been retired, ascending."""
         return [device for device in range(self.first) if device not in self.gone] + sorted(

@@ -14,7 +14,8 @@ from typing import Any
 from simfl.clock.draws import DONE, SUSPENDED, TRAIN, UPLOAD, TaskPlan
 from simfl.clock.events import Kind
 from simfl.clock.lifecycle import Lifecycle, _carried_share
-from simfl.clock.pauses import done_at
+from simfl.clock.living.meter import Meter
+from simfl.clock.pauses import done_at, worked_s
 from simfl.messages import Task
 
 
@@ -38,12 +39,13 @@ class Pace:
 class LivingLifecycle(Lifecycle):
     """Moves every task in flight, at speeds and presences that change on the way.
 
-    by_device: tasks in flight, as far as somebody has asked for them.
+    by_device: tasks in flight, as far as they have been asked for.
     """
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         self.by_device: dict[int, Task] = {}
+        self.meter: Meter  #: set by what plays the processes
 
     def respeed(self, task: Task, factor: float) -> None:
         """The task's device trains at this factor from now on."""
@@ -88,6 +90,32 @@ class LivingLifecycle(Lifecycle):
                 end_s = plan.ends_s[phase - task.phase] if plan.ends_s else now_s
                 self._draw(task, plan, phase, min(end_s, now_s))
         plan.begun_s = begun_s
+
+    def _pass(self, task: Task, plan: TaskPlan, ends_s: list[float]) -> None:
+        begun_s = plan.begun_s
+        for phase, end_s in enumerate(ends_s, task.phase):
+            self._meter(task, plan, phase, (begun_s, end_s))
+            begun_s = end_s
+        super()._pass(task, plan, ends_s)
+
+    def book(self, task: Task) -> None:
+        plan: TaskPlan | None = task.plan
+        super().book(task)
+        if plan is not None:
+            self._meter(task, plan, task.phase, (plan.begun_s, self.clock.now))
+
+    def _meter(self, task: Task, plan: TaskPlan, phase: int, span: tuple[float, float]) -> None:
+        if not self.meter.steps:
+            return
+
+        def worked(start_s: float, end_s: float) -> float:
+            if plan.pauses:
+                return worked_s(self.fleet.presence, task.device, start_s, end_s)
+            return end_s - start_s
+
+        energy, device = self.fleet.energy, task.device
+        watts = energy.train_w(device) if phase == TRAIN else energy.radio_w(device)
+        self.meter.draw(task.serial, watts, span, worked)
 
     def _over(self, task: Task, outcome: str) -> None:
         self.by_device.pop(task.device, None)

@@ -2,7 +2,7 @@
 
 Latency delays a message's first byte and uses no bandwidth. A device that pauses when it goes
 away takes its flow off the link and puts the rest back when it returns. Rates that a trace moves
-are looked up when a flow begins and whenever they change, and only while somebody flows.
+are looked up when a flow begins and whenever they change, and only while something flows.
 """
 
 from __future__ import annotations
@@ -103,6 +103,12 @@ class Transfers:
         else:
             self._forget_alarms(transfer)
             self._at(transfer, max(self.clock.now, flows_s), "transfer.flow")
+
+    def rehome(self, task: Task) -> None:
+        """The device is behind another cell from now on."""
+        transfer: Transfer | None = task.transfer
+        if transfer is not None and transfer.flowing:
+            self._suspend(transfer)
 
     def resize(self, cell: int, rate: float, *, up: bool) -> None:
         """A cell carries so many bytes per second from now on."""

@@ -55,6 +55,7 @@ def parts_of(kernel: Kernel) -> dict[str, Any]:
         "fleet.presence": fleet.presence if living else None,
         "fleet.cells": fleet.cells if living else None,
         "processes": kernel.processes,
+        "processes.meter": kernel.processes.meter if kernel.processes is not None else None,
         "processes.draws": kernel.processes.draws if kernel.processes is not None else None,
         "strategy": kernel.strategy,
         "local": kernel.strategy.local,

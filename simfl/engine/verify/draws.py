@@ -17,7 +17,7 @@ from simfl.results.verify import Unchecked
 from simfl.results.verify.subject import SLACK_S, apart, late
 from simfl.results.verify.tasks import POLLING
 from simfl.scenario import TimingOptions
-from simfl.strategy.special_rules import PersonalRule
+from simfl.strategy.special_rules import PersonalRule, step_flops
 
 WAYS = ("download", "upload")
 
@@ -34,15 +34,16 @@ def links(w: World) -> str | None:
         alone = ~t.retries & (not w.shared)
         due_s = latency_s + moved / rate
         wrong = through & alone & apart(spent_s, due_s)
-        if not w.fleet.link.varying:
+        if not w.base.link.varying:
             wrong |= through & late(due_s, spent_s) & ~t.retries
             wrong |= _too_much(moved, rate, spent_s, t.retries)
             part = np.clip((spent_s - latency_s) * np.where(rate < np.inf, rate, 0.0), 0.0, None)
             unlike = ~(np.abs(moved - part) <= 1.0 + 1e-9 * moved) & (rate < np.inf)
             wrong |= ~through & (t.phase == name) & alone & unlike
-        said = t.first(wrong, f"the {name} did not take what its bytes take")
-        if said:
-            return said
+        wrong &= w.untouched("set_link.down", "set_link.up")
+        problem = t.first(wrong, f"the {name} did not take what its bytes take")
+        if problem:
+            return problem
     return None
 
 
@@ -69,6 +70,8 @@ def totals(w: World) -> str | None:
         raise Unchecked("messages share links, so their pace is not in the tables")
     if any(one.faults.retry or one.faults.on_offline == "pause" for one in w.scenario.fleet.group):
         raise Unchecked("devices pause or try again at moments that are not in the tables")
+    if len(w.changes("set_link.down", "set_link.up", "leave")):
+        raise Unchecked("processes changed links and presence meanwhile")
     t, seen = w.tasks, w.run.evaluations
     if not w.run.finished:
         raise Unchecked("the run is unfinished")
@@ -80,10 +83,10 @@ def totals(w: World) -> str | None:
         latency_s, rate = _links(t, of, draw)
         first_s, moved = begun_s[way] + latency_s, t.moved[:, way]
         last_s = begun_s[way] + t.spent_s[:, 2 * way]
-        for now_s, told in zip(seen["time_s"].tolist(), seen[column].tolist(), strict=True):
+        for now_s, recorded in zip(seen["time_s"].tolist(), seen[column].tolist(), strict=True):
             least, most = _moved(now_s, first_s, last_s, rate, moved)
-            if not least <= told <= most:
-                return f"{column} at t = {now_s:g} s is {told}; the {name}s had moved {least}"
+            if not least <= recorded <= most:
+                return f"{column} at t = {now_s:g} s is {recorded}; the {name}s had moved {least}"
     return None
 
 
@@ -109,26 +112,39 @@ def training(w: World) -> str | None:
         raise Unchecked("a training function says how much work a task was")
     t, law = w.tasks, w.fleet.compute
     kinds = [isinstance(one, FlopRate) for one in law.laws]
-    by_flops = np.array(kinds)[w.fleet.group][t.device] if len(t.device) else np.zeros(0, bool)
+    by_flops = np.array(kinds)[w.group][t.device] if len(t.device) else np.zeros(0, bool)
     steps = t.steps(w.scenario.learning.batch_size)
-    said = t.first(
+    problem = t.first(
         ~t.whole_steps(w.scenario.learning.batch_size), "no whole number of mini-batches"
     )
-    if said:
-        return said
+    if problem:
+        return problem
     if not np.isfinite(t.epochs).all():
         return t.first(~np.isfinite(t.epochs), "no number of passes over the data")
     none_s = _trains(law, t, np.zeros(len(steps)), steps)
     unit_s = _trains(law, t, np.full(len(steps), 1e12), steps) - none_s
     work = t.seen().astype(float)
     sure = (t.phase == "upload") & ~t.retries & ~np.isfinite(_hangs(w, steps))
-    flops = _flops(w, np.where(by_flops & sure, t.spent_s[:, 1] - none_s, np.nan) / unit_s, work)
+    sure &= w.untouched("leave") | w.untouched("set_speed")  # else it paused at some speed
+    spent_s = _nominal_s(w)
+    flops = _flops(w, np.where(by_flops & sure, spent_s - none_s, np.nan) / unit_s, work)
     due_s = none_s + np.where(by_flops, unit_s * flops, 0.0)
-    spent_s = t.spent_s[:, 1]
     wrong = sure & late(spent_s, due_s)
     if not _shortens(w):
         wrong |= sure & apart(spent_s, due_s)
     return t.first(wrong, "training did not take what its work takes")
+
+
+def _nominal_s(w: World) -> np.ndarray:
+    """Seconds that each training would have taken at the scenario's speeds."""
+    t = w.tasks
+    begun_s, spent_s = t.dispatched_s + t.spent_s[:, 0], t.spent_s[:, 1].copy()
+    for device in w.changes("set_speed")["device"].unique().tolist():
+        mine = t.device == device
+        first_s, last_s = begun_s[mine], (begun_s + spent_s)[mine]
+        passed = w.speed_integral(device, np.stack([first_s, last_s]))
+        spent_s[mine] = passed[1] - passed[0]
+    return spent_s
 
 
 def _trains(law: Any, t: Tasks, flops: np.ndarray, steps: np.ndarray) -> np.ndarray:
@@ -145,7 +161,7 @@ def _flops(w: World, seen: np.ndarray, work: np.ndarray) -> np.ndarray:
     options = w.scenario.learning
     work = work + rule.passes() * w.tasks.examples
     if isinstance(options, TimingOptions):
-        return work * options.flops_per_example / 1e12
+        return work * step_flops(rule, options.flops_per_example) / 1e12
     each = seen[np.isfinite(seen)] / work[np.isfinite(seen)]
     return work * (float(np.median(each)) if len(each) else 0.0)
 
@@ -178,8 +194,8 @@ def failures(w: World) -> str | None:
     }
     if not w.app:
         wrong["hung for another time"] = hung & apart(t.spent_s[:, 1], hang_s)
-    said = (t.first(rows, what) for what, rows in wrong.items())
-    return next((one for one in said if one), None) or _absences(w)
+    found = (t.first(rows, what) for what, rows in wrong.items())
+    return next((one for one in found if one), None) or _absences(w)
 
 
 def _fates(w: World, steps: np.ndarray) -> np.ndarray:
@@ -202,7 +218,9 @@ def _absences(w: World) -> str | None:
     loses = np.array([w.fleet.faults.on_offline(i) == "lost" for i in t.device.tolist()])
     rows = zip(t.device.tolist(), t.dispatched_s.tolist(), strict=True)
     away_s = np.array([presence.off_after(i, sent_s) for i, sent_s in rows])
-    gone = (t.cause == "offline") | (t.cause == "outage")
+    own = w.untouched("leave")
+    loses &= own
+    gone = own & ((t.cause == "offline") | (t.cause == "outage"))
     return t.first(loses & late(t.ended_s, away_s), "went on while its device was away") or t.first(
         gone & apart(t.ended_s, away_s), "was lost while its device was there"
     )

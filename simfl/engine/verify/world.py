@@ -6,9 +6,11 @@ import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 
+from simfl.clock.living.altered import AlteredFleet
 from simfl.engine.build import fleet_of
 from simfl.engine.session import ENVIRONMENT
 from simfl.fleet.columns import Fleet
@@ -45,15 +47,57 @@ class World:
     @cached_property
     def fleet(self) -> Fleet:
         """Made again. Raises Unchecked where another simfl made the run's."""
+        base = self.base
+        groups = self.joined
+        if not groups:
+            return base
+        fleet: Any = AlteredFleet(base)
+        for group in groups:
+            fleet.members.join(group)
+        return fleet
+
+    @cached_property
+    def base(self) -> Fleet:
+        """The scenario's devices alone. Raises Unchecked as `fleet` does."""
         self._check_version()
         return self._fitting(fleet_of(self.scenario, self.streams))
+
+    @cached_property
+    def joined(self) -> list[int]:
+        """The groups of the devices that have joined, in order."""
+        return [int(group) for group in self.changes("add")["value"]]
+
+    @cached_property
+    def group(self) -> np.ndarray:
+        """The group of every device, newcomers behind the others."""
+        return np.concatenate([self.base.group, np.array(self.joined, dtype=np.int32)])
+
+    def changes(self, *methods: str) -> Any:
+        """The events in which a process called one of these methods of its world."""
+        events = self.run.events
+        return events[events["kind"].astype(str).isin([f"world.{one}" for one in methods])]
+
+    def untouched(self, *methods: str) -> np.ndarray:
+        """(n,) bool: tasks of devices for which no process ever called one of these methods."""
+        touched = self.changes(*methods)["device"].dropna().to_numpy(np.int64)
+        return ~np.isin(self.tasks.device, touched)
+
+    def speed_integral(self, device: int, moments: np.ndarray) -> np.ndarray:
+        """Nominal seconds that training on a device would have passed by each moment."""
+        mine = self.changes("set_speed")
+        mine = mine[mine["device"] == device]
+        knots = np.concatenate([[0.0], mine["time"].to_numpy()])
+        factors = np.concatenate([[1.0], mine["value"].to_numpy()])
+        passed = np.concatenate([[0.0], np.cumsum(np.diff(knots) * factors[:-1])])
+        at = np.searchsorted(knots, moments, side="right") - 1
+        return np.asarray(passed[at] + (moments - knots[at]) * factors[at])
 
     def _check_version(self) -> None:
         try:
             environment = json.loads((self.run.folder / ENVIRONMENT).read_text("utf-8"))
             there = environment["packages"]["simfl"]
         except (OSError, ValueError, LookupError, TypeError):
-            return  # it is not said, so it is taken for this one
+            return  # it is not recorded, so it is taken for this one
         here = metadata.version("simfl")
         if there != here:
             raise Unchecked(f"simfl {there} made the fleet, and this is simfl {here}")
@@ -61,7 +105,7 @@ class World:
     def _fitting(self, fleet: Fleet) -> Fleet:
         """Without the devices that the run left out for want of memory, if that was asked for."""
         there = self.run.devices["presence"].astype(str).to_numpy()
-        if self.scenario.fleet.memory != "exclude" or len(there) != len(fleet):
+        if self.scenario.fleet.memory != "exclude" or len(there) < len(fleet):
             return fleet
         firsts = np.searchsorted(fleet.group, np.arange(len(fleet.groups)))
         out = [
@@ -78,7 +122,7 @@ class World:
     @cached_property
     def shared(self) -> bool:
         """Whether other transfers can slow down a message, or a trace moves its rate."""
-        return self.scenario.server.sharing == "max-min" or self.fleet.link.varying
+        return self.scenario.server.sharing == "max-min" or self.base.link.varying
 
     @cached_property
     def tasks(self) -> Tasks:
@@ -102,7 +146,7 @@ class World:
             phase=table["phase"].astype(str).to_numpy(dtype=object),
             cause=table["cause"].astype(str).to_numpy(dtype=object),
             delivered=outcome.isin(DELIVERED).to_numpy(),
-            retries=retries[self.fleet.group][device],
+            retries=retries[self.group][device],
             examples=table["examples"].to_numpy(),
             epochs=table["epochs"].to_numpy(),
         )

@@ -45,6 +45,7 @@ from simfl.results.store import Store
 from simfl.scenario import Scenario
 from simfl.strategy.base import LearningInfo
 from simfl.streams import Streams
+from simfl.units import counted
 
 LOG = logging.getLogger("simfl.flower")
 
@@ -74,7 +75,7 @@ class AppRun:
     ) -> None:
         self.scenario, self.apps, self.code, self.flower = scenario, apps, code, flower
         self.evaluate, self.verbose = evaluate, verbose
-        self.workers, self.load = workers, load
+        self.workers, self.load = counted("workers", workers), load
         self.app: App = scenario.strategy
         self.columns = Columns(_PERCENT[self.app.accuracy])
         self.virtual_time = VirtualTime()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from simfl.errors import TraceError, did_you_mean
-from simfl.interop.spreadsheets import Rows, csv_rows, json_line_rows
+from simfl.interop.tables.spreadsheets import Rows, csv_rows, json_line_rows
 
 #: A task's phases, in the order in which it goes through them.
 PHASES = ("wait_s", "download_s", "launch_s", "train_s", "reply_s", "upload_s")
@@ -38,9 +38,11 @@ ALSO = {
 
 @dataclass(frozen=True)
 class Phases:
-    """A phase log. device, group: (tasks,) names; group is empty where the log has no class.
+    """A phase log.
 
-    seconds: (tasks,) of each phase, 0 where the log has none. sizes: (tasks,) bytes, if known.
+    device, group: (tasks,) names; group is empty where the log has no class.
+    seconds: (tasks,) of each phase, 0 where the log has none.
+    sizes: (tasks,) bytes, if known.
     """
 
     device: np.ndarray

@@ -3,8 +3,9 @@
     simfl.run(scenario, dataset=datasets.load_from_disk("reviews"))
     { kind = "huggingface", path = "reviews", x = "pixels", y = "label" }
 
-Examples are read as they are needed. y is the column of classes if there is one, and x the only
-other column, unless they are named. Images become float32 (channels, height, width) from 0 to 1.
+Examples are read as they are needed. y is the column of classes if there is one, or that called
+`label` or `y`, and x the only other column, unless they are named. Images become float32
+(channels, height, width) from 0 to 1.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class Columns:
                 hint = did_you_mean(column, features)
                 raise DataError(f"{name}: there is no column {column!r} {hint}")
         labels = [key for key, kind in features.items() if type(kind).__name__ == "ClassLabel"]
-        y = y or next(iter(labels or [key for key in features if key == "label"]), None)
+        y = y or next(iter(labels or [key for key in ("label", "y") if key in features]), None)
         rest = [key for key in features if key not in (y, *others)]
         x = x or (rest[0] if len(rest) == 1 else None)
         if x is None or y is None:

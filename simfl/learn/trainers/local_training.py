@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simfl.errors import PluginError, plugin_errors
+from simfl.errors import PluginError, ScenarioError, plugin_errors
 from simfl.learn.failures import computing
 from simfl.learn.models.flat import FlatModule, params_of
 from simfl.learn.models.structure import split_of
@@ -21,7 +21,14 @@ from simfl.learn.trainers.jobs import Job, JobResult, LocalData, TrainingOptions
 from simfl.messages import examples_seen, local_steps
 from simfl.params import Params
 from simfl.strategy.base import Context, LocalRule, Report, Work, overrides
-from simfl.strategy.special_rules import HOOKS, AffineRule, MomentumRule, PersonalContext
+from simfl.strategy.special_rules import (
+    HOOKS,
+    AffineRule,
+    FeatureRule,
+    MomentumRule,
+    PersonalContext,
+    PersonalRule,
+)
 from simfl.streams import Streams
 
 _CHUNK = 1000  # examples per pass when a gradient over all local data is asked for
@@ -66,6 +73,14 @@ class Local:
         found = split_of(rule, model, data.dataset.x[:1])
         self.structure = None if found is None else found[0]
         self._sizes = data.partition.sizes
+        if isinstance(rule, PersonalRule):
+            held = self._sizes * 0 if data.held is None else data.held.sizes
+            rule.check_held_back(held, self._sizes)
+        if isinstance(rule, FeatureRule) and options.train is not None:
+            raise ScenarioError(
+                f"the local rule {type(rule).__name__} adds to the loss of simfl's own steps, "
+                "which learning.train replaces; leave one of the two out"
+            )
         self._mean_examples = data.mean_examples
         self._aside: FlatModule | None = None
 

@@ -25,6 +25,7 @@ from simfl.learn.failures import computing
 from simfl.learn.models.flat import FlatModule
 from simfl.learn.optimizers import Kept, begin, keeps, name_of, restore, state_of
 from simfl.learn.schedules import factor
+from simfl.learn.trainers.features import penalty_of
 from simfl.learn.trainers.jobs import Job, JobResult, Trainer, TrainingOptions
 from simfl.learn.trainers.local_training import Local, Opened, asking, moments
 from simfl.learn.trainers.minibatches import met
@@ -85,7 +86,8 @@ class OneByOne(Trainer):
         self._model = FlatModule(local.model, local.torch_device)
         self._loss = options.objective.loss
         self._correction = correction_of(local)
-        added = local.adds or options.momentum or self._correction
+        self._penalty = penalty_of(local, self._model)
+        added = local.adds or options.momentum or self._correction or self._penalty
         self._plain = not (added or options.special)
 
     def train(self, jobs: Sequence[Job]) -> list[JobResult]:
@@ -137,7 +139,10 @@ class OneByOne(Trainer):
         model = self._model
         model.grad.zero_()
         each = self._loss(model.module(x), y)
-        each.mean().backward()
+        loss = each.mean()
+        if self._penalty is not None:
+            loss = loss + self._penalty(x, context)
+        loss.backward()
         add_penalty(model, self.local, context)
         return each.detach()
 

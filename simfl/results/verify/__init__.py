@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from simfl.results.result import Result
-from simfl.results.verify import energy, evaluations, moved, summary, tasks, versions
+from simfl.results.verify import energy, evaluations, events, moved, summary, tasks, versions
 from simfl.results.verify.subject import Tables, Unchecked, plays_an_app, tables_of
 
 __all__ = ["LAWS", "SUMMARY_LAWS", "Check", "Unchecked", "checked", "plays_an_app", "verify"]
@@ -47,6 +47,7 @@ LAWS: dict[str, Callable[[Tables], str | None]] = {
     "staleness is the lag in versions and in seconds": versions.staleness,
     "staleness is conserved": versions.conserved,
     "versions count the updates that entered them": versions.contributions,
+    "events are changes of the world in order of time": events.rows,
     "bytes move in their phase": moved.in_phase,
     "totals so far are those of the tasks": moved.so_far,
     "energy is power times time": energy.power,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ class Tables:
     queues: messages wait at the server until their device is free, and grow older there.
     finished: False for a run that was cut short: what was under way then has no row, and one table
         may have come further than another.
+    folder: of the run, where its traces lie.
     learnt: the folder holds a final model.
     sound: all numbers of it are finite.
     """
@@ -41,8 +43,10 @@ class Tables:
     waiting: Sequence[int] = ()
     queues: bool = False
     finished: bool = True
+    folder: Path = Path()
     learnt: bool = False
     sound: bool = False
+    events: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def own_loop(self) -> bool:
@@ -77,6 +81,12 @@ class Tables:
         """A value of each group, for each device."""
         return np.array(values)[self.devices["group"].to_numpy()]
 
+    def changed(self, *methods: str) -> pd.DataFrame:
+        """The events in which a process called one of these methods of its world."""
+        if self.events.empty:
+            return self.events
+        return self.events[self.events["kind"].isin([f"world.{one}" for one in methods])]
+
     def need_end(self) -> None:
         """Raises Unchecked where the run was cut short."""
         if not self.finished:
@@ -93,8 +103,10 @@ def tables_of(run: Result) -> Tables:
         waiting=_waiting(run),
         queues=plays_an_app(run.scenario.get("strategy", {})),
         finished=run.finished,
+        folder=run.folder,
         learnt=model is not None,
         sound=model is not None and bool(model.flat.isfinite().all()),
+        events=run.events,
     )
 
 

@@ -62,14 +62,29 @@ def words(t: Tables) -> str | None:
     ours = not t.queues and ":" not in t.scenario["strategy"]["kind"]  # else its words are its own
     silent, lost = outcome.isin(["applied", "in_flight"]), outcome == "lost"
     known = cause.isin([*_CAUSES, "offline", "outage"])
+    world = _by_the_world(t, cause)
     return (
         first(tasks, silent & (cause != ""), "a cause of what did not fail")
-        or first(tasks, lost & ~known, "a loss without a cause that there is")
+        or first(tasks, lost & ~known & ~world, "a loss without a cause that there is")
         or first(tasks, ~silent & ~lost & known, "a loss's cause of what was not lost")
         or first(tasks, ours & ~silent & ~lost & ~cause.isin(_CHOSEN), "an unknown cause")
         or first(tasks, came & (phase != PHASES[-1]), "an update that did not end in its upload")
-        or first(tasks, lost & known & ~_possible(t, cause), "a loss that cannot befall its device")
+        or first(
+            tasks,
+            lost & known & ~world & ~_possible(t, cause),
+            "a loss that cannot befall its device",
+        )
     )
+
+
+def _by_the_world(t: Tables, cause: pd.Series) -> np.ndarray:
+    """Tasks that a process ended at their last instant, or whose device it had taken away."""
+    if t.events.empty:
+        return np.zeros(len(t.tasks), dtype=bool)
+    ended = pd.MultiIndex.from_frame(t.tasks[["device", "ended_s"]])
+    acts = t.changed("end_task", "retire", "leave")[["device", "time"]]
+    left = t.tasks["device"].isin(t.changed("leave")["device"]) & (cause == "offline")
+    return np.asarray(ended.isin(pd.MultiIndex.from_frame(acts)) | left)
 
 
 def _possible(t: Tables, cause: pd.Series) -> pd.Series:
@@ -227,4 +242,4 @@ def ranges(t: Tables) -> str | None:
         wrong["an infinite training loss"] = applied & np.isinf(loss)
         wrong["drift of a fresh update"] = fresh & ((drift != 0.0) | (cosine != 1.0))
         wrong["infinite drift"] = np.isinf(drift) & (cosine != 0.0)
-    return next((said for what, rows in wrong.items() if (said := first(tasks, rows, what))), None)
+    return next((why for what, rows in wrong.items() if (why := first(tasks, rows, what))), None)

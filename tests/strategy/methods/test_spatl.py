@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+import simfl
 from simfl.errors import ScenarioError
+from simfl.learn.trainers.jobs import LocalData
 from simfl.params import Layout
 from simfl.strategy.base import LocalRule, Work
 from simfl.strategy.methods.spatl.salient import Salient
@@ -118,6 +120,44 @@ def test_a_task_tries_more_plans_while_its_agent_learns():
     assert [rule.trials({"rounds": n}) for n in (0, 1, 2, 3)] == [30, 30, 5, 5]
     assert rule.trials({}) == 30
     assert Salient(agent="uniform").trials({}) == Salient(agent="all").trials({}) == 0
+
+
+REWARDED = {
+    "fleet": {"group": [{"compute": {"kind": "constant", "s": 1.0}, "count": 2}]},
+    "learning": {
+        "dataset": "digits",
+        "partition": "iid",
+        "model": {"kind": "convnet", "channels": [2], "hidden": []},
+        "batch_size": 80,
+        "hold_back": 0.75,
+    },
+    "strategy": {
+        "kind": "spatl", "cohort": 2,
+        "local": {"kind": "salient", "agent": "random", "episodes": 2, "reward_examples": 500},
+    },
+    "stop": {"versions": 1},
+}  # fmt: skip
+
+
+def test_a_reward_stands_on_as_many_held_back_examples_as_were_asked_for(monkeypatch):
+    seen, held_back = [], LocalData.held_back
+
+    def noted(self, device):
+        seen.append(len(held_back(self, device)[1]))
+        return held_back(self, device)
+
+    monkeypatch.setattr(LocalData, "held_back", noted)
+    simfl.run(REWARDED)
+    assert seen
+    assert min(seen) >= 500
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.1, 72), (0.0, 0)])
+def test_a_run_whose_devices_hold_back_less_is_refused_before_it_starts(share, held):
+    with pytest.raises(ScenarioError, match=rf"device 0 holds back {held} of its 7\d\d examples"):
+        simfl.run(REWARDED, **{"learning.hold_back": share})
+    every = {"learning.hold_back": share, "strategy.local.agent": "all"}
+    assert simfl.run(REWARDED, **every).summary["versions"] == 1
 
 
 def test_a_task_that_sends_everything_tries_nothing():

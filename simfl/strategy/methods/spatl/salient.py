@@ -19,6 +19,7 @@ from simfl.structure import ModelStructure
 from simfl.units import Count, Fraction, Index, Positive
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 
@@ -56,6 +57,7 @@ class Salient(PrivateHead, MomentumRule):
     plans: Count = 5
     upload: Literal["rows", "rows+cols", "dense"] = "rows"
     full_every: Index = 0
+    reward_examples: Index = 0
 
     def __post_init__(self) -> None:
         if self.clip_shift is not None and self.cv_uplink == "derived":
@@ -80,6 +82,17 @@ class Salient(PrivateHead, MomentumRule):
             return Split(names)
         part = structure.layout.select(names)
         return Split(names, filters.groups_of(structure, part, self.upload == "rows+cols"))
+
+    def check_held_back(self, held: np.ndarray, sizes: np.ndarray) -> None:
+        if self.agent in ("all", "uniform") or held.min() >= self.reward_examples:
+            return
+        worst = int(held.argmin())
+        has = int(held[worst] + sizes[worst])
+        raise ScenarioError(
+            f"reward_examples = {self.reward_examples}, but device {worst} holds back "
+            f"{held[worst]} of its {has} examples: a larger learning.hold_back, fewer devices or "
+            "more data would do, as would a smaller reward_examples"
+        )
 
     def trials(self, memory: Mapping[str, Any]) -> int:
         rounds = memory.get("rounds", 0)

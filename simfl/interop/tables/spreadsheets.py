@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from simfl.errors import TraceError, first_line, shorten
-from simfl.interop.encodings import read_text
+from simfl.interop.tables.encodings import read_text
 
 #: What may stand between columns; commas are decimal where it is a semicolon.
 _DELIMITERS = ",;\t|"
@@ -43,8 +43,8 @@ class Rows:
         except (TypeError, ValueError, OverflowError):
             number = float("nan")
         if not 0.0 <= number < float("inf"):
-            said = shorten(repr(given))
-            raise TraceError(f"{self.path}: {where}: {name} = {said}, expected a number from 0 on")
+            value = shorten(repr(given))
+            raise TraceError(f"{self.path}: {where}: {name} = {value}, expected a number from 0 on")
         return number
 
     def time_s(self, where: str, row: Mapping[str, Any], name: str) -> float:

@@ -19,7 +19,7 @@ import numpy as np
 from simfl.errors import TraceError, did_you_mean, shorten
 from simfl.fleet.network.series import TICKS
 from simfl.fleet.traces import MOST_ROWS, Trace
-from simfl.interop.spreadsheets import Rows, csv_rows, json_rows
+from simfl.interop.tables.spreadsheets import Rows
 from simfl.units import DAY_S
 
 HOLDS = ("backward", "forward")
@@ -30,22 +30,15 @@ _ENDS = {"backward": ("first", "forward", "last"), "forward": ("last", "backward
 #: Seconds that a recording may span: ten years.
 MOST_SPAN_S = 3653 * DAY_S
 
-_TIMES = ("t_s", "t_ms")
-_RATES = {"mbps": "down_mbps", "down_mbps": "down_mbps", "up_mbps": "up_mbps"}
+TIMES = ("t_s", "t_ms")
+RATES = {"mbps": "down_mbps", "down_mbps": "down_mbps", "up_mbps": "up_mbps"}
 
 
-def read_csv(path: Path, *, hold: str = "backward") -> Trace:
-    """The recordings of a log of separated values, gzipped or not. Raises TraceError."""
-    return _log(csv_rows(path), hold)
+def read_log(rows: Rows, hold: str) -> Trace:
+    """The recordings of the rows. Metadata count what is not used, as `notes` in words. TraceError.
 
-
-def read_json(path: Path, *, hold: str = "backward") -> Trace:
-    """The recordings of a log: a list of rows, or {name: rows}. Raises TraceError."""
-    return _log(json_rows(path), hold)
-
-
-def _log(rows: Rows, hold: str) -> Trace:
-    """The trace of the rows. Its metadata count what is not used, as `notes` in words."""
+    hold: "backward" or "forward".
+    """
     if hold not in HOLDS:
         raise TraceError(f"hold = {shorten(hold)!r} is not known {did_you_mean(hold, HOLDS)}")
     names, recordings = _recordings(rows)
@@ -61,7 +54,7 @@ def _log(rows: Rows, hold: str) -> Trace:
         )
     whole = np.concatenate(used)
     columns = {"trace": np.repeat(np.arange(len(used)), [*map(len, used)]), "t_s": whole[:, 0]}
-    columns |= {_RATES[name]: whole[:, k] for k, name in enumerate(names, start=1)}
+    columns |= {RATES[name]: whole[:, k] for k, name in enumerate(names, start=1)}
     skipped = len(recordings) - len(used)
     notes = list(_notes(rows, recordings, steps, hold, skipped))
     about = {"source": f"throughput log {rows.path.name}", "skipped": skipped, "notes": notes}
@@ -90,15 +83,15 @@ def _recordings(rows: Rows) -> tuple[list[str], list[np.ndarray]]:
 
 def _columns(path: Path, row: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Names of the columns of times and rates."""
-    times = [name for name in _TIMES if name in row]
-    rates = [name for name in _RATES if name in row]
+    times = [name for name in TIMES if name in row]
+    rates = [name for name in RATES if name in row]
     if not times:
         hint = did_you_mean("t_s", [*row][:40])
         raise TraceError(f"{path}: column t_s is missing (or t_ms) {hint}")
     if not rates:
         hint = did_you_mean("mbps", [*row][:40])
         raise TraceError(f"{path}: expected a column mbps, down_mbps or up_mbps {hint}")
-    for many in (times, [name for name in rates if _RATES[name] == "down_mbps"]):
+    for many in (times, [name for name in rates if RATES[name] == "down_mbps"]):
         if len(many) > 1:
             raise TraceError(f"{path}: expected one of the columns {' and '.join(many)}, not both")
     return times[0], rates
