@@ -37,6 +37,8 @@ def run(
     ] = None,
     timing: Annotated[bool, typer.Option("--timing", help="The same clock, no learning.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train.")] = 1,
+    backend: Annotated[str, typer.Option(help="Where they are: local or ray.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run folder.")
     ] = False,
@@ -57,6 +59,8 @@ def run(
         folder,
         timing=timing,
         workers=workers,
+        backend=backend,
+        address=address,
         resume=resume,
         data_dir=data_dir,
         progress=watch,

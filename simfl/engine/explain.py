@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simfl.clock.workload import TimingOnly
+from simfl.engine import footprint
 from simfl.engine.build import fleet_of, workload_of
 from simfl.engine.loading import problem_of
 from simfl.fleet.build import unused
@@ -23,6 +24,7 @@ from simfl.scenario import Scenario, TimingOptions
 from simfl.scenario.parts import kind_of, plain
 from simfl.scenario.sections import WireOptions
 from simfl.streams import Streams
+from simfl.wire.codec import StatefulCodec
 
 if TYPE_CHECKING:
     from simfl.engine.workload import Learning
@@ -75,7 +77,8 @@ def explain(scenario: Scenario, data_dir: Path | None = None, timing: bool = Fal
         "a task": _task(scenario, steps, flops),
         "bytes": _bytes(load, bare),
         **around,
-        "memory": _memory(scenario, bare, trainer),
+        "models held": _held(scenario, bare, trainer),
+        **({} if trainer is None else {"memory": _memory(scenario, bare, trainer)}),
         **_beyond(scenario, fleet),
     }
     return Explanation(_title(scenario, fleet), _classes(fleet, load, steps, flops), facts)
@@ -263,7 +266,24 @@ def _ends(scenario: Scenario) -> str:
     return ", or ".join(parts)
 
 
-def _memory(scenario: Scenario, bare: TimingOnly, trainer: Learning | None) -> str:
+def _memory(scenario: Scenario, bare: TimingOnly, trainer: Learning) -> str:
+    """The total and a verdict; memories of codecs are counted, those of strategies are not."""
+    devices = scenario.fleet.devices
+    found = _concurrency(scenario)
+    at_once = devices if found is None else min(found[1], devices)
+    codecs = [*scenario.wire.down, *scenario.wire.up]
+    remembering = devices if any(isinstance(one, StatefulCodec) for one in codecs) else 0
+    tasks = min(at_once, trainer.trainer.width)
+    parts = footprint.parts_of(bare.down_bytes, at_once + 1, tasks, remembering)
+    said = footprint.in_words(parts, footprint.machine_bytes())
+    worker = footprint.PROCESS_BYTES + tasks * footprint.PER_TASK * bare.down_bytes
+    return (
+        f"{said}; each of --workers {formatting.amount(worker, 'B')} more; without what a strategy "
+        "remembers of each device"
+    )
+
+
+def _held(scenario: Scenario, bare: TimingOnly, trainer: Learning | None) -> str:
     if trainer is None:
         return "no models are held"
     model = formatting.amount(bare.down_bytes, "B")
