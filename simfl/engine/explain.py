@@ -278,8 +278,8 @@ def _memory(scenario: Scenario, bare: TimingOnly, trainer: Learning) -> str:
     total = footprint.in_words(parts, footprint.machine_bytes())
     worker = footprint.PROCESS_BYTES + tasks * footprint.PER_TASK * bare.down_bytes
     return (
-        f"{total}; each of --workers {formatting.amount(worker, 'B')} more; without what a strategy "
-        "remembers of each device"
+        f"{total}; each of --workers {formatting.amount(worker, 'B')} more; without what a "
+        "strategy remembers of each device"
     )
 
 
