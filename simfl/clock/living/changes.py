@@ -44,7 +44,7 @@ class Changes:
         if self.server.pool.is_idle(device):
             return None
         known = self._lifecycle.by_device
-        if device not in known:
+        if device not in known or known[device].serial not in self.server.tasks:
             known.update((task.device, task) for task in self.server.tasks.values())
         return known[device]
 
