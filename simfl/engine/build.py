@@ -12,6 +12,7 @@ from simfl.clock.ingest import Service
 from simfl.clock.kernel import Limits, Plan
 from simfl.clock.workload import TimingOnly, Workload
 from simfl.engine.exchange import Exchange
+from simfl.errors import InputError
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
 
 
 def fleet_of(scenario: Scenario, streams: Streams | None = None) -> Fleet:
-    """All devices of a scenario. Raises CatalogueError, TraceError.
+    """All devices of a scenario. Raises InputError: CatalogueError and TraceError among them.
 
     streams: by default those of the scenario's seed.
     """
+    if not isinstance(scenario, Scenario):
+        raise InputError(f"fleet_of takes a Scenario, as simfl.load gives it, not {scenario!r}")
     streams = streams or Streams(scenario.seed)
     beside = scenario.path.parent if scenario.path else None
     return build_fleet(

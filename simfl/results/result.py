@@ -110,7 +110,10 @@ class Result:
         return (self.folder / SUMMARY).exists()
 
     def read(self, table: str, columns: list[str] | None = None) -> pd.DataFrame:
-        """A table afresh, or only some of its columns, without keeping it."""
+        """A table afresh, or only some of its columns, without keeping it. Raises InputError."""
+        known = [*tables.TABLES, "devices"]
+        if table not in known:
+            raise InputError(f"{table!r} is not a table of a run {did_you_mean(table, known)}")
         return tables.read(self.folder, table, columns)
 
     def describe(self, table: str) -> pd.DataFrame:
@@ -119,11 +122,7 @@ class Result:
         The same is in `attrs["columns"]` of each frame and in the metadata of the Parquet files.
         table: tasks, evaluations, versions, events or devices.
         """
-        frame = self.read(table)
-        if frame.empty and not len(frame.columns):
-            known = [*tables.TABLES, "devices"]
-            raise InputError(f"{table!r} is not a table of a run {did_you_mean(table, known)}")
-        return tables.describe(table, list(frame))
+        return tables.describe(table, list(self.read(table)))
 
     def time_to(self, **target: float) -> float:
         """Virtual seconds until an evaluation first meets the target; inf if none does.

@@ -45,3 +45,9 @@ def test_one_where_several_are_expected_is_shown_in_a_list(argument: dict[str, A
 def test_a_study_wants_several(strategies: Any, seeds: Any, said: str, tmp_path) -> None:
     with pytest.raises(simfl.InputError, match=said):
         simfl.study(SCENE, strategies, seeds=seeds, out=tmp_path)
+
+
+def test_a_fleet_is_that_of_a_scenario() -> None:
+    assert len(simfl.fleet_of(simfl.load("quickstart"))) > 0
+    with pytest.raises(simfl.InputError, match=r"fleet_of takes a Scenario, as simfl\.load gives"):
+        simfl.fleet_of("quickstart")  # type: ignore[arg-type]

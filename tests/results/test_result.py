@@ -114,6 +114,11 @@ def test_params_are_there_if_the_run_learnt(run) -> None:
     assert found.flat.tolist() == [1.0, 2.0]
 
 
+def test_a_table_that_no_run_has_is_an_error_and_not_empty(run) -> None:
+    with pytest.raises(InputError, match=r"'task' is not a table of a run .*tasks"):
+        run.read("task")
+
+
 def test_a_result_prints_as_a_small_table(run) -> None:
     assert repr(run).splitlines() == [
         "Result",
