@@ -1,18 +1,21 @@
 """Large fleets, timing only: all devices in rounds, and a day with recorded presence.
 
-    python benchmarks/clock_scale.py
+    python benchmarks/clock_scale.py [rounds] [day] [large]
 
 (a) 131,072 devices, ten synchronous rounds of all of them. (b) 100,000 devices that come and go as
-a trace says, a day of virtual time, a million completions. CPU seconds and peak memory of each, in
-a process of its own; ledger and Parquet included.
+a trace says, a day of virtual time, a million completions. (c) The same with 1,000,000 devices, and
+then the pictures of the run. CPU seconds and peak memory of each, in a process of its own; ledger
+and Parquet included.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import resource
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,8 @@ from simfl.clock.kernel import Kernel
 from simfl.engine.build import fleet_of, plan_of, workload_of
 from simfl.engine.loading import problem_of
 from simfl.fleet.traces import Trace, write_trace
+from simfl.results import plots
+from simfl.results.result import Result
 from simfl.results.store import Store
 from simfl.scenario import parse
 from simfl.streams import Streams
@@ -46,9 +51,9 @@ def rounds(folder: Path) -> dict[str, Any]:
     }
 
 
-def day(folder: Path) -> dict[str, Any]:
-    """100,000 phones, each there in some four sessions of two days; tasks of some two minutes."""
-    devices, sessions = 100_000, 4
+def day(folder: Path, devices: int = 100_000) -> dict[str, Any]:
+    """Phones, each there in some four sessions of two days; tasks of some two minutes."""
+    sessions = 4
     rng = np.random.default_rng(0)
     edges = np.sort(rng.uniform(0.0, 2.0 * DAY_S, (devices, 2 * sessions)), axis=1)
     edges[:, 1:] = np.maximum(edges[:, 1:], edges[:, :-1] + 1.0)
@@ -79,7 +84,12 @@ def day(folder: Path) -> dict[str, Any]:
     }
 
 
-def play(name: str, scene: Any) -> None:
+def large_day(folder: Path) -> dict[str, Any]:
+    """The same with a million phones."""
+    return day(folder, devices=1_000_000)
+
+
+def play(name: str, scene: Any, pictures: bool) -> None:
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
         whole = parse(scene(folder), path=folder / "scenario.toml")
@@ -99,16 +109,40 @@ def play(name: str, scene: Any) -> None:
             f"{kernel.clock.now:,.0f} virtual s, {seconds:.1f} CPU s, {peak:,.0f} MiB",
             flush=True,
         )
+        if pictures:
+            draw(Result(store.folder, store))
         store.close()
 
 
-def main() -> None:
+def draw(run: Result) -> None:
+    """What the pictures of a run cost, each from its columns on disk."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    for picture in (plots.staleness, plots.traffic, plots.waste, plots.participation):
+        start = time.process_time()
+        picture(run)
+        seconds = time.process_time() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(
+            f"  {picture.__name__}: {seconds:.1f} CPU s, peak by then {peak:,.0f} MiB", flush=True
+        )
+
+
+SCENES = {
+    "rounds": ("ten rounds of 131,072", rounds, False),
+    "day": ("a day of 100,000", day, False),
+    "large": ("a day of 1,000,000", large_day, True),
+}
+
+
+def main(wanted: Sequence[str]) -> None:
     context = multiprocessing.get_context("spawn")
-    for name, scene in (("ten rounds of 131,072", rounds), ("a day of 100,000", day)):
-        one = context.Process(target=play, args=(name, scene))
+    for scene in wanted or SCENES:
+        one = context.Process(target=play, args=SCENES[scene])
         one.start()
         one.join()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -134,7 +134,9 @@ def _words(one: dict[str, Any]) -> str:
     if isinstance(one.get("additionalProperties"), dict):
         return f"table of {_words(one['additionalProperties']) or 'values'}"
     word = WORDS.get(one.get("type", ""), one.get("type", "any value"))
-    return " ".join([word, *(f"{said} {one[key]:g}" for key, said in BOUNDS.items() if key in one)])
+    return " ".join(
+        [word, *(f"{bound} {one[key]:g}" for key, bound in BOUNDS.items() if key in one)]
+    )
 
 
 def _link(name: str) -> str:

@@ -61,9 +61,9 @@ class Registry:
         except InputError:
             raise
         except (Exception, SystemExit) as error:  # a third party's module may fail in any way
-            said = f"{type(error).__name__}: {first_line(error)}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
             raise ScenarioError(
-                f"{self.noun} {shorten(name)!r}: cannot import {shorten(target)} ({said})"
+                f"{self.noun} {shorten(name)!r}: cannot import {shorten(target)} ({reason})"
             ) from error
 
     def _moved(self, target: str) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Interval, Le
 
-from simfl.errors import InputError
+from simfl.errors import InputError, did_you_mean
 
 MBPS = 1e6 / 8  #: bytes per second in one Mbit/s
 GFLOPS = 1e9  #: FLOP per second
@@ -42,6 +43,30 @@ def counted(name: str, value: Any) -> int:
     if number < 1 or isinstance(value, bool):
         raise InputError(f"{name} = {value!r}, expected a whole number of at least 1")
     return number
+
+
+#: What plays the runs of a study, and trains the tasks of a run.
+BACKENDS = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster. address: of one that is running; None: one of this machine's own."""
+
+    address: str | None = None
+
+
+def cluster_of(backend: str, address: str | None = None) -> Cluster | None:
+    """Where the work is done; None on this machine by itself. Raises InputError.
+
+    >>> cluster_of("local"), cluster_of("ray", "head:6379")
+    (None, Cluster(address='head:6379'))
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"backend {backend!r} is not known {did_you_mean(backend, BACKENDS)}")
+    if address is not None and backend != "ray":
+        raise InputError(f"address {address!r} goes with the backend ray, not {backend}")
+    return Cluster(address) if backend == "ray" else None
 
 
 def several(name: str, values: Any) -> Iterable[Any]:

@@ -87,7 +87,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pyarrow": ("fleet.traces", "results"),
     "pydantic": ("fleet", "scenario"),
     "pydantic_core": ("scenario",),
-    "ray": ("studies.ray",),
+    "ray": ("learn.trainers.on_ray", "studies.ray"),
     "rich": ("cli.console", "results.compare"),
     "safetensors": ("engine.checkpoints.checkpoint", "results.model"),
     "scipy": ("interop.fit", "results.evidence"),

@@ -131,7 +131,7 @@ def progress_line(status: Status, elapsed_s: float, left_s: float | None = None)
 
     done = status.stop_fraction
     sign = "at most " if status.target else ""
-    said = [
+    parts = [
         f"{100 * done:.0f} %" + f", {sign}{formatting.seconds(left_s)} left" * (left_s is not None),
         f"t {formatting.seconds(status.time_s)}",
         f"version {status.versions}",
@@ -143,4 +143,4 @@ def progress_line(status: Status, elapsed_s: float, left_s: float | None = None)
         f"{formatting.amount(status.down_bytes, 'B')} down",
         f"{formatting.amount(status.up_bytes, 'B')} up",
     ]
-    return "  ".join(said)
+    return "  ".join(parts)

@@ -19,10 +19,10 @@ def command(app: typer.Typer) -> Any:
     whole = get_command(app)
     callbacks = {name: callback for name, callback in _callbacks(app, "")}
     for name, leaf in _leaves(whole, ""):
-        said = _arguments(callbacks[name]) if name in callbacks else {}
+        known = _arguments(callbacks[name]) if name in callbacks else {}
         for parameter in leaf.params:
-            if parameter.name in said:
-                parameter.help = said[parameter.name]
+            if parameter.name in known:
+                parameter.help = known[parameter.name]
             parameter.get_help_record = _plain(parameter.get_help_record)
     return whole
 

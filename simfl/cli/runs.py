@@ -37,6 +37,8 @@ def run(
     ] = None,
     timing: Annotated[bool, typer.Option("--timing", help="The same clock, no learning.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train.")] = 1,
+    backend: Annotated[str, typer.Option(help="Where they are: local or ray.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run folder.")
     ] = False,
@@ -57,6 +59,8 @@ def run(
         folder,
         timing=timing,
         workers=workers,
+        backend=backend,
+        address=address,
         resume=resume,
         data_dir=data_dir,
         progress=watch,
@@ -121,12 +125,12 @@ def _takes(
     from simfl.studies.duration import TRIAL_S, machine_time
 
     found = machine_time(scenario, data_dir, timing=timing)
-    said = "at most " * found.at_most + formatting.seconds(found.run_s)
-    said += f", and {formatting.seconds(found.loading_s)} for loading"
+    text = "at most " * found.at_most + formatting.seconds(found.run_s)
+    text += f", and {formatting.seconds(found.loading_s)} for loading"
     if found.share >= 1.0:
-        return {"machine time": f"{said} (it was played to its end)"}
+        return {"machine time": f"{text} (it was played to its end)"}
     played = formatting.share(found.share)
-    return {"machine time": f"{said} (in {TRIAL_S:g} s of a trial {played} of it were played)"}
+    return {"machine time": f"{text} (in {TRIAL_S:g} s of a trial {played} of it were played)"}
 
 
 def _many(scenario: Scenario) -> str:

@@ -90,9 +90,9 @@ def takes(whole: Scenario, seeds: list[int] | None, workers: int, data_dir: Path
     found = duration_of(whole, seeds=seeds, workers=workers, data_dir=data_dir)
     runs = list(found.runs_s.values())
     ends = [formatting.seconds(end) for end in (min(runs), max(runs))]
-    said = ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+    each = ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
     return (
-        "at most " * found.at_most + f"{formatting.seconds(found.seconds)} in all, {said} a run "
+        "at most " * found.at_most + f"{formatting.seconds(found.seconds)} in all, {each} a run "
         f"(from a trial of {TRIAL_S:g} s of each variant)"
     )
 
@@ -107,8 +107,8 @@ def _say_study(done: Study, targets: list[dict[str, float]]) -> None:
         _say_table(screen, done.tuning.table())
     for wanted in targets or [done.target] * bool(done.target):
         found = done.at_target(None, **wanted)
-        said = ", ".join(f"{metric} {value:g}" for metric, value in wanted.items())
-        _say_table(screen, target_table(found), f"to {said}")
+        target = ", ".join(f"{metric} {value:g}" for metric, value in wanted.items())
+        _say_table(screen, target_table(found), f"to {target}")
         screen.print(how_made(found, done.variants[0]), markup=False)
     if done.table["final_accuracy"].notna().any():
         _say_table(screen, done.scores(), "accuracy in per cent, mean ± sample standard deviation")
@@ -148,8 +148,8 @@ def _seeds(text: str) -> list[int]:
             more = range(int(first), int(last) + 1) if dots else [int(first)]
             found += more[: MOST_SEEDS + 1]
     except (ValueError, OverflowError):
-        said = shorten(text)
-        raise InputError(f"--seeds {said}: expected seeds, as in 0..4 or 1,5,9") from None
+        given = shorten(text)
+        raise InputError(f"--seeds {given}: expected seeds, as in 0..4 or 1,5,9") from None
     if len(found) > MOST_SEEDS:
         raise InputError(f"--seeds {shorten(text)}: expected at most {MOST_SEEDS:,} seeds")
     return found

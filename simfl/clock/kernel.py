@@ -166,7 +166,7 @@ class Kernel:
 
     def _loop(self) -> None:
         clock, driver, turns = self.clock, self.driver, 0
-        left = 1  # turns until somebody looks at more than the next event
+        left = 1  # turns until more than the next event is looked at
         while not self.reason:
             left -= 1
             if not left:

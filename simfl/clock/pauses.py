@@ -22,7 +22,7 @@ class Presence(Protocol):
 def done_at(presence: Presence, device: int, start_s: float, work_s: float) -> float:
     """When work of so many seconds, begun at start_s, is done; inf if never.
 
-    Raises InputError where it would take longer than anybody can mean.
+    Raises InputError where it would take longer than any run lasts.
     """
     for _ in range(MOST_PAUSES):
         if start_s == inf:

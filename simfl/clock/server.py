@@ -232,7 +232,7 @@ class Server:
         """A random generator for this step of the strategy and this purpose."""
         return self._streams.generator(f"step {purpose}", self.steps)
 
-    # For whoever decides outside of a strategy.
+    # For code that decides outside of a strategy.
 
     def first(self, params: Any) -> None:
         """Version 0 is this model, which was not known when the run began."""
@@ -339,7 +339,7 @@ MOST_WORK = 1_000_000_000
 
 def _whole(n: Any) -> int:
     """How many devices: a count, or a number that is one, as 2.0. Raises PluginError for others."""
-    if isinstance(n, _NUMBERS) and n % 1 == 0:
+    if isinstance(n, _NUMBERS) and float(n).is_integer():
         return int(n)
     raise PluginError(f"sample was asked for {n!r} devices, expected a whole number")
 

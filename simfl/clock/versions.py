@@ -1,4 +1,4 @@
-"""Models that somebody still needs, shared by version and counted."""
+"""Models that tasks still need, shared by version and counted."""
 
 from __future__ import annotations
 

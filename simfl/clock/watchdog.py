@@ -91,9 +91,9 @@ def nothing_sent(strategy: str, now_s: float) -> Stalled:
 
 def all_lost(now_s: float, tasks: int, causes: Iterable[str]) -> Stalled:
     """So many tasks in a row delivered nothing."""
-    said = ", ".join(sorted(set(causes))) or "cancelled"
+    why = ", ".join(sorted(set(causes))) or "cancelled"
     return Stalled(
-        f"the last {tasks:,} tasks were all lost ({said}) by t = {now_s:g} s: no update would ever "
+        f"the last {tasks:,} tasks were all lost ({why}) by t = {now_s:g} s: no update would ever "
         "arrive. Lower the fleet's drop-out, or stop the run earlier."
     )
 

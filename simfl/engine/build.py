@@ -16,7 +16,7 @@ from simfl.errors import InputError
 from simfl.fleet.build import build as build_fleet
 from simfl.fleet.catalogue import catalogue_dirs
 from simfl.fleet.columns import Fleet
-from simfl.learn.loops.base import directions_of
+from simfl.learn.loops.base import called, directions_of
 from simfl.learn.problem import Problem, Sizes, training_bytes
 from simfl.params import Layout, Params
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
@@ -24,7 +24,7 @@ from simfl.scenario.checks import trace_dirs
 from simfl.strategy.base import overrides
 from simfl.strategy.special_rules import step_flops
 from simfl.streams import Streams
-from simfl.units import GFLOPS, MBPS
+from simfl.units import GFLOPS, MBPS, Cluster
 from simfl.wire.chain import chain
 from simfl.wire.codec import Codec, as_params
 from simfl.wire.extras import extras_nbytes
@@ -99,6 +99,7 @@ def workload_of(
     *,
     timing: bool = False,
     workers: int = 1,
+    on: Cluster | None = None,
 ) -> Workload:
     """What tasks carry: real learning, or with `timing` its sizes alone.
 
@@ -106,12 +107,17 @@ def workload_of(
     streams: of the run.
     timing: the same clock and bytes, and nothing is learnt.
     workers: processes that train; 1 is this one alone.
+    on: the cluster where they are; by default this machine.
     """
     if problem is None:
         return timing_of(scenario, stated_sizes(scenario))
     if timing:
-        return timing_of(scenario, problem.sizes(), problem.initial)
-    return _learning(scenario, problem, streams, workers)
+        timed = timing_of(scenario, problem.sizes(), problem.initial)
+        if problem.training.train is not None:
+            name = called(problem.training.train)
+            timed.notes = {"work": f"as simfl's own loop makes it: {name} was not called"}
+        return timed
+    return _learning(scenario, problem, streams, workers, on)
 
 
 def stated_sizes(scenario: Scenario) -> Sizes:
@@ -152,7 +158,9 @@ def timing_of(scenario: Scenario, sizes: Sizes, initial: Params | None = None) -
     )
 
 
-def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: int) -> Learning:
+def _learning(
+    scenario: Scenario, problem: Problem, streams: Streams, workers: int, on: Cluster | None
+) -> Learning:
     from simfl.engine.workload import Learning
     from simfl.learn.trainers import make, torch_device_of
 
@@ -160,7 +168,7 @@ def _learning(scenario: Scenario, problem: Problem, streams: Streams, workers: i
     assert isinstance(options, LearningOptions)
     torch_device = torch_device_of(options.device)
     local = problem.local(scenario.strategy.local, streams, torch_device)
-    choice = make(options.trainer, local, workers)
+    choice = make(options.trainer, local, workers, on)
     down, up = chain(scenario.wire.down), chain(scenario.wire.up)
     return Learning(
         problem,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simfl.clock.workload import TimingOnly
+from simfl.engine import footprint
 from simfl.engine.build import fleet_of, workload_of
 from simfl.engine.loading import problem_of
 from simfl.fleet.build import unused
@@ -23,6 +24,7 @@ from simfl.scenario import Scenario, TimingOptions
 from simfl.scenario.parts import kind_of, plain
 from simfl.scenario.sections import WireOptions
 from simfl.streams import Streams
+from simfl.wire.codec import StatefulCodec
 
 if TYPE_CHECKING:
     from simfl.engine.workload import Learning
@@ -75,7 +77,8 @@ def explain(scenario: Scenario, data_dir: Path | None = None, timing: bool = Fal
         "a task": _task(scenario, steps, flops),
         "bytes": _bytes(load, bare),
         **around,
-        "memory": _memory(scenario, bare, trainer),
+        "models held": _held(scenario, bare, trainer),
+        **({} if trainer is None else {"memory": _memory(scenario, bare, trainer)}),
         **_beyond(scenario, fleet),
     }
     return Explanation(_title(scenario, fleet), _classes(fleet, load, steps, flops), facts)
@@ -198,8 +201,8 @@ def _server(scenario: Scenario) -> str:
     if server.sharing == "none":
         return "every transfer has its device's own rate"
     caps = [(way, getattr(server, f"{way}_mbps")) for way in ("down", "up")]
-    said = [f"{way} {mbps:g} Mbit/s" for way, mbps in caps if mbps is not None]
-    what = " and ".join(said) or ("their cells" if scenario.network.cell else "no cap")
+    parts = [f"{way} {mbps:g} Mbit/s" for way, mbps in caps if mbps is not None]
+    what = " and ".join(parts) or ("their cells" if scenario.network.cell else "no cap")
     return f"transfers share {what} by max-min fairness"
 
 
@@ -208,63 +211,80 @@ def _beyond(scenario: Scenario, fleet: Fleet) -> dict[str, str]:
     cells = scenario.network.cell
     idle = unused(scenario.fleet.group, cells, fleet)
     deployment = getattr(scenario.strategy, "deployment", None)
-    said = {
+    extras = {
         "deployment": "" if deployment is None else deployment.facts(),
         "processes": ", ".join(kind_of(type(process)) for process in scenario.process),
         "cells": "; ".join(map(_cell, cells)),
         "without effect": "; ".join(idle),
     }
-    return {subject: text for subject, text in said.items() if text}
+    return {subject: text for subject, text in extras.items() if text}
 
 
 def _cell(cell: CellOptions) -> str:
-    said = [
+    parts = [
         f"{way} {mbps:g} Mbit/s" for way in ("down", "up") if (mbps := getattr(cell, f"{way}_mbps"))
     ]
-    said += [f"as the trace {cell.trace} moves"] if cell.trace else []
+    parts += [f"as the trace {cell.trace} moves"] if cell.trace else []
     if cell.outages:
         up, down = (
             formatting.seconds(s) for s in (cell.outages.mean_up_s, cell.outages.mean_down_s)
         )
-        said.append(f"down for {down} after {up} on average")
-    return f"{cell.count} x {cell.name}" + (f" ({', '.join(said)})" if said else "")
+        parts.append(f"down for {down} after {up} on average")
+    return f"{cell.count} x {cell.name}" + (f" ({', '.join(parts)})" if parts else "")
 
 
 def _faults(scenario: Scenario) -> str:
-    said = []
+    parts = []
     for i, group in enumerate(scenario.fleet.group):
         faults = group.faults.model_dump(exclude_defaults=True)
         if group.presence.kind != "always":
             faults["on_offline"] = group.faults.on_offline
         if faults:
             listed = ", ".join(f"{key} = {value}" for key, value in faults.items())
-            said.append(f"{group.name or group.device or f'group {i}'}: {listed}")
-    return "; ".join(said) or "none"
+            parts.append(f"{group.name or group.device or f'group {i}'}: {listed}")
+    return "; ".join(parts) or "none"
 
 
 def _evaluated(scenario: Scenario) -> str:
     evaluate = scenario.evaluate
-    said = ["at the start"] if evaluate.at_start else []
+    parts = ["at the start"] if evaluate.at_start else []
     if evaluate.every_s is not None:
-        said.append(f"every {formatting.seconds(evaluate.every_s)}")
+        parts.append(f"every {formatting.seconds(evaluate.every_s)}")
     if evaluate.every_versions is not None:
-        said.append(f"every {evaluate.every_versions} version(s)")
-    return ", ".join([*said, "at the end"])
+        parts.append(f"every {evaluate.every_versions} version(s)")
+    return ", ".join([*parts, "at the end"])
 
 
 def _ends(scenario: Scenario) -> str:
-    stop, said = scenario.stop, []
+    stop, parts = scenario.stop, []
     if stop.after_s is not None:
-        said.append(f"after {formatting.seconds(stop.after_s)}")
-    said += [f"after {n} {word}" for word in ("versions", "updates") if (n := getattr(stop, word))]
+        parts.append(f"after {formatting.seconds(stop.after_s)}")
+    parts += [f"after {n} {word}" for word in ("versions", "updates") if (n := getattr(stop, word))]
     if stop.target is not None:
-        said += [f"at {metric} {value:g}" for metric, value in stop.target.wanted.items()]
+        parts += [f"at {metric} {value:g}" for metric, value in stop.target.wanted.items()]
     if stop.wall_s is not None:
-        said.append(f"after {formatting.seconds(stop.wall_s)} of computing")
-    return ", or ".join(said)
+        parts.append(f"after {formatting.seconds(stop.wall_s)} of computing")
+    return ", or ".join(parts)
 
 
-def _memory(scenario: Scenario, bare: TimingOnly, trainer: Learning | None) -> str:
+def _memory(scenario: Scenario, bare: TimingOnly, trainer: Learning) -> str:
+    """The total and a verdict; memories of codecs are counted, those of strategies are not."""
+    devices = scenario.fleet.devices
+    found = _concurrency(scenario)
+    at_once = devices if found is None else min(found[1], devices)
+    codecs = [*scenario.wire.down, *scenario.wire.up]
+    remembering = devices if any(isinstance(one, StatefulCodec) for one in codecs) else 0
+    tasks = min(at_once, trainer.trainer.width)
+    parts = footprint.parts_of(bare.down_bytes, at_once + 1, tasks, remembering)
+    said = footprint.in_words(parts, footprint.machine_bytes())
+    worker = footprint.PROCESS_BYTES + tasks * footprint.PER_TASK * bare.down_bytes
+    return (
+        f"{said}; each of --workers {formatting.amount(worker, 'B')} more; without what a strategy "
+        "remembers of each device"
+    )
+
+
+def _held(scenario: Scenario, bare: TimingOnly, trainer: Learning | None) -> str:
     if trainer is None:
         return "no models are held"
     model = formatting.amount(bare.down_bytes, "B")

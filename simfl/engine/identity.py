@@ -111,7 +111,7 @@ def read(folder: Path) -> dict[str, str] | None:
     return None
 
 
-def told(differences: list[str]) -> str:
+def worded(differences: list[str]) -> str:
     """The first three differences as one clause, and how many more there are."""
     more = len(differences) - 3
     return "; ".join(differences[:3]) + (f"; and {more} more" if more > 0 else "")

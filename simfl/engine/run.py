@@ -28,7 +28,7 @@ from simfl.results.store import Store
 from simfl.results.summary import NO_RESULT, summary_of
 from simfl.scenario import Scenario, load, parse, reading
 from simfl.streams import Streams
-from simfl.units import counted, several
+from simfl.units import Cluster, cluster_of, counted, several
 from simfl.world.base import is_machine
 
 
@@ -43,6 +43,8 @@ def run(
     seed: int | None = None,
     timing: bool = False,
     workers: int = 1,
+    backend: str = "local",
+    address: str | None = None,
     resume: bool = False,
     data_dir: str | Path | None = None,
     progress: Progress | bool | None = None,
@@ -63,6 +65,8 @@ def run(
     seed: in the place of the scenario's.
     timing: the same clock without learning.
     workers: processes that train; results do not depend on it.
+    backend: where they are: "local", or "ray" for the cluster at `address`, by default one of this
+        machine's own.
     resume: go on from the newest checkpoint in `out`, if there is one, to the digest of an unbroken
         run; a run that has ended is not played again, and a folder of any other run is refused.
     data_dir: folder of data sets.
@@ -79,7 +83,7 @@ def run(
     whole = _single(resolve(scenario, with_processes(own, scenario, processes), seed))
     folder, workers = None if out is None else Path(out), counted("workers", workers)
     with _held(folder, resume):
-        mine = _prepared(whole, folder, data_dir, timing, workers)
+        mine = _prepared(whole, folder, data_dir, timing, workers, cluster_of(backend, address))
         if resume and mine.look_for_saved():
             return mine.finished()
         shown = notebook.run_bar() if progress is None or progress is True else progress or None
@@ -183,11 +187,12 @@ def _prepared(
     data_dir: str | Path | None,
     timing: bool,
     workers: int,
+    on: Cluster | None,
 ) -> _Run:
     """The run with its problem loaded, before anything is read from or written to its folder."""
     streams = Streams(scenario.seed)
     problem = problem_of(scenario, streams, None if data_dir is None else Path(data_dir))
-    workload = workload_of(scenario, problem, streams, timing=timing, workers=workers)
+    workload = workload_of(scenario, problem, streams, timing=timing, workers=workers, on=on)
     settled = scenario.settled(workload.choices)
     known = identity.identity_of(settled, timing, problem)
     return _Run(scenario, settled, folder, streams, workload, known, timing, workers)

@@ -116,7 +116,7 @@ def interruptible(interrupt: Callable[[], None]) -> Iterator[None]:
 
 
 def saver(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> Callable[[], None]:
-    """Writes a checkpoint at each call; that a state cannot be kept is said once."""
+    """Writes a checkpoint at each call, and warns once if a state cannot be kept."""
 
     def save() -> None:
         try:

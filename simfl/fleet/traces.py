@@ -186,7 +186,7 @@ _WHOLE = ("device", "trace")
 
 
 def _check(trace: Trace) -> None:
-    """Everything that can be said of a single table. Raises TraceError."""
+    """Everything that a single table can show. Raises TraceError."""
     needed, optional = KINDS[trace.kind]
     missing = [name for name in needed if name not in trace.columns]
     if missing:
@@ -212,14 +212,14 @@ def _check_capacity(trace: Trace) -> None:
 def _check_presence(trace: Trace) -> None:
     device, n = trace.columns["device"], trace.about.get("devices")
     if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= MOST_ROWS:
-        said = f"a whole number from 1 to {MOST_ROWS:,}"
-        raise TraceError(f"metadata: devices = {shorten(str(n))}, expected {said}")
+        wanted = f"a whole number from 1 to {MOST_ROWS:,}"
+        raise TraceError(f"metadata: devices = {shorten(str(n))}, expected {wanted}")
     if (np.diff(device) < 0).any() or device[0] < 0 or device[-1] >= n:
         raise TraceError(f"column device should ascend from 0 to at most {n - 1}")
     common, period_s = trace.about.get("period_s"), trace.columns.get("period_s")
     if not (common is None or (isinstance(common, int | float) and 0.0 < common < 1e15)):
-        said = shorten(str(common))
-        raise TraceError(f"metadata: period_s = {said}, expected seconds above 0, or null")
+        given = shorten(str(common))
+        raise TraceError(f"metadata: period_s = {given}, expected seconds above 0, or null")
     if period_s is not None and (np.diff(period_s)[np.diff(device) == 0] != 0.0).any():
         raise TraceError("column period_s should be the same in all rows of a device")
     trace.intervals()

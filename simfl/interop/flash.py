@@ -47,8 +47,8 @@ def read(path: Path) -> Trace:
         raise TraceError(f"{path}: no phone is ever there (charging, on Wi-Fi and locked)")
     skipped = len(phones) - len(kept)
     about = {"source": "FLASH (Yang et al., WWW 2021)", "skipped": skipped}
-    said = f"left out, for their messages are not sound: {skipped} of {len(phones)} phones"
-    return presence(kept, **about, notes=[said] if skipped else [])
+    note = f"left out, for their messages are not sound: {skipped} of {len(phones)} phones"
+    return presence(kept, **about, notes=[note] if skipped else [])
 
 
 def _phones(path: Path) -> list[Any]:

@@ -84,8 +84,8 @@ def device_class(found: Speed, about: str, source: str) -> DeviceClass:
     """The machine as a class; what was not measured is 0, and says so."""
 
     def number(value: float, unit: str, mark: str = "C") -> dict[str, object]:
-        said = source if mark == "C" else "not measured"
-        return {"value": float(f"{value:.4g}"), "unit": unit, "source": said, "mark": mark}
+        origin = source if mark == "C" else "not measured"
+        return {"value": float(f"{value:.4g}"), "unit": unit, "source": origin, "mark": mark}
 
     return DeviceClass.model_validate(
         {

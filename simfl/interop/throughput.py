@@ -70,9 +70,9 @@ def _packets(path: Path) -> np.ndarray:
     try:
         times = np.array(read_text(path).split(), dtype=np.float64)
     except ValueError as error:
-        said = first_line(error)
+        reason = first_line(error)
         raise TraceError(
-            f"{path}: every line should be a number of milliseconds ({said})"
+            f"{path}: every line should be a number of milliseconds ({reason})"
         ) from error
     sound = len(times) > 0 and bool((times >= 0.0).all()) and bool((times < 1e15).all())
     if not sound or (np.diff(times) < 0).any() or times[-1] <= 0.0:

@@ -31,8 +31,8 @@ class Imported:
     path: Path
 
     def __str__(self) -> str:
-        said = f"{self.path}: a {self.trace.kind} trace of {len(self.trace):,} rows"
-        return "\n- ".join([said, *self.trace.about.get("notes", ())])
+        head = f"{self.path}: a {self.trace.kind} trace of {len(self.trace):,} rows"
+        return "\n- ".join([head, *self.trace.about.get("notes", ())])
 
 
 def import_trace(kind: str, source: Path, out: Path, **options: Any) -> Imported:

@@ -1,4 +1,4 @@
-"""What a model raises while it computes, told with its name, the batch, and where it is written."""
+"""Errors of a model while it computes, with its name, the batch, and its place in the code."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def keep_origin(model: nn.Module, factory: Callable[..., Any]) -> None:
     function = getattr(factory, "function", None) or factory
     name = getattr(factory, "kind", None) or getattr(function, "__qualname__", None)
     source = function if inspect.isfunction(function) or inspect.isclass(function) else None
-    told = f"{name or type(function).__qualname__}{_written(source or type(function))}"
+    origin_of = f"{name or type(function).__qualname__}{_written(source or type(function))}"
     if type(model).__setattr__ is nn.Module.__setattr__:
-        setattr(model, _ORIGIN, told)
+        setattr(model, _ORIGIN, origin_of)
 
 
 def name_of(model: nn.Module) -> str:
@@ -60,9 +60,9 @@ class computing:
         if isinstance(error, SimflError) or not isinstance(error, Exception | SystemExit):
             return
         subject = f"model {name_of(self.model)} " if self.named else ""
-        said = f"{type(error).__name__}: {first_line(error)}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
         raise PluginError(
-            f"{subject}failed in {self.doing}{batch(self.x)}{origin(error)} ({said})"
+            f"{subject}failed in {self.doing}{batch(self.x)}{origin(error)} ({reason})"
         ) from error
 
 

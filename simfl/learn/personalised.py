@@ -65,13 +65,13 @@ class Personal:
             return self._of_one(params)
         devices = range(len(self._shares))
         with asking(rule, "metrics"):
-            told = [rule.metrics(kept(i), structure) for i in devices]
+            reported = [rule.metrics(kept(i), structure) for i in devices]
         rows = [self._examine(self._model(params, device, kept(device))) for device in devices]
         found, classes = [row[0] for row in rows], np.array([row[1] for row in rows])
         metrics = _means_of(found) | self._columns(found, classes)
         if "accuracy" in metrics:
             metrics["pers_global"] = metrics["accuracy"]
-        return {**metrics, **_means_of(told)}, classes.mean(0)
+        return {**metrics, **_means_of(reported)}, classes.mean(0)
 
     def _of_one(self, params: Params) -> tuple[dict[str, Any], np.ndarray]:
         found, classes = self._examine(params)
@@ -111,10 +111,10 @@ class Personal:
         )
 
 
-def _means_of(told: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each value over those who tell it."""
-    names = dict.fromkeys(name for one in told for name in one)
-    return {name: float(np.mean([one[name] for one in told if name in one])) for name in names}
+def _means_of(reported: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each value over the devices that report it."""
+    names = dict.fromkeys(name for one in reported for name in one)
+    return {name: float(np.mean([one[name] for one in reported if name in one])) for name in names}
 
 
 def class_shares(data: LocalData) -> np.ndarray:

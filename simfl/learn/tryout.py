@@ -79,13 +79,13 @@ def check_batches(
     try:
         _step(model, dataset, objective, torch.arange(1), "training")
     except PluginError as error:
-        said = first_line(error.__cause__ or error)
+        reason = first_line(error.__cause__ or error)
         device, n = int(alone[0]), int(sizes[alone[0]])
         others = f" and {len(alone) - 1} other device(s)" if len(alone) > 1 else ""
         raise ScenarioError(
             f"learning.batch_size = {batch_size} gives device {device}, which holds {n} "
             f"example(s),{others} a batch of one, and the model {name_of(model)} cannot be trained "
-            f"on one example ({said}): {' or '.join(_ways_out(sizes, batch_size, drop_last))}"
+            f"on one example ({reason}): {' or '.join(_ways_out(sizes, batch_size, drop_last))}"
         ) from error
 
 

@@ -24,6 +24,10 @@ WASTED = tuple(outcome for outcome in OUTCOMES if outcome not in USEFUL)
 PHASE_S = {phase: f"{phase}_s" for phase in PHASES}
 PHASE_BYTES = {"download": "down_bytes", "upload": "up_bytes"}
 
+#: Columns that `spent` looks at, and `traffic`.
+SPENT = ("outcome", "cause", *PHASE_S.values(), *PHASE_BYTES.values())
+TRAFFIC = ("dispatched_s", "ended_s", "download_s", "upload_s", *PHASE_BYTES.values())
+
 
 def spent(tasks: pd.DataFrame) -> pd.DataFrame:
     """Where device time and bytes went: one row for each outcome, cause and phase.

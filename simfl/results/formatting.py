@@ -91,7 +91,7 @@ def _final(summary: Mapping[str, Any]) -> dict[str, str]:
 
 
 def as_html(pairs: Mapping[str, str]) -> str:
-    """Subjects and what is said of them as a small HTML table."""
+    """Subjects and their values as a small HTML table."""
     rows = "".join(
         f"<tr><th style='text-align:left'>{html.escape(subject)}</th>"
         f"<td style='text-align:left'>{html.escape(words)}</td></tr>"

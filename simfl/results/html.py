@@ -102,7 +102,7 @@ def table(frame: pd.DataFrame) -> str:
 
 
 def facts(pairs: Mapping[str, str]) -> str:
-    """Subjects and what is said of them, a row each."""
+    """Subjects and their values, a row each."""
     rows = "".join(
         f"<tr><th>{escape(subject)}</th><td>{escape(words)}</td></tr>"
         for subject, words in pairs.items()
@@ -127,8 +127,8 @@ def figures(pictures: Sequence[tuple[str, Callable[[], Axes]]]) -> str:
 
 
 def _figure(name: str, words: str, url: str) -> str:
-    said = f"<b>{escape(name)}</b>: {escape(words)}."
-    return f'<figure><img alt="{escape(name)}" src="{url}"><figcaption>{said}</figcaption></figure>'
+    text = f"<b>{escape(name)}</b>: {escape(words)}."
+    return f'<figure><img alt="{escape(name)}" src="{url}"><figcaption>{text}</figcaption></figure>'
 
 
 def drawn(axes: Axes) -> str:

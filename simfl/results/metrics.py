@@ -50,7 +50,7 @@ def measures(evaluations: pd.DataFrame) -> list[str]:
 
 
 def lower_is_better(evaluations: pd.DataFrame, metric: str) -> bool:
-    """Which way a metric of a run is better: `simfl.directions`, or as the run's author said."""
+    """Which way a metric of a run is better: `simfl.directions`, or as the run records."""
     return directions.lower_is_better(metric, evaluations.attrs.get(LOWER, ()))
 
 

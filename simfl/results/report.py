@@ -110,7 +110,7 @@ def _costs(page: html.Page, study: Study, wanted: Target) -> None:
     """What it took to meet a target: a table and figures."""
     from simfl.results import plots
 
-    said = ", ".join(f"{metric} {value:g}" for metric, value in wanted.items())
+    target = ", ".join(f"{metric} {value:g}" for metric, value in wanted.items())
     found = study.at_target(None, **wanted)
     pictures: Pictures = [
         ("time-to-target", lambda: plots.time_to_target(study, target=wanted)),
@@ -120,7 +120,7 @@ def _costs(page: html.Page, study: Study, wanted: Target) -> None:
         profile = lambda: plots.performance_profile(study, target=wanted)  # noqa: E731
         pictures.append(("performance-profile", profile))
     page.section(
-        f"Costs to {said}",
+        f"Costs to {target}",
         html.table(stats.target_table(found)),
         html.note(stats.how_made(found, study.variants[0])),
         html.figures(pictures),
@@ -140,8 +140,8 @@ def _progress(study: Study) -> Pictures:
 def _scores(study: Study) -> list[str]:
     if not study.table["final_accuracy"].notna().any():
         return []
-    said = "Accuracy in per cent: mean over seeds ± sample standard deviation. The best alone "
-    return [html.table(study.scores()), html.note(said + "flatters methods that fluctuate.")]
+    note = "Accuracy in per cent: mean over seeds ± sample standard deviation. The best alone "
+    return [html.table(study.scores()), html.note(note + "flatters methods that fluctuate.")]
 
 
 def _runs(
@@ -200,10 +200,10 @@ def _environment(run: Result) -> list[str]:
     try:
         known = read_object(run.folder / "environment.json")
         packages = dict(known.pop("packages", {}))
-        said = {key: _words(value) for key, value in known.items()}
+        facts = {key: _words(value) for key, value in known.items()}
     except (InputError, ValueError, TypeError):
         return [html.note("The run folder does not say what it was computed with.")]
-    return [html.facts(said | {name: str(version) for name, version in packages.items()})]
+    return [html.facts(facts | {name: str(version) for name, version in packages.items()})]
 
 
 def _words(value: Any) -> str:

@@ -145,9 +145,9 @@ class Result:
         return {"name": self.name, "strategy": self.strategy} | state | headline(self.summary)
 
     def __repr__(self) -> str:
-        said = self.headline()
-        width = max(map(len, said))
-        return "\n".join(["Result", *(f"  {key:<{width}}  {said[key]}" for key in said)])
+        lines = self.headline()
+        width = max(map(len, lines))
+        return "\n".join(["Result", *(f"  {key:<{width}}  {lines[key]}" for key in lines)])
 
     def _repr_html_(self) -> str:
         return as_html(self.headline())

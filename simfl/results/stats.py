@@ -248,11 +248,11 @@ def _compared(row: pd.Series) -> dict[str, str]:
 def how_made(found: pd.DataFrame, reference: str) -> str:
     """What stands below a table of `at_target`: how its numbers are to be read."""
     seeds, others = int(found["seeds"].max()), len(found) - 1
-    said = "Medians over seeds with 95 % bootstrap intervals (percentile, 10,000 resamples); "
-    said += "a run that missed the target counts as a lower bound. "
+    note = "Medians over seeds with 95 % bootstrap intervals (percentile, 10,000 resamples); "
+    note += "a run that missed the target counts as a lower bound. "
     if others < 1:
-        return said.strip()
-    return said + (
+        return note.strip()
+    return note + (
         f"Speed-ups are paired by seed and refer to {reference}; p is that of a two-sided exact "
         "signed-rank test (Wilcoxon) of these pairs, not corrected for the "
         f"{others} comparison{'s' * (others > 1)}; with {seeds} seed{'s' * (seeds > 1)} it cannot "

@@ -174,8 +174,8 @@ class Study:
         } | failed
 
     def __repr__(self) -> str:
-        said = self.headline()
-        return "\n".join(f"{key:<9} {words}" for key, words in said.items())
+        lines = self.headline()
+        return "\n".join(f"{key:<9} {words}" for key, words in lines.items())
 
     def _repr_html_(self) -> str:
         return as_html(self.headline())

@@ -177,8 +177,8 @@ def schema(table: str) -> pa.Schema:
 
 def annotated(arrow: pa.Table, table: str) -> pa.Table:
     """The table with unit and meaning of its columns in the metadata, under `simfl`, as JSON."""
-    said = _meanings(table, arrow.column_names)
-    return arrow.replace_schema_metadata({"simfl": json.dumps({"table": table, "columns": said})})
+    known = _meanings(table, arrow.column_names)
+    return arrow.replace_schema_metadata({"simfl": json.dumps({"table": table, "columns": known})})
 
 
 def describe(table: str, names: Sequence[str]) -> pd.DataFrame:
@@ -266,8 +266,8 @@ def read(folder: Path, table: str, columns: list[str] | None = None) -> pd.DataF
         found = [pq.read_table(regular(path), columns=columns) for path in paths]
         whole = unite(found) if found else _empty(table, columns)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        said = first_line(error)
-        raise InputError(f"{folder}: cannot read its table {table!r} ({said})") from error
+        reason = first_line(error)
+        raise InputError(f"{folder}: cannot read its table {table!r} ({reason})") from error
     wanted = columns or [column.name for column in TABLES.get(table, ())]
     missing = [name for name in wanted if name not in whole.column_names]
     if missing:

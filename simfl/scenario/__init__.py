@@ -177,16 +177,16 @@ def parse(
     try:
         whole = apply_changes(current(whole))
     except Mistake as mistake:
-        raise _told([mistake.problem], where, changes) from mistake
+        raise _error_of([mistake.problem], where, changes) from mistake
     large = list(checks.oversized(whole))
     if large:
-        raise _told(large, where, changes)
+        raise _error_of(large, where, changes)
     context = parts.Reading(trusted)
     try:
         scenario = Scenario.model_validate(whole, context=context)
     except ValidationError as error:
         found = naming.sent_home(problems_of(error, Scenario, whole), Scenario, whole)
-        raise _told(found, where, changes) from error
+        raise _error_of(found, where, changes) from error
     scenario._path, scenario._foreign = path, tuple(dict.fromkeys(context.foreign))
     found = (
         list(checks.problems(scenario))
@@ -194,7 +194,7 @@ def parse(
         or list(_spaces(scenario, whole, trusted))
     )
     if found:
-        raise _told(found, where, changes)
+        raise _error_of(found, where, changes)
     return scenario
 
 
@@ -224,7 +224,7 @@ def _spaces(scenario: Scenario, table: dict[str, Any], trusted: bool) -> Iterabl
                 yield Problem(("tune", "space", key), f": {error}", type(error))
 
 
-def _told(problems: list[Problem], where: str, changes: Mapping[KeyPath, Any]) -> InputError:
+def _error_of(problems: list[Problem], where: str, changes: Mapping[KeyPath, Any]) -> InputError:
     """The first problem as one paragraph, and how many more there are."""
     first, others = problems[0], len(problems) - 1
     guilty = [key for key in changes if key == first.path[: len(key)]]

@@ -246,7 +246,7 @@ def _classes(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _cells(scenario: Scenario) -> Iterator[Problem]:
-    """Cells that nobody knows, that nobody can tell apart, or whose rates nobody looks at."""
+    """Cells that are unknown, that share a name, or whose rates are not looked at."""
     cells = scenario.network.cell
     names = [cell.name for cell in cells]
     for i, cell in enumerate(cells):
@@ -254,7 +254,7 @@ def _cells(scenario: Scenario) -> Iterator[Problem]:
         if cell.name in names[:i]:
             yield Problem((*where, "name"), f" = {cell.name!r} is the name of another cell")
         if cell.shares and scenario.server.sharing == "none":
-            text = ': its capacity needs server.sharing = "max-min", or nobody shares it'
+            text = ': its capacity needs server.sharing = "max-min", or it is not shared'
             yield Problem(where, text)
     for i, group in enumerate(scenario.fleet.group):
         if group.cell is not None and group.cell not in names:

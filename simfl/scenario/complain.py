@@ -20,7 +20,7 @@ KeyPath = tuple[str | int, ...]
 class Problem:
     """One mistake. `text` goes on where the key path ends; `error` is what it is raised as.
 
-    given, options: a word, and those that would do; the nearest is looked for when it is told.
+    given, options: a word, and those that would do; the nearest is looked for when it is shown.
     """
 
     path: KeyPath
@@ -56,7 +56,7 @@ def shown(value: Any) -> str:
 
 
 def unknown(path: KeyPath, owner: str, options: Iterable[str]) -> Problem:
-    """A key that nobody reads."""
+    """A key that is not read."""
     return Problem(
         path,
         f" is not an option of {owner}",
@@ -86,10 +86,10 @@ def problems_of(
     above = {path[:depth] for path in found for depth in range(len(path))}
     deepest = [path for path in found if path not in above]
     deepest.sort(key=lambda path: found[path][0]["type"] != "extra_forbidden")
-    return [one for path in deepest for one in _told(path, found[path], model, owner)]
+    return [one for path in deepest for one in _described(path, found[path], model, owner)]
 
 
-def _told(
+def _described(
     path: KeyPath, details: list[ErrorDetails], model: type[BaseModel], owner: str
 ) -> list[Problem]:
     first = details[0]
@@ -128,7 +128,7 @@ def _just(words: str) -> Callable[[Mapping[str, Any]], str]:
     return lambda context: words
 
 
-# How pydantic's error types read; what is not here is told in pydantic's own words.
+# How pydantic's error types read; others keep pydantic's own words.
 _EXPECTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
     **dict.fromkeys(("int_type", "int_from_float"), _just("a whole number")),
     **dict.fromkeys(("list_type", "tuple_type"), _just("a list")),
@@ -183,7 +183,7 @@ def _tables_at(model: type[BaseModel], path: KeyPath) -> list[type[BaseModel]]:
     for key in path:
         if isinstance(key, str):
             inner = [table.model_fields[key] for table in tables if key in table.model_fields]
-            if inner:  # else a key of somebody's own choice, with the same tables behind it
+            if inner:  # else a key that the author chose, with the same tables behind it
                 tables = [table for field in inner for table in tables_in(field.annotation)]
     return tables
 

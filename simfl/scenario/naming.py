@@ -56,8 +56,8 @@ def named(part: Any) -> bool:
     if isinstance(part, Foreign):
         installed = ":" not in part.kind
         return part.function is None or installed or reached(part.kind) is part.function
-    told = is_dataclass(part) or not getattr(part, "__dict__", None)  # all of it, by its options
-    return told and reached(target_of(type(part))) is type(part)
+    whole = is_dataclass(part) or not getattr(part, "__dict__", None)  # all of it, by its options
+    return whole and reached(target_of(type(part))) is type(part)
 
 
 def _name(part: Any) -> str:

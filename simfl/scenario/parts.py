@@ -299,8 +299,8 @@ def plain(value: Any, keep: Callable[[Any], bool] = lambda part: False) -> Any:
 def _table_of(part: Any) -> dict[str, Any]:
     """The kind and the options of a part."""
     if hasattr(part, "described"):  # it was given as a Python object
-        told: dict[str, Any] = part.described()
-        return told
+        table: dict[str, Any] = part.described()
+        return table
     if isinstance(part, Foreign):
         return {"kind": part.kind, **part.options}
     options = {f.name: getattr(part, f.name) for f in option_fields(part)}
@@ -365,7 +365,7 @@ def _as_written(annotation: Any) -> Any:
 
 
 def _default(option: Field[Any]) -> Any:
-    """The field's default for pydantic; a part is told to the JSON Schema as its table."""
+    """The field's default for pydantic; the JSON Schema shows a part as its table."""
     if option.default_factory is not MISSING:
         return pydantic.Field(default_factory=option.default_factory)
     default = option.default

@@ -15,16 +15,14 @@ from pathlib import Path
 
 from simfl.engine.checkpoints.resuming import check_runs
 from simfl.engine.session import is_held
-from simfl.errors import InputError, ScenarioError, did_you_mean, first_line
+from simfl.errors import ScenarioError, first_line
 from simfl.registry import safe_path
 from simfl.results.study import RUNS, finished
 from simfl.scenario.complain import dotted
 from simfl.scenario.naming import named, parts_of
 from simfl.studies.combinations import PlannedRun
 from simfl.studies.job import HELD, Ended, Job, play
-
-BACKENDS = ("local", "ray")
-
+from simfl.units import cluster_of
 
 #: Seconds between two looks at runs that other processes play.
 LOOK_EVERY_S = 0.5
@@ -124,16 +122,13 @@ def play_all(
 
     address: of a Ray cluster that is running; only for the backend "ray".
     """
-    if backend not in BACKENDS:
-        raise InputError(f"backend {backend!r} is not known {did_you_mean(backend, BACKENDS)}")
-    if address is not None and backend != "ray":
-        raise InputError(f"address {address!r} goes with the backend ray, not {backend}")
+    on = cluster_of(backend, address)
     if not jobs:
         return
-    if backend == "ray":
+    if on is not None:
         from simfl.studies.ray import on_ray
 
-        yield from on_ray(jobs, workers, address)
+        yield from on_ray(jobs, workers, on.address)
     else:
         yield from _local(jobs, min(workers, len(jobs)))
 

@@ -19,8 +19,10 @@ TRIAL_S = 3.0
 class MachineTime:
     """Of one run on this machine.
 
-    run_s: seconds from its first step to its end. loading_s: before that; processes that play
-    several runs need less. share: of the run, was played. at_most: a target may end it sooner.
+    run_s: seconds from its first step to its end.
+    loading_s: before that; processes that play several runs need less.
+    share: of the run, was played.
+    at_most: a target may end it sooner.
     """
 
     run_s: float
@@ -39,7 +41,8 @@ def machine_time(
 ) -> MachineTime:
     """Plays the first seconds of the run and takes the rest to be alike. Raises what `run` raises.
 
-    data_dir: folder of data sets. timing: of the clock alone.
+    data_dir: folder of data sets.
+    timing: of the clock alone.
     """
     table = {key: value for key, value in scenario.table().items() if key not in ("sweep", "tune")}
     trial = parse(table, {"stop.wall_s": TRIAL_S, "callbacks": []}, path=scenario.path)

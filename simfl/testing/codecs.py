@@ -70,8 +70,8 @@ def length_and_layout(codec: Codec) -> None:
         for seed in range(2):
             params = params_of(shape, seed)
             wire = codec.encode(params, sent, rng())
-            told = codec.nbytes(params.layout)
-            assert told in (None, wire.nbytes), f"{name}: nbytes says {told}, sent {wire.nbytes}"
+            size = codec.nbytes(params.layout)
+            assert size in (None, wire.nbytes), f"{name}: nbytes says {size}, sent {wire.nbytes}"
             decoded, theirs = codec.decode(wire.payload, params.layout, theirs)
             sent = wire.delivered
             assert decoded.layout == params.layout, f"{name}: decoded to {decoded.layout}"

@@ -94,9 +94,9 @@ def a_report_that_travels(case: Case) -> None:
     assert isinstance(report, Report), f"report returned {report!r}, expected a Report"
     size = report.delta.layout.size if isinstance(report.delta, Params) else len(report.delta)
     assert size <= _LAYOUT.size, f"report sends {size} elements of a model of {_LAYOUT.size}"
-    told = case.rule.sends(case.base)
-    if told is not None:
-        announced, sent = (extras_nbytes(one, _LAYOUT) for one in (told, report.extras))
+    stated = case.rule.sends(case.base)
+    if stated is not None:
+        announced, sent = (extras_nbytes(one, _LAYOUT) for one in (stated, report.extras))
         assert announced == sent, f"sends announces {announced} bytes, report sends {sent}"
 
 
@@ -155,8 +155,8 @@ def the_affine_term(case: Case) -> None:
     if penalty.requires_grad:
         (slope,) = torch.autograd.grad(penalty, point)
     point = point.detach()
-    told = rule.affine(context)
-    expected = grad + told.a * (point - context["base"]) + (0.0 if told.b is None else told.b)
+    stated = rule.affine(context)
+    expected = grad + stated.a * (point - context["base"]) + (0.0 if stated.b is None else stated.b)
     found = rule.correct(grad + slope, point, context)
     near = torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert near, "affine is not what penalty and correct add to a gradient"

@@ -25,7 +25,7 @@ from annotated_types import Ge, Lt
 from simfl.units import Duration, Every, Share
 from simfl.world.base import World
 
-#: A heat that nobody would notice.
+#: A heat without a noticeable effect.
 COLD = 1e-3
 
 

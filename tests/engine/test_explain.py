@@ -76,7 +76,7 @@ def test_facts_are_said_in_plain_words() -> None:
         "faults": "sloth: drop_probability = 0.1; hare: on_offline = lost",
         "evaluated": "at the start, every 60 s, at the end",
         "ends": "after 2 h, or after 50 versions",
-        "memory": "no models are held",
+        "models held": "no models are held",
     }
 
 
@@ -100,7 +100,7 @@ def test_a_scenario_that_learns_tells_its_data_and_the_models_it_holds() -> None
     assert facts["at once"] == "cohort = 2 of 5 devices"
     assert facts["ends"] == "after 9 updates, or at accuracy 0.9, or after 5 min of computing"
     assert facts["trainer"] == "batched: as asked"
-    assert facts["memory"] == (
+    assert facts["models held"] == (
         "at most 3 versions of the model, 2.6 kB each, "
         "and results of 2 task(s) that wait to be used"
     )

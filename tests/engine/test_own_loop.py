@@ -155,6 +155,18 @@ def test_a_loop_that_stops_early_is_charged_for_what_it_did() -> None:
     assert np.allclose(part.tasks.train_s, whole.tasks.train_s / 5)
 
 
+def test_with_timing_alone_the_function_is_not_called_and_the_summary_says_so() -> None:
+    timed = simfl.run(scenario(), train=reports, timing=True)
+    assert "reports was not called" in timed.summary["work"]
+
+
+def test_a_study_takes_functions_and_sweeps_them(tmp_path: Path) -> None:
+    loops = {"plain": the_same, "its own": reports}
+    swept = {"learning.train": loops}
+    found = simfl.study(scenario(), seeds=[0], sweep=swept, out=tmp_path, progress=False).table
+    assert found["final_loss"].nunique() == 2
+
+
 def test_a_loss_that_is_not_reported_is_unknown_and_no_divergence() -> None:
     done = simfl.run(scenario(), train=lambda model, data, work: None)
     assert done.summary["ended"] == "versions"

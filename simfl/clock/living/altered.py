@@ -62,7 +62,7 @@ class AlteredPresence:
         self.absences[device][-1][1] = t
 
     def forget(self, device: int) -> None:
-        """Nobody will ask about the past of this device, which is back."""
+        """The past of this device, which is back, is not needed any more."""
         if not self.has_left(device):
             self.absences.pop(device, None)
 

@@ -83,7 +83,7 @@ class Environment(simpy.Environment):
 def _watched(
     generator: Generator[Any, Any, Any], owner: str, now: Callable[[], float]
 ) -> Generator[Any, Any, Any]:
-    """The same generator, whose errors are told under its owner's name."""
+    """The same generator, whose errors carry its owner's name."""
     act: Callable[[Any], Any] = generator.send
     given: Any = None
     while True:
@@ -92,10 +92,10 @@ def _watched(
         except StopIteration as done:
             return done.value
         except (Exception, SystemExit) as error:
-            raise told(owner, now(), error) from error
+            raise named_error(owner, now(), error) from error
         if not isinstance(event, simpy.Event):
             yielded = PluginError(f"yielded {shorten(repr(event))}, expected an event of env")
-            raise told(owner, now(), yielded, _line_of(generator)) from None
+            raise named_error(owner, now(), yielded, _line_of(generator)) from None
         try:
             given = yield event
             act = generator.send
@@ -106,12 +106,12 @@ def _watched(
             act, given = generator.throw, error
 
 
-def told(owner: str, now_s: float, error: BaseException, line: str = "") -> BaseException:
-    """The error under its process's name, unless it is told already or no fault of a process."""
+def named_error(owner: str, now_s: float, error: BaseException, line: str = "") -> BaseException:
+    """The error under its process's name, unless it carries one or is no fault of a process."""
     if isinstance(error, ProcessError | Stalled | Diverged | InvariantError) or is_full(error):
         return error
-    said = str(error) if isinstance(error, SimflError) else _kind(error)
-    return ProcessError(f"process {owner} at t = {now_s:g} s: {said}{line or origin(error)}")
+    reason = str(error) if isinstance(error, SimflError) else _kind(error)
+    return ProcessError(f"process {owner} at t = {now_s:g} s: {reason}{line or origin(error)}")
 
 
 def _kind(error: BaseException) -> str:

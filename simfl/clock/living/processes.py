@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from simfl.clock.events import Kind
 from simfl.clock.living.changes import Changes
-from simfl.clock.living.environment import Environment, told
+from simfl.clock.living.environment import Environment, named_error
 from simfl.clock.living.face import WorldFace
 from simfl.clock.living.journal import Journal
 from simfl.clock.living.meter import Meter
@@ -68,7 +68,7 @@ class Processes:
                 if generator is not None:  # else it acted once, and has nothing to wait for
                     self._env.begin(name, generator)
             except (Exception, SystemExit) as error:
-                raise told(name, self._clock.now, error) from error
+                raise named_error(name, self._clock.now, error) from error
         self._await()
 
     def make_room(self, groups: Sequence[int]) -> None:
@@ -86,7 +86,7 @@ class Processes:
         try:
             self._env.play(self._clock.now)
         except Exception as error:  # of an event that failed and that no process waited for
-            raise told("of SimPy", self._clock.now, error) from error
+            raise named_error("of SimPy", self._clock.now, error) from error
         self._await()
 
     def _next(self, number: int) -> None:
@@ -99,7 +99,7 @@ class Processes:
             if not wait_s >= 0.0:
                 raise PluginError(f"next returned {wait_s!r}, expected seconds of 0 or more")
         except (Exception, SystemExit) as error:
-            raise told(self.names[number], now_s, error) from error
+            raise named_error(self.names[number], now_s, error) from error
         self._clock.at(now_s + wait_s, Kind.WORLD, number + 1, "world.next", number)
 
     def _watch(self) -> None:

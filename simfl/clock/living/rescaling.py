@@ -39,13 +39,13 @@ class Pace:
 class LivingLifecycle(Lifecycle):
     """Moves every task in flight, at speeds and presences that change on the way.
 
-    by_device: tasks in flight, as far as somebody has asked for them.
+    by_device: tasks in flight, as far as they have been asked for.
     """
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         self.by_device: dict[int, Task] = {}
-        self.meter: Meter  #: set by whoever plays the processes
+        self.meter: Meter  #: set by what plays the processes
 
     def respeed(self, task: Task, factor: float) -> None:
         """The task's device trains at this factor from now on."""

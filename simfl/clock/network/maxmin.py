@@ -94,7 +94,7 @@ class Pipe:
     def fill(self, now_s: float) -> list[Flow]:
         """The level is right for these flows; returns those that were set free on the way.
 
-        First whoever is above the level is held to it, which raises it; then whoever is below
+        First flows above the level are held to it, which raises it; then those below
         is set free, which raises it further: neither can undo the other.
         """
         self._advance(now_s)

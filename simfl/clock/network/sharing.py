@@ -2,7 +2,7 @@
 
 Every flow passes its device's own cap, its cell and the server. Rates are shared anew once in an
 instant in which a flow starts or ends or a capacity changes, and only where that can be felt: a
-cell that the server does not slow down is nobody else's business, and a pipe with room to spare
+cell that the server does not slow down concerns no other, and a pipe with room to spare
 is not shared at all.
 """
 
@@ -50,7 +50,7 @@ class SharedLink:
         self._root = Pipe(capacity)
         self._cells = [Pipe(each, own=each < inf) for each in cells]
         self._finite = [cell for cell in self._cells if cell.own]
-        self._asked = 0.0  # what all flows could take; up to the capacity, the server slows nobody
+        self._asked = 0.0  # what all flows could take; up to the capacity, the server slows no flow
         self._dirty: list[Pipe] = []
         self._fresh: list[Flow] = []  # entered a pipe since it was filled
         self._started = 0

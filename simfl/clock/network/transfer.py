@@ -2,7 +2,7 @@
 
 Latency delays a message's first byte and uses no bandwidth. A device that pauses when it goes
 away takes its flow off the link and puts the rest back when it returns. Rates that a trace moves
-are looked up when a flow begins and whenever they change, and only while somebody flows.
+are looked up when a flow begins and whenever they change, and only while something flows.
 """
 
 from __future__ import annotations

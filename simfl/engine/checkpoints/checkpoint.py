@@ -76,8 +76,8 @@ def load(run_folder: Path, check: Callable[[dict[str, Any]], None] | None = None
             reasons.append(f"{path.name}: {error}")
             continue
         if reasons:
-            said = f"{run_folder}: passed over a checkpoint ({'; '.join(reasons)})"
-            warnings.warn(f"{said}; going on from {path.name}", stacklevel=2)
+            message = f"{run_folder}: passed over a checkpoint ({'; '.join(reasons)})"
+            warnings.warn(f"{message}; going on from {path.name}", stacklevel=2)
         loaded[0]["checkpoint"] = path.name
         return loaded
     if reasons:

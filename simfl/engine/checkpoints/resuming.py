@@ -36,7 +36,7 @@ def check(
     found = identity.compare(old, known)
     failed = str(summary_of(folder).get("ended", "")).startswith("failed")
     if found and failed and _code_alone(old, known):
-        warnings.warn(f"{folder}: goes on with other code: {identity.told(found)}", stacklevel=2)
+        warnings.warn(f"{folder}: goes on with other code: {identity.worded(found)}", stacklevel=2)
     else:
         _refuse(folder, found)
 
@@ -51,7 +51,7 @@ def check_options(folder: Path, scenario: Scenario, timing: bool) -> None:
         found = identity.same_options(old, scenario, timing)
     if found:
         raise InputError(
-            f"{folder} holds a run of another scenario ({identity.told(found)}); choose another "
+            f"{folder} holds a run of another scenario ({identity.worded(found)}); choose another "
             "folder with --out, or remove that one"
         )
 
@@ -102,7 +102,7 @@ def _data(
 def _refuse(folder: Path, differences: list[str]) -> None:
     if differences:
         raise InputError(
-            f"{folder}: holds another run: {identity.told(differences)}; undo that, or choose "
+            f"{folder}: holds another run: {identity.worded(differences)}; undo that, or choose "
             "another folder"
         )
 

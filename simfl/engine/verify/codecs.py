@@ -51,10 +51,10 @@ def sizes(w: World) -> str | None:
     at = np.flatnonzero(wrong)
     if not len(at):
         return None
-    told = "any size" if size.up is None else f"{size.up} bytes"
+    most = "any size" if size.up is None else f"{size.up} bytes"
     return (
         f"task {tasks['task'].iloc[at[0]]} moved {down[at[0]]} bytes down and {up[at[0]]} up; the "
-        f"codecs make {'' if size.bare else 'at least '}{size.down} and {told}"
+        f"codecs make {'' if size.bare else 'at least '}{size.down} and {most}"
     )
 
 

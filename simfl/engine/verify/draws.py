@@ -41,9 +41,9 @@ def links(w: World) -> str | None:
             unlike = ~(np.abs(moved - part) <= 1.0 + 1e-9 * moved) & (rate < np.inf)
             wrong |= ~through & (t.phase == name) & alone & unlike
         wrong &= w.untouched("set_link.down", "set_link.up")
-        said = t.first(wrong, f"the {name} did not take what its bytes take")
-        if said:
-            return said
+        problem = t.first(wrong, f"the {name} did not take what its bytes take")
+        if problem:
+            return problem
     return None
 
 
@@ -83,10 +83,10 @@ def totals(w: World) -> str | None:
         latency_s, rate = _links(t, of, draw)
         first_s, moved = begun_s[way] + latency_s, t.moved[:, way]
         last_s = begun_s[way] + t.spent_s[:, 2 * way]
-        for now_s, told in zip(seen["time_s"].tolist(), seen[column].tolist(), strict=True):
+        for now_s, recorded in zip(seen["time_s"].tolist(), seen[column].tolist(), strict=True):
             least, most = _moved(now_s, first_s, last_s, rate, moved)
-            if not least <= told <= most:
-                return f"{column} at t = {now_s:g} s is {told}; the {name}s had moved {least}"
+            if not least <= recorded <= most:
+                return f"{column} at t = {now_s:g} s is {recorded}; the {name}s had moved {least}"
     return None
 
 
@@ -114,11 +114,11 @@ def training(w: World) -> str | None:
     kinds = [isinstance(one, FlopRate) for one in law.laws]
     by_flops = np.array(kinds)[w.group][t.device] if len(t.device) else np.zeros(0, bool)
     steps = t.steps(w.scenario.learning.batch_size)
-    said = t.first(
+    problem = t.first(
         ~t.whole_steps(w.scenario.learning.batch_size), "no whole number of mini-batches"
     )
-    if said:
-        return said
+    if problem:
+        return problem
     if not np.isfinite(t.epochs).all():
         return t.first(~np.isfinite(t.epochs), "no number of passes over the data")
     none_s = _trains(law, t, np.zeros(len(steps)), steps)
@@ -194,8 +194,8 @@ def failures(w: World) -> str | None:
     }
     if not w.app:
         wrong["hung for another time"] = hung & apart(t.spent_s[:, 1], hang_s)
-    said = (t.first(rows, what) for what, rows in wrong.items())
-    return next((one for one in said if one), None) or _absences(w)
+    found = (t.first(rows, what) for what, rows in wrong.items())
+    return next((one for one in found if one), None) or _absences(w)
 
 
 def _fates(w: World, steps: np.ndarray) -> np.ndarray:

@@ -13,31 +13,31 @@ from simfl.fleet.build import unused
 
 def devices(w: World) -> str | None:
     """Every column of every device, made again from the scenario and its seed."""
-    told, right = w.run.devices, w.fleet.columns()
-    if len(told) != len(w.fleet):
-        return f"there are {len(told)} devices, the scenario has {len(w.fleet)}"
-    missing = sorted(set(right) - set(told.columns))
+    seen, right = w.run.devices, w.fleet.columns()
+    if len(seen) != len(w.fleet):
+        return f"there are {len(seen)} devices, the scenario has {len(w.fleet)}"
+    missing = sorted(set(right) - set(seen.columns))
     if missing:
         return f"devices have no column {missing[0]}"
     for name, values in right.items():
-        wrong = np.flatnonzero(~_same(told[name].to_numpy(), values))
+        wrong = np.flatnonzero(~_same(seen[name].to_numpy(), values))
         if len(wrong):
-            return f"{name} of device {wrong[0]} is {told[name].iloc[wrong[0]]}, not the scenario's"
+            return f"{name} of device {wrong[0]} is {seen[name].iloc[wrong[0]]}, not the scenario's"
     return None
 
 
-def _same(told: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _same(seen: np.ndarray, right: np.ndarray) -> np.ndarray:
     if right.dtype.kind == "f":
-        close = np.isclose(told.astype(float), right, rtol=1e-9, atol=0.0, equal_nan=True)
+        close = np.isclose(seen.astype(float), right, rtol=1e-9, atol=0.0, equal_nan=True)
         return np.asarray(close)
-    return np.asarray(told.astype(object) == right.astype(object))
+    return np.asarray(seen.astype(object) == right.astype(object))
 
 
 def scenario(w: World) -> str | None:
     """Its hash, its options in identity.json, and its unused settings."""
-    told, found = w.run.summary.get("scenario"), w.scenario.hash
-    if told != found:
-        return f"the summary is of scenario {told}, the folder holds {found}"
+    seen, found = w.run.summary.get("scenario"), w.scenario.hash
+    if seen != found:
+        return f"the summary is of scenario {seen}, the folder holds {found}"
     known = identity.read(w.run.folder)
     if known is not None and not w.scenario.foreign:
         timing = known.get("played") == "with timing only"
@@ -59,7 +59,7 @@ def _trainer(w: World) -> str | None:
 
 def _idle(w: World) -> bool:
     """A resolved scenario does not show which settings were given, and which are defaults."""
-    told = w.run.summary.get("unused_settings")
+    seen = w.run.summary.get("unused_settings")
     idle = unused(w.scenario.fleet.group, w.scenario.network.cell, w.fleet)
     given = [setting for setting in idle if "on_offline" not in setting]
-    return isinstance(told, list) and set(given) <= set(told) <= set(idle)
+    return isinstance(seen, list) and set(given) <= set(seen) <= set(idle)

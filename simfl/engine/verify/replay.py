@@ -60,5 +60,5 @@ def _differs(
                 scenario, folder, timing=timing, workers=workers, data_dir=data_dir,
                 progress=progress,
             )  # fmt: skip
-        told, found = run.summary.get("digest"), again.digest
-    return None if told == found else f"the summary says {told}, playing it again gives {found}"
+        noted, found = run.summary.get("digest"), again.digest
+    return None if noted == found else f"the summary says {noted}, playing it again gives {found}"

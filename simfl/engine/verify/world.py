@@ -97,7 +97,7 @@ class World:
             environment = json.loads((self.run.folder / ENVIRONMENT).read_text("utf-8"))
             there = environment["packages"]["simfl"]
         except (OSError, ValueError, LookupError, TypeError):
-            return  # it is not said, so it is taken for this one
+            return  # it is not recorded, so it is taken for this one
         here = metadata.version("simfl")
         if there != here:
             raise Unchecked(f"simfl {there} made the fleet, and this is simfl {here}")

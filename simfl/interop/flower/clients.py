@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from simfl.errors import PluginError
 from simfl.interop.flower.virtual_time.generators import seed_all
 
-#: For calls that nobody needs any more to end by themselves.
+#: For calls that are not needed any more to end by themselves.
 _GRACE_S = 1.0
 
 Client = Callable[[Any, Any], Any]
@@ -58,7 +58,7 @@ class Clients(Protocol):
         """The answer to a call, whether it was begun or not."""
 
     def drop(self, name: str) -> None:
-        """Nobody will ask for the answer."""
+        """The answer is not needed."""
 
     def close(self) -> None:
         """Ends whatever runs."""
@@ -147,8 +147,8 @@ def _run(call: Call) -> Answer:
     found = answer(_CLIENT[0], call)
     if found.error is None:
         return found
-    said = RemoteError(f"{type(found.error).__name__}: {found.error}")  # the error may not travel
-    return Answer(None, found.context, said)
+    reason = RemoteError(f"{type(found.error).__name__}: {found.error}")  # the error may not travel
+    return Answer(None, found.context, reason)
 
 
 class RemoteError(Exception):

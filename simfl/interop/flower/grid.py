@@ -177,14 +177,14 @@ class VirtualGrid:
     # For those who hooks what the app makes of the replies.
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def announcing(self) -> Iterator[None]:
         """Once a strategy was heard, versions are made by `show` alone, not by messages."""
         before, self._listening = self._listening, True
         try:
             yield
         finally:
             self._listening = before
-            self._strategy.told = self._strategy.told and before
+            self._strategy.announces = self._strategy.announces and before
 
     def show(self, model: Model | None, used: Collection[str] | None = None) -> None:
         """The app's model is this one now, made of replies to the messages of these names."""
@@ -199,8 +199,8 @@ class VirtualGrid:
             self._order()
 
     def heard(self, understood: bool) -> None:
-        """A strategy says when it has a new model: within `told`, messages do not."""
-        self._strategy.told = self._strategy.told or (self._listening and understood)
+        """A strategy says when it has a new model: within `announcing`, messages do not."""
+        self._strategy.announces = self._strategy.announces or (self._listening and understood)
 
     def refuse(self) -> None:
         """The app does not use the replies that it has taken since its last model."""
@@ -250,7 +250,7 @@ class VirtualGrid:
         return min((requests[name].expires_s for name in names if name in requests), default=inf)
 
     def _order(self) -> None:
-        """What the strategy was told is done at this instant."""
+        """What the strategy announced is done at this instant."""
         self._check()
         self._pass(lambda: not self._strategy.orders, inf, at_once=True)
 

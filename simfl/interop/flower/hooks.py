@@ -170,7 +170,7 @@ class Hooks:
         for table in (call.arguments, *(call.arguments.get(name, {}) for name in rest), own):
             self._replace(table)
         try:
-            with self.grid.told():
+            with self.grid.announcing():
                 return method(*call.args, **call.kwargs)
         finally:
             own.update(given)
@@ -184,7 +184,7 @@ class Hooks:
         """`Server.fit` of the classic API; its strategy may be of a class of its own."""
         kind = type(getattr(this, "strategy", None))
         known = any(issubclass(kind, base) for base in self._bases)
-        with self.grid.told(), nullcontext() if known else self._family(kind, self._heard):
+        with self.grid.announcing(), nullcontext() if known else self._family(kind, self._heard):
             return method(this, *args, **options)
 
     def _evaluated(self, evaluate: Method) -> Method:

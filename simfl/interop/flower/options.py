@@ -62,8 +62,8 @@ class App:
     local: LocalRule = LocalRule()
 
     def __post_init__(self) -> None:
-        told = [self.train_gflop is not None, self.measured_gflops is not None]
-        if sum(told) > 1 or (any(told) and (self.steps is not None or self.epochs != 1.0)):
+        given = [self.train_gflop is not None, self.measured_gflops is not None]
+        if sum(given) > 1 or (any(given) and (self.steps is not None or self.epochs != 1.0)):
             raise ScenarioError(
                 "the work of a train message was stated twice: give one of `epochs`, `steps`, "
                 "`train_gflop` and `measured_gflops`"

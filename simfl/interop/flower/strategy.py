@@ -56,7 +56,7 @@ class Request:
     announced_s: float = inf  #: when a deployed server first knows of the reply
     objects: Sequence[float] = (1.0,)  #: what share has passed when each of the reply's is there
     task: Task | None = None  #: while a deployed device uploads
-    forgotten: bool = False  #: nobody waits for the reply any more
+    forgotten: bool = False  #: the reply is not awaited any more
 
 
 class AppStrategy:
@@ -71,7 +71,7 @@ class AppStrategy:
         self.orders: list[Callable[[Server], None]] = []  #: what the next step does
         self.requests: dict[str, Request] = {}  #: by name: sent, and not yet handed to the app
         self._awaited: dict[str, set[str]] = {}  # by name: all that is waited for beside it
-        self.told = False  #: the app says when it has a new model; its messages do not
+        self.announces = False  #: the app says when it has a new model; its messages do not
         self.news = 0  #: replies and losses so far
         self._protocol = protocol
         self._work = work  # of a train message: epochs or steps
@@ -103,7 +103,7 @@ class AppStrategy:
     def _send(self, request: Request, server: Server) -> None:
         self._discard(self._passed_over, server)
         self._passed_over = []
-        if request.model is not None and not self.told:
+        if request.model is not None and not self.announces:
             self._suggest(request.model, server)
         request.version, request.model = server.version, server.params
         queue = self._queues.get(request.device)
@@ -257,7 +257,7 @@ class AppStrategy:
         return request.reply
 
     def forget(self, names: Iterable[str]) -> None:
-        """Nobody waits for the replies to these any more."""
+        """The replies to these are not awaited any more."""
         for name in names:
             request = self.requests.get(name)
             if request is not None:
@@ -295,11 +295,11 @@ class AppStrategy:
     def _weights(self) -> dict[int, float]:
         """By examples, as the replies report them; equal shares if one of them does not."""
         pairs = [(request.update, request.reply) for request in self._taken]
-        told = {u.task: examples_of(self._protocol.metrics(r)) for u, r in pairs if u is not None}
-        if None in told.values() or not any(told.values()):
-            told = dict.fromkeys(told, 1.0)
-        total = sum(n for n in told.values() if n)
-        return {task: (n or 0.0) / total for task, n in sorted(told.items())}
+        counts = {u.task: examples_of(self._protocol.metrics(r)) for u, r in pairs if u is not None}
+        if None in counts.values() or not any(counts.values()):
+            counts = dict.fromkeys(counts, 1.0)
+        total = sum(n for n in counts.values() if n)
+        return {task: (n or 0.0) / total for task, n in sorted(counts.items())}
 
     def _first_seen(self, model: Model) -> None:
         if self.kernel.plan.evaluate_at_start:

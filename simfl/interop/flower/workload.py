@@ -96,13 +96,13 @@ class AppWorkload:
         calls, errors = self._calls[kind], self._errors[kind]
         if 2 * errors < max(1, calls):
             return
-        said = (
+        reason = (
             f"the client app failed in {errors} of {calls} calls for {kind!r} messages, first with "
             f"{self.notes['client_error']}"
         )
         if errors == calls:
-            raise PluginError(f"{said}: nothing was learnt")
-        LOG.warning("%s", said)
+            raise PluginError(f"{reason}: nothing was learnt")
+        LOG.warning("%s", reason)
 
     def announce(self, tasks: Sequence[Task]) -> None:
         """Devices' code runs one call after another."""
@@ -217,13 +217,13 @@ class AppWorkload:
                 return self._protocol.copy(found.reply)
             except Exception as wrong:  # it is no message
                 error = wrong
-        said = str(error) if isinstance(error, RemoteError) else f"{type(error).__name__}: {error}"
-        self._failed(request, error, said)
-        return self._protocol.error(request.message, RAISED, said)
+        why = str(error) if isinstance(error, RemoteError) else f"{type(error).__name__}: {error}"
+        self._failed(request, error, why)
+        return self._protocol.error(request.message, RAISED, why)
 
-    def _failed(self, request: Request, error: BaseException, said: str) -> None:
+    def _failed(self, request: Request, error: BaseException, why: str) -> None:
         device = request.device
-        self.notes = {"client_error": f"{said} (device {device})", **self.notes}
+        self.notes = {"client_error": f"{why} (device {device})", **self.notes}
         self._errors[family(request.kind)] += 1
         if self._errors.total() <= LOGGED:
             LOG.warning("device %d: the client app raised", device, exc_info=error)
@@ -256,9 +256,9 @@ class AppWorkload:
 
     def _examples(self, task: Task, request: Request) -> int:
         if self._app.examples == "reported" and not self._protocol.is_error(request.answer):
-            told = examples_of(self._protocol.metrics(request.answer))
-            if told is not None:
-                return max(1, round(told))
+            count = examples_of(self._protocol.metrics(request.answer))
+            if count is not None:
+                return max(1, round(count))
         return int(self.examples[task.device])
 
     def _nbytes(self, message: Any, *, up: bool) -> int:

@@ -1,7 +1,7 @@
 """A fleet fitted to a pilot: groups, speeds, links and overheads from a phase log.
 
 Six phones of a pilot become a scenario whose groups train, start, send and receive as they did;
-then `count` may be raised. How well it fits is said on tasks that were kept aside: the constants
+then `count` may be raised. Its fit is reported on tasks that were kept aside: the constants
 come from every second task of each device, the errors from the others.
 """
 
@@ -29,8 +29,9 @@ MBIT = 1e6 / 8
 class Loops:
     """What of a deployment's loops the fit must know; see `simfl.interop.flower.deployment`.
 
-    launch_ask_s, reply_ask_s: seconds between two looks. beside: a process starts beside the
-    download. asks: waits for work follow from a loop, and are no overhead.
+    launch_ask_s, reply_ask_s: seconds between two looks.
+    beside: a process starts beside the download.
+    asks: waits for work follow from a loop, and are no overhead.
     """
 
     launch_ask_s: float = 0.0

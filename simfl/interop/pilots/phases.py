@@ -38,9 +38,11 @@ ALSO = {
 
 @dataclass(frozen=True)
 class Phases:
-    """A phase log. device, group: (tasks,) names; group is empty where the log has no class.
+    """A phase log.
 
-    seconds: (tasks,) of each phase, 0 where the log has none. sizes: (tasks,) bytes, if known.
+    device, group: (tasks,) names; group is empty where the log has no class.
+    seconds: (tasks,) of each phase, 0 where the log has none.
+    sizes: (tasks,) bytes, if known.
     """
 
     device: np.ndarray

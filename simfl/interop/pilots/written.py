@@ -19,7 +19,8 @@ def pilot(
 ) -> tuple[str, list[Judged]]:
     """(a scenario as TOML, how well each of its groups fits). Raises TraceError, ScenarioError.
 
-    source: where the log is from. deployment: whose loops the pilot had; empty: none.
+    source: where the log is from.
+    deployment: whose loops the pilot had; empty: none.
     """
     import tomli_w
 

@@ -30,7 +30,8 @@ CAPACITIES = KINDS["capacity"][1]
 def read_csv(path: Path, *, hold: str | None = None, period_s: float | None = None) -> Trace:
     """The trace in a file of separated values, gzipped or not. Raises TraceError.
 
-    hold: of a log, which way a rate holds. period_s: after what time sessions repeat.
+    hold: of a log, which way a rate holds.
+    period_s: after what time sessions repeat.
     """
     return _read(csv_rows(path), hold, period_s)
 

@@ -30,7 +30,10 @@ _SINCE_1970_S = 10 * 365.25 * DAY_S
 
 
 class Session(NamedTuple):
-    """A row of the file. where: its line."""
+    """A row of the file.
+
+    where: its line.
+    """
 
     start_s: float
     end_s: float
@@ -41,8 +44,8 @@ class Session(NamedTuple):
 def read(rows: Rows, kind: str, period_s: float | None) -> Trace:
     """The sessions of the rows. Metadata say in `notes` what was done to them. Raises TraceError.
 
-    kind: presence or charger. period_s: after what time the sessions of all devices repeat, inf:
-    never; default: whole days.
+    kind: presence or charger.
+    period_s: after what time the sessions of all devices repeat, inf: never; default: whole days.
     """
     devices = _sessions(rows, kind)
     midnight_s, of_day = _midnight_s(rows, devices)
@@ -75,8 +78,10 @@ def _sessions(rows: Rows, kind: str) -> list[list[Session]]:
             raise TraceError(f"{rows.path}: {where}: device is empty, expected the name of one")
         start_s, end_s = (rows.time_s(where, row, name) for name in NEEDED[1:])
         if not start_s < end_s:
-            said = f"end_s = {shorten(str(row['end_s']))}, start_s = {shorten(str(row['start_s']))}"
-            raise TraceError(f"{rows.path}: {where}: {said}: expected an end after the start")
+            given = (
+                f"end_s = {shorten(str(row['end_s']))}, start_s = {shorten(str(row['start_s']))}"
+            )
+            raise TraceError(f"{rows.path}: {where}: {given}: expected an end after the start")
         watts = rows.number(where, row, WATTS) if kind == "charger" else 0.0
         found.setdefault(device, []).append(Session(start_s, end_s, watts, where))
         if number >= MOST_ROWS:

@@ -43,8 +43,8 @@ class Rows:
         except (TypeError, ValueError, OverflowError):
             number = float("nan")
         if not 0.0 <= number < float("inf"):
-            said = shorten(repr(given))
-            raise TraceError(f"{self.path}: {where}: {name} = {said}, expected a number from 0 on")
+            value = shorten(repr(given))
+            raise TraceError(f"{self.path}: {where}: {name} = {value}, expected a number from 0 on")
         return number
 
     def time_s(self, where: str, row: Mapping[str, Any], name: str) -> float:

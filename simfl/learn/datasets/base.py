@@ -33,7 +33,7 @@ class NotPaths(Registry):
 
 def written_for(path: str | Path) -> str:
     """What to write for a data set that lies at a path."""
-    said = shorten(str(path))
+    text = shorten(str(path))
     where = Path(path)
     kind = "table"
     if where.suffix.lower() == ".txt":
@@ -42,7 +42,7 @@ def written_for(path: str | Path) -> str:
         kind = "images"
     target = ', "target": "COLUMN"' * (kind == "table")
     return (
-        f'{said!r} is a path: write dataset={{"kind": "{kind}", "path": "{said}"{target}}} (kinds '
+        f'{text!r} is a path: write dataset={{"kind": "{kind}", "path": "{text}"{target}}} (kinds '
         "for files: table, images, text, huggingface)"
     )
 

@@ -70,5 +70,5 @@ def data_digest(dataset: Dataset) -> str:
     later = [str(part) for part in parts if hasattr(part, "sample")]
     arrays = [part.sample() if hasattr(part, "sample") else part.numpy() for part in parts]
     users = [] if dataset.users is None else [np.asarray(dataset.users)]
-    told = (str(dataset.classes), str(dataset.sequence), *later)
-    return digest(array_digest(*arrays, *users), *told)
+    facts = (str(dataset.classes), str(dataset.sequence), *later)
+    return digest(array_digest(*arrays, *users), *facts)

@@ -58,10 +58,10 @@ class Source:
         except SimflError:
             raise
         except Exception as error:  # whatever a stranger's items raise
-            said = f"{type(error).__name__}: {first_line(error)}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
             raise DataError(
                 f"{self.name}: {type(self.items).__name__} could not give the items "
-                f"{_told(rows)}{origin(error)} ({said})"
+                f"{_numbered(rows)}{origin(error)} ({reason})"
             ) from error
         x = intake.features(self.name, "x", x, tokens=self.sequence)
         y = intake.as_tensor(self.name, "y", y)
@@ -173,5 +173,5 @@ def drawing(seed: int) -> Iterator[None]:
             np.random.set_state(numpys)  # noqa: NPY002
 
 
-def _told(rows: np.ndarray) -> str:
+def _numbered(rows: np.ndarray) -> str:
     return ", ".join(map(str, rows[:3])) + (", ..." if len(rows) > 3 else "")

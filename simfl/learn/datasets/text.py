@@ -89,7 +89,7 @@ def speeches(text: str) -> dict[str, str]:
         if not name.endswith(":"):
             raise ValueError(f"expected a speaker's name and a colon, found {name[:40]!r}")
         roles.setdefault(name[:-1], []).append(words)
-    return {name: "\n".join(said) for name, said in roles.items()}
+    return {name: "\n".join(lines) for name, lines in roles.items()}
 
 
 def _windows(text: str, alphabet: list[str], window: int) -> np.ndarray:

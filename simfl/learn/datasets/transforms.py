@@ -127,7 +127,7 @@ class Normalise(Transform):
 
 @dataclass(frozen=True)
 class Own(Transform):
-    """A callable of one example that is somebody's own."""
+    """A callable of one example, given by the user."""
 
     call: Any
     name: str

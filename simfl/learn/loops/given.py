@@ -35,8 +35,8 @@ class GivenFunction:
 
     def described(self) -> dict[str, Any]:
         """What a scenario's file says of it."""
-        told = {"kind": kind_of(self.thing), **self.options}
-        return {**told, "digest": self._digest} if self._digest else told
+        table = {"kind": kind_of(self.thing), **self.options}
+        return {**table, "digest": self._digest} if self._digest else table
 
 
 def as_part(thing: Any, **options: Any) -> Any:

@@ -53,8 +53,8 @@ def _numbers(found: Any) -> dict[str, float]:
         try:
             values[str(name)] = float(value)
         except (TypeError, ValueError, RuntimeError) as error:
-            said = first_line(error)
+            reason = first_line(error)
             raise PluginError(
-                f"returned {value!r} as {name}, expected one number ({said})"
+                f"returned {value!r} as {name}, expected one number ({reason})"
             ) from error
     return values

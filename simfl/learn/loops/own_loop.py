@@ -46,31 +46,31 @@ class OwnLoop(Trainer):
         with plugin_errors(f"{self._name} on device {job.device}"):
             seed = self.local.streams.integer("dropout", job.device, job.index)
             with drawing(seed):
-                told = self.local.options.train(as_written(model.module), data, work)
-            if not isinstance(told, Trained | None):
-                raise PluginError(f"returned {told!r}, expected simfl.Trained(...) or None")
+                given = self.local.options.train(as_written(model.module), data, work)
+            if not isinstance(given, Trained | None):
+                raise PluginError(f"returned {given!r}, expected simfl.Trained(...) or None")
             work.check()
             kept, end = work.keeps(), values_of(model)
-        return replace(self._result(opened, end, work, data, told or Trained()), kept=kept)
+        return replace(self._result(opened, end, work, data, given or Trained()), kept=kept)
 
     def _result(
-        self, opened: Opened, end: Tensor, work: TaskWork, data: DeviceData, told: Trained
+        self, opened: Opened, end: Tensor, work: TaskWork, data: DeviceData, given: Trained
     ) -> JobResult:
         """What is reported stands; the rest is as it was counted, or as it was asked for."""
         n, asked = self.local.options.used(opened.work.examples), opened.work
         steps, epochs = asked.steps, asked.epochs
         if data.taken:
             steps, epochs = data.taken, data.passed / n
-        if told.steps is not None:
-            epochs = epochs * told.steps / steps
-            steps = told.steps
+        if given.steps is not None:
+            epochs = epochs * given.steps / steps
+            steps = given.steps
         done = replace(opened, work=replace(asked, steps=steps, epochs=epochs))
         loss, rms = work.losses()
-        if told.loss is not None:
-            loss = rms = told.loss if math.isfinite(told.loss) else math.inf
+        if given.loss is not None:
+            loss = rms = given.loss if math.isfinite(given.loss) else math.inf
         made = self.local.close(done, end, (loss, rms))
-        examples = made.examples if told.examples is None else told.examples
-        return replace(made, examples=examples, flops=told.flops, seconds=told.seconds)
+        examples = made.examples if given.examples is None else given.examples
+        return replace(made, examples=examples, flops=given.flops, seconds=given.seconds)
 
 
 def values_of(model: FlatModule) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a training function is told of its task, and what it takes over from simfl's own loop.
+"""What a training function knows of its task, and what it takes over from simfl's own loop.
 
     def train(model, data, work):
         optimizer = work.optimizer()

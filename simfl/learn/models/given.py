@@ -106,8 +106,8 @@ def _copied(module: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(module).cpu()
     except Exception as error:
-        said = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0]
         raise PluginError(
-            f"cannot be copied ({type(error).__name__}: {said}): give the function or the class "
+            f"cannot be copied ({type(error).__name__}: {reason}): give the function or the class "
             "that makes it, as in model=lambda dataset: Net()"
         ) from error

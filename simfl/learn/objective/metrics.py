@@ -145,7 +145,7 @@ def _own(given: Any) -> Metric:
 
 @dataclass(frozen=True)
 class _Start:
-    """Makes the tally of somebody else's metric."""
+    """Makes the tally of a metric given by the user."""
 
     function: Any
     options: dict[str, Any]

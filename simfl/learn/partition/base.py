@@ -102,7 +102,7 @@ class Dirichlet:
 
     Hsu, Qi, Brown, arXiv:1909.06335, in the usual form with one draw per class. Small alpha:
     few classes per device. Devices left with fewer than `min_examples` take examples from
-    whoever holds most, so that nothing is drawn twice and any alpha works.
+    the device that holds most, so that nothing is drawn twice and any alpha works.
     """
 
     alpha: Positive = 0.5
@@ -121,7 +121,7 @@ class Dirichlet:
 
 
 def _topped_up(owners: np.ndarray, devices: int, least: int) -> np.ndarray:
-    """The same owners, except that nobody has fewer than `least`: the largest give."""
+    """The same owners, except that no device has fewer than `least`: the largest give."""
     sizes = np.bincount(owners, minlength=devices)
     poor = np.flatnonzero(sizes < least)
     if not len(poor):

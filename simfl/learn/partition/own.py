@@ -1,4 +1,4 @@
-"""What a partition function of somebody's own may give: who holds which examples, in any form.
+"""What a partition function of the user's may give: who holds which examples, in any form.
 
 def by_brightness(dataset, devices, rng):
     order = dataset.x.mean((1, 2, 3)).argsort()

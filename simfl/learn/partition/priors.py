@@ -2,7 +2,7 @@
 
 Acar et al., ICLR 2021, arXiv 2111.04263: every device draws a class prior from Dirichlet(alpha).
 Again and again a random device that is not full yet takes an example of a class drawn from its
-prior, so sizes are as planned and whoever fills up late takes what is left.
+prior, so sizes are as planned and devices that fill up late take what is left.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Priors:
     """One Dirichlet(alpha) class prior for each device, and sizes that do not depend on it.
 
     sigma: spread of the logarithm of sizes.
-    examples: mean size; what is left over is nobody's. By default everything is dealt out, but for
-        what does not divide evenly.
+    examples: mean size; the rest is not dealt out. By default everything is dealt out, but for what
+        does not divide evenly.
     """
 
     alpha: Positive = 0.5

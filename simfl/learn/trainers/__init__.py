@@ -31,6 +31,7 @@ from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.one_by_one import OneByOne, single_thread
 from simfl.learn.trainers.workers import Workers
 from simfl.strategy.special_rules import FeatureRule
+from simfl.units import Cluster
 
 Kind = Literal["auto", "one-by-one", "batched", "compiled"]
 TorchDevice = Literal["cpu", "cuda", "auto"]
@@ -50,9 +51,17 @@ class Choice:
     why: str
 
 
-def make(kind: Kind, local: Local, workers: int = 1) -> Choice:
-    """The trainer of a run, in this process or on so many others."""
+def make(kind: Kind, local: Local, workers: int = 1, on: Cluster | None = None) -> Choice:
+    """The trainer of a run, in this process or on so many others.
+
+    on: the cluster where they are; by default this machine.
+    """
     choice = choose(kind, local)
+    if on is not None:
+        from simfl.learn.trainers.on_ray import OnRay
+
+        away = OnRay(local, choice.kind, workers, most_at_once(local), on.address)
+        return Choice(away, choice.kind, choice.why)
     if workers == 1:
         return choice
     trainer = Workers(local, choice.kind, workers, most_at_once(local))

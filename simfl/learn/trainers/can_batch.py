@@ -33,8 +33,8 @@ def why_not_batched(local: Local, kernel: Kernel, slots: Callable[[int], int]) -
         alone = _slopes(local, kernel, slots(1), x, y, len(x))
         short = _slopes(local, kernel, slots(1), x, y, _FEW)
     except Exception as error:  # whatever a model does that cannot be batched
-        said = str(error).partition("\n")[0]
-        return f"a trial step failed ({type(error).__name__}: {said})"
+        reason = str(error).partition("\n")[0]
+        return f"a trial step failed ({type(error).__name__}: {reason})"
     if not (_near(alone[0], local, x, y) and _near(short[0], local, x[:_FEW], y[:_FEW])):
         return "a batched trial step gave other gradients"
     if not all(torch.equal(slope, alone[0]) for slope in together):

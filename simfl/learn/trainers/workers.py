@@ -143,7 +143,7 @@ class Workers(Trainer):
             workers.append(_Worker(self._spec, self._arena_bytes))
 
     def _share_out(self, jobs: Sequence[Job]) -> list[JobResult]:
-        left = deque(_Piece(positions) for positions in self._pieces(jobs))
+        left = deque(_Piece(each) for each in pieces_of(jobs, self._local, self._count))
         results: dict[int, JobResult] = {}
         while len(results) < len(jobs):
             for worker in self._pool.workers:
@@ -153,19 +153,6 @@ class Workers(Trainer):
             for pipe in wait(list(busy)):
                 self._receive(busy[pipe], results, left)  # type: ignore[index]
         return [results[at] for at in range(len(jobs))]
-
-    def _pieces(self, jobs: Sequence[Job]) -> list[Sequence[int]]:
-        """Positions in pieces of like cost: each has as many long jobs as any other."""
-        sizes, options = self._local.data.partition.sizes, self._local.options
-
-        def steps(at: int) -> int:
-            job = jobs[at]
-            used = options.used(int(sizes[job.device]))
-            return local_steps(used, options.batch_size, job.epochs, job.steps)
-
-        order = sorted(range(len(jobs)), key=lambda at: (-steps(at), at))
-        pieces = min(len(jobs), _PIECES * self._count)
-        return [order[first::pieces] for first in range(pieces)]
 
     def _send(self, worker: _Worker, piece: _Piece, jobs: Sequence[Job]) -> None:
         worker.piece = piece
@@ -201,6 +188,23 @@ class Workers(Trainer):
         workers[workers.index(worker)] = _Worker(self._spec, self._arena_bytes)
 
 
+def pieces_of(jobs: Sequence[Job], local: Local, count: int) -> list[Sequence[int]]:
+    """Positions in pieces of like cost: each has as many long jobs as any other.
+
+    count: workers to whom they go.
+    """
+    sizes, options = local.data.partition.sizes, local.options
+
+    def steps(at: int) -> int:
+        job = jobs[at]
+        used = options.used(int(sizes[job.device]))
+        return local_steps(used, options.batch_size, job.epochs, job.steps)
+
+    order = sorted(range(len(jobs)), key=lambda at: (-steps(at), at))
+    pieces = min(len(jobs), _PIECES * count)
+    return [order[first::pieces] for first in range(pieces)]
+
+
 def _serve(pipe: Connection, inbox: Any, outbox: Any, packed: Packed) -> None:
     """The loop of a worker process, until the pipe is closed."""
     from simfl.learn.trainers import choose  # it knows this module
@@ -222,10 +226,10 @@ def _serve(pipe: Connection, inbox: Any, outbox: Any, packed: Packed) -> None:
         try:
             answer = trainer.train(jobs)
         except Exception as error:
-            answer = error if isinstance(error, SimflError) else _sendable(error)
+            answer = error if isinstance(error, SimflError) else sendable(error)
         pipe.send_bytes(memory.pack(answer, arenas[1]))
 
 
-def _sendable(error: Exception) -> SimflError:
+def sendable(error: Exception) -> SimflError:
     """An error of any type as one that can be sent."""
     return SimflError(f"training failed in a worker ({type(error).__name__}: {error})")

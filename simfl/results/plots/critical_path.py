@@ -15,7 +15,7 @@ from simfl.results import formatting
 from simfl.results.critical_path import SHARES
 from simfl.results.critical_path import critical_path as path_of
 from simfl.results.plots import style
-from simfl.results.plots.gantt import draw_tasks, explain
+from simfl.results.plots.gantt import DRAWN, draw_tasks, explain
 from simfl.results.plots.style import LABELS, PHASE_COLOURS
 from simfl.results.result import Result
 
@@ -37,7 +37,7 @@ def critical_path(run: Result, *, ax: Axes | None = None) -> Axes:
 
     The slowest version bears the class and number of the device it waited for.
     """
-    path = path_of(run.tasks, run.versions)
+    path = path_of(style.frame_of(run, "tasks", DRAWN), run.versions)
     edges = np.append(path["version"] - 0.5, path["version"].iloc[-1:] + 0.5)
     ax = style.dressed(ax)
     below = np.zeros(len(path))
@@ -64,9 +64,8 @@ def slowest_version(run: Result, *, version: int | None = None, ax: Axes | None 
 
     version: default the one that took longest. Dashed: when the version before was made.
     """
-    path = path_of(run.tasks, run.versions)
-    row = _chosen(path, version)
-    tasks = run.tasks
+    tasks = style.frame_of(run, "tasks", DRAWN)
+    row = _chosen(path_of(tasks, run.versions), version)
     waited = tasks[(tasks["ended_s"] <= row["made_s"]) & (tasks["ended_s"] > row["opened_s"])]
     tasks = waited.sort_values(["ended_s", "task"]).tail(_ROWS)
     names = [f"{c}  #{d}" for c, d in zip(tasks["device_class"], tasks["device"], strict=True)]

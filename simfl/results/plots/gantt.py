@@ -26,6 +26,12 @@ _ENDS = {
 # Share of a row's height that a bar fills.
 _THICK = 0.66
 
+#: Columns of the tasks that bars and marks are made of.
+DRAWN = (
+    *("task", "device", "device_class", "outcome", "dispatched_s", "ended_s"),
+    *(f"{phase}_s" for phase in PHASES),
+)
+
 
 def timeline(
     run: Result | pd.DataFrame,
@@ -40,7 +46,7 @@ def timeline(
     between_s: the window of virtual time; by default it opens at 0 and holds some six tasks a
         device. A thin line is a pause.
     """
-    tasks = style.frame_of(run, "tasks").sort_values("task")
+    tasks = style.frame_of(run, "tasks", DRAWN).sort_values("task")
     tasks = tasks[tasks["device"].isin(tasks["device"].unique()[:devices])]
     start_s, stop_s = between_s or (0.0, _horizon_s(tasks))
     tasks = tasks[(tasks["ended_s"] >= start_s) & (tasks["dispatched_s"] <= stop_s)]

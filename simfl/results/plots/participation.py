@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from simfl.messages import PHASES
 from simfl.results import formatting
-from simfl.results.costs import WASTED, spent, wasted_share
+from simfl.results.costs import SPENT, WASTED, spent, wasted_share
 from simfl.results.metrics import gini
 from simfl.results.metrics import participation as participation_of
 from simfl.results.plots import style
@@ -18,7 +18,7 @@ from simfl.results.result import Result
 
 def waste(run: Result | pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Device time spent in vain by cause, the greatest on top, split by phase."""
-    everything = spent(style.frame_of(run, "tasks"))
+    everything = spent(style.frame_of(run, "tasks", SPENT))
     table = _by_cause(everything[everything["outcome"].isin(WASTED)])
     longest_s = float(table.sum(axis=1).max()) if len(table) else 0.0
     ax = style.dressed(ax, height=1.2 + 0.4 * max(len(table), 1))
@@ -58,7 +58,7 @@ def participation(runs: Runs, *, devices: int | None = None, ax: Axes | None = N
     ax.plot([0, 1], [0, 1], color=style.QUIET, linewidth=1, linestyle=(0, (4, 3)))
     for i, (name, run) in enumerate(style.named(runs).items()):
         fleet = len(run.devices) if isinstance(run, Result) else 0
-        tasks = style.frame_of(run, "tasks")
+        tasks = style.frame_of(run, "tasks", ["device", "outcome"])
         counts = np.sort(participation_of(tasks, devices or fleet))
         curve = np.concatenate([[0.0], np.cumsum(counts) / max(counts.sum(), 1)])
         label = f"{name}  (Gini {gini(counts):.2f})" if name else f"Gini {gini(counts):.2f}"

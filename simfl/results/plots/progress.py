@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import StepPatch
 
 from simfl.errors import InputError, did_you_mean
+from simfl.results.costs import TRAFFIC
 from simfl.results.costs import traffic as traffic_of
 from simfl.results.metrics import reached
 from simfl.results.plots import style
@@ -65,7 +66,7 @@ def traffic(
 
     bin_s: seconds averaged over; by default a hundred and twentieth of the run.
     """
-    tasks = style.frame_of(run, "tasks")
+    tasks = style.frame_of(run, "tasks", TRAFFIC)
     bin_s, edges = _bins(tasks, bin_s)
     flow = traffic_of(tasks, bin_s)
     ax = style.dressed(ax)
@@ -78,7 +79,7 @@ def traffic(
 
 def traffic_by_link(run: Result, *, bin_s: float | None = None, ax: Axes | None = None) -> Axes:
     """`traffic`, divided among the networks that devices are on; one colour each, stacked."""
-    tasks = run.tasks
+    tasks = style.frame_of(run, "tasks", ["device", *TRAFFIC])
     bin_s, edges = _bins(tasks, bin_s)
     network = tasks["device"].map(run.devices["network"].astype(str))
     below = {column: np.zeros(len(edges) - 1) for column, *_ in _WAYS}

@@ -15,6 +15,9 @@ from simfl.results.result import Result
 #: A histogram has a bar for each staleness up to this one, and wider bars beyond.
 _BARS = 120
 
+#: Columns of the tasks that tell how stale each was used, or is in flight.
+_AGES = ("outcome", "staleness", "version", "applied_version")
+
 
 def staleness(run: Result | pd.DataFrame, *, log: bool = False, ax: Axes | None = None) -> Axes:
     """Histogram of staleness, with median and 95th percentile of the applied updates.
@@ -22,7 +25,7 @@ def staleness(run: Result | pd.DataFrame, *, log: bool = False, ax: Axes | None 
     Ages of tasks in flight at the end stand on top: without them the slowest devices are hidden.
     log: counts on a logarithmic axis, for long tails.
     """
-    tasks = style.frame_of(run, "tasks")
+    tasks = style.frame_of(run, "tasks", _AGES)
     applied, flying = staleness_of(tasks), ages_in_flight(tasks, last_version(tasks))
     if len(applied) and not applied.any():
         ax = style.dressed(ax, height=1.6)
@@ -48,7 +51,7 @@ def staleness(run: Result | pd.DataFrame, *, log: bool = False, ax: Axes | None 
 
 def staleness_ecdf(runs: Runs, *, ax: Axes | None = None) -> Axes:
     """Share of applied updates that are at most so stale; one line per run."""
-    frames = style.frames_of(runs, "tasks")
+    frames = style.frames_of(runs, "tasks", ["outcome", "staleness"])
     ax = style.dressed(ax)
     for i, (name, tasks) in enumerate(frames.items()):
         look = {"color": style.colour(i), "linestyle": style.dash(i), "linewidth": 1.8}
@@ -67,12 +70,14 @@ def staleness_by_class(run: Result | pd.DataFrame, *, ax: Axes | None = None) ->
     Each ridge is a histogram scaled to its own peak; under it the 5th to 95th percentile, and a
     dot at the median.
     """
-    return _ridges(_by_class(style.frame_of(run, "tasks")), ax)
+    return _ridges(
+        _by_class(style.frame_of(run, "tasks", ["outcome", "staleness", "device_class"])), ax
+    )
 
 
 def staleness_ridges(runs: Runs, *, ax: Axes | None = None) -> Axes:
     """Distribution of staleness for each run, the first on top; drawn as `staleness_by_class`."""
-    frames = style.frames_of(runs, "tasks")
+    frames = style.frames_of(runs, "tasks", ["outcome", "staleness"])
     groups = {name: staleness_of(tasks) for name, tasks in frames.items()}
     return _ridges({name: values for name, values in groups.items() if len(values)}, ax)
 
@@ -102,7 +107,8 @@ def staleness_heatmap(
     run: Result | pd.DataFrame, *, bins: int = 48, ax: Axes | None = None
 ) -> Axes:
     """Mean staleness of updates by device class and time of use; grey where none was used."""
-    tasks = style.frame_of(run, "tasks")
+    columns = ("outcome", "dispatched_s", "staleness_s", "device_class", "staleness")
+    tasks = style.frame_of(run, "tasks", columns)
     tasks = tasks[tasks["outcome"] == "applied"]
     used_s = tasks["dispatched_s"] + tasks["staleness_s"]
     edges = np.linspace(0.0, used_s.max() if used_s.max() > 0 else 1.0, bins + 1)
@@ -158,8 +164,8 @@ def _mark_quantiles(ax: Axes, found: dict[str, float]) -> None:
     """Lines at p50 (dashed) and p95 (dotted), and their values, which may be close, in the head."""
     for key, dash in (("p50", (0, (4, 3))), ("p95", (0, (1, 1.5)))):
         ax.axvline(found[key], color=style.INK, linewidth=1.2, linestyle=dash)
-    said = [f"{key} = {found[key]:g}" for key in ("p50", "p95", "max")]
-    ax.set_title("    ".join(said), loc="right", fontsize=8)
+    parts = [f"{key} = {found[key]:g}" for key in ("p50", "p95", "max")]
+    ax.set_title("    ".join(parts), loc="right", fontsize=8)
 
 
 def _by_class(tasks: pd.DataFrame) -> dict[str, pd.Series]:

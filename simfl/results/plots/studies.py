@@ -131,8 +131,8 @@ def time_to_target(
     for place, (_, row) in enumerate(found.iterrows()):
         _bar(ax, place, row[cost], style.colour(place))
         if "speedup" in row:
-            said = stats.in_words(row["speedup"], "factor")
-            ax.annotate(said, (1.02, place), xycoords=ax.get_yaxis_transform(), va="center",
+            label = stats.in_words(row["speedup"], "factor")
+            ax.annotate(label, (1.02, place), xycoords=ax.get_yaxis_transform(), va="center",
                         fontsize=8)  # fmt: skip
     if "speedup" in found:
         ax.set_title("speed-up", loc="right", fontsize=8)

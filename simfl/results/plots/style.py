@@ -57,10 +57,18 @@ _TIME_UNITS = ((86400.0, "d", 4), (3600.0, "h", 2), (60.0, "min", 2), (1.0, "s",
 Runs: TypeAlias = "Result | pd.DataFrame | Mapping[str, Result | pd.DataFrame] | Iterable[Result]"
 
 
-def frame_of(run: Result | pd.DataFrame, table: str) -> pd.DataFrame:
-    """The table of a Result; a frame is taken to be that table already."""
+def frame_of(
+    run: Result | pd.DataFrame, table: str, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """The table of a Result; a frame is taken to be that table already.
+
+    columns: those that are looked at. Of a Result only they are read and nothing is kept, so that
+    a run of ten million tasks can be drawn.
+    """
     if isinstance(run, pd.DataFrame):
         return run
+    if columns is not None and table not in vars(run):
+        return run.read(table, list(columns))
     found: pd.DataFrame = getattr(run, table)
     return found
 
@@ -74,9 +82,11 @@ def named(runs: Runs) -> dict[str, Result | pd.DataFrame]:
     return dict(distinct_names([runs] if isinstance(runs, Result) else runs))
 
 
-def frames_of(runs: Runs, table: str) -> dict[str, pd.DataFrame]:
-    """A table of one or several runs, by name."""
-    return {name: frame_of(run, table) for name, run in named(runs).items()}
+def frames_of(
+    runs: Runs, table: str, columns: Sequence[str] | None = None
+) -> dict[str, pd.DataFrame]:
+    """A table of one or several runs, by name. columns: see `frame_of`."""
+    return {name: frame_of(run, table, columns) for name, run in named(runs).items()}
 
 
 def colour(index: int) -> str:

@@ -242,4 +242,4 @@ def ranges(t: Tables) -> str | None:
         wrong["an infinite training loss"] = applied & np.isinf(loss)
         wrong["drift of a fresh update"] = fresh & ((drift != 0.0) | (cosine != 1.0))
         wrong["infinite drift"] = np.isinf(drift) & (cosine != 0.0)
-    return next((said for what, rows in wrong.items() if (said := first(tasks, rows, what))), None)
+    return next((why for what, rows in wrong.items() if (why := first(tasks, rows, what))), None)

@@ -36,7 +36,7 @@ class FavanoState(QuaflState):
 
 @dataclass(frozen=True, kw_only=True)
 class Favano(Quafl):
-    """The server contacts a few devices at each tick; a step counts alike, whoever makes it.
+    """The server contacts a few devices at each tick; a step counts alike on every device.
 
     scale: what an answer is divided by.
     """

@@ -14,7 +14,7 @@ from typing import Any
 
 from simfl.interop.flower.grid import VirtualGrid
 
-#: What Flower's own client manager waits for devices when nobody says how long, in seconds.
+#: What Flower's own client manager waits for devices where no time is given, in seconds.
 DAY_S = 86_400.0
 
 #: Between two looks at who is there, in virtual seconds, as Flower's Message API has it.

@@ -74,7 +74,7 @@ class Flower:
         return sum(array.numpy().nbytes for array in _arrays(message))
 
     def model(self, message: Any) -> Model | None:
-        """Arrays of several records are told apart by their record's name."""
+        """Arrays of several records differ by their record's name."""
         found = {k: r for k, r in message.content.items() if isinstance(r, ArrayRecord)}
         if len(found) < 2:
             return model_of(next(iter(found.values()), None))
@@ -85,12 +85,12 @@ class Flower:
         """Of metric records, and of the config records in which the classic API sends metrics."""
         if message.has_error():
             return {}
-        told = [
+        known = [
             record
             for name, record in message.content.items()
             if isinstance(record, MetricRecord) or name.endswith("res.metrics")
         ]
-        pairs = [(name, value) for record in told for name, value in record.items()]
+        pairs = [(name, value) for record in known for name, value in record.items()]
         return {n: v for n, v in pairs if isinstance(v, int | float) and not isinstance(v, bool)}
 
     def date(self, reply: Any, message: Any) -> None:
@@ -107,10 +107,10 @@ class Flower:
     def context(
         self, node: int, partition: int, partitions: int, run_config: Mapping[str, Any]
     ) -> Any:
-        told: dict[str, Any] = {}
+        known: dict[str, Any] = {}
         if partition >= 0:
-            told = {"partition-id": partition, "num-partitions": partitions}
-        return Context(self.run_id, node, told, RecordDict(), dict(run_config))
+            known = {"partition-id": partition, "num-partitions": partitions}
+        return Context(self.run_id, node, known, RecordDict(), dict(run_config))
 
     def copy_context(self, context: Any) -> Any:
         return Context(

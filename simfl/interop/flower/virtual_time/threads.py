@@ -75,7 +75,7 @@ class Threads:
         self, times: VirtualTime, code: Code, play: Callable[[Met, float], None], ended: Met
     ) -> None:
         self._times, self._code, self._play, self._ended = times, code, play, ended
-        self._free = False  # the app has ended: nobody takes turns any more
+        self._free = False  # the app has ended: no thread takes turns any more
         self._all: dict[threading.Thread, AppThread] = {threading.current_thread(): AppThread()}
 
     @property

@@ -160,9 +160,9 @@ class Refl(SemiSync):
         def weight(update: Update) -> float:
             if not update.staleness:
                 return of(update)
-            told = 1.0 - exp(-changes[update.task] / most) if most else 0.0
+            boost = 1.0 - exp(-changes[update.task] / most) if most else 0.0
             age = (1.0 - self.beta) / (update.staleness + 1.0)
-            return of(update) * (age + self.beta * told)
+            return of(update) * (age + self.beta * boost)
 
         return mean(updates, weight)
 
