@@ -93,7 +93,7 @@ def _summary(
         **({"diverged": diverged} if diverged and not cause else {}),
         **numbers,
         **kernel.workload.totals,
-        **({} if kernel.ingest is None else _server(kernel)),
+        **_server(kernel),
         **(kernel.processes.meter.totals if kernel.processes is not None else {}),
         **{key: None for key in numbers if key.startswith("final_") and ended == "diverged"},
         **kernel.workload.notes,
@@ -103,6 +103,9 @@ def _summary(
 
 
 def _server(kernel: Kernel) -> dict[str, float]:
+    """How busy its processors were, where updates take time."""
+    if kernel.ingest is None:
+        return {}
     return {"server_utilisation": kernel.ingest.utilisation(kernel.clock.now)}
 
 

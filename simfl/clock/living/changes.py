@@ -139,6 +139,8 @@ class Changes:
         """One more device of this group; returns its number."""
         device = self.fleet.members.join(group)
         self.make_room(group)
+        if self.server.batteries is not None:
+            self.server.batteries.look_ahead(device)
         self._kernel.look_again(device)
         return device
 
@@ -150,7 +152,7 @@ class Changes:
         if server.batteries is not None:
             row = int(np.searchsorted(members.base.group, group))
             start_j = self._start_j(server.devices - 1)
-            server.batteries.join(members.base.energy.battery(row), start_j, self.clock.now)
+            server.batteries.join(row, start_j, self.clock.now)
 
     def _start_j(self, device: int) -> float:
         newcomer = self.fleet.members.newcomers.get(device)
