@@ -276,11 +276,11 @@ def _memory(scenario: Scenario, bare: TimingOnly, trainer: Learning) -> str:
     remembering = devices if any(isinstance(one, StatefulCodec) for one in codecs) else 0
     tasks = min(at_once, trainer.trainer.width)
     parts = footprint.parts_of(bare.down_bytes, at_once + 1, tasks, remembering)
-    said = footprint.in_words(parts, footprint.machine_bytes())
+    total = footprint.in_words(parts, footprint.machine_bytes())
     worker = footprint.PROCESS_BYTES + tasks * footprint.PER_TASK * bare.down_bytes
     return (
-        f"{said}; each of --workers {formatting.amount(worker, 'B')} more; without what a strategy "
-        "remembers of each device"
+        f"{total}; each of --workers {formatting.amount(worker, 'B')} more; without what a "
+        "strategy remembers of each device"
     )
 
 
