@@ -1,4 +1,4 @@
-"""How a run is played, and where it is: what goes into a kernel, and a glance at it."""
+"""The options of a kernel (limits, evaluations, checkpoints), and the status that it reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server as strategies see it: what `strategy.base.Server` promises, on the kernel's parts."""
+"""Implements `strategy.base.Server`, the server as strategies see it, on the kernel's parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scenario will do, in words and medians, before it is run."""
+"""`simfl explain`: what a scenario will do, in words and medians, before it is run."""
 
 from __future__ import annotations
 
