@@ -1,4 +1,4 @@
-"""What a scenario will do, in words and medians, before it is run."""
+"""`simfl explain`: what a scenario will do, in words and medians, before it is run."""
 
 from __future__ import annotations
 
@@ -213,6 +213,7 @@ def _beyond(scenario: Scenario, fleet: Fleet) -> dict[str, str]:
     deployment = getattr(scenario.strategy, "deployment", None)
     extras = {
         "deployment": "" if deployment is None else deployment.facts(),
+        "processes": ", ".join(kind_of(type(process)) for process in scenario.process),
         "cells": "; ".join(map(_cell, cells)),
         "without effect": "; ".join(idle),
     }

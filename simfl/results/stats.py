@@ -1,4 +1,4 @@
-"""What seeds say together: medians and speed-ups with bootstrap intervals, censoring included.
+"""Statistics over seeds: medians and speed-ups with bootstrap intervals, censoring included.
 
 A run that ended before it met the target is *right-censored*: its cost is only known to be at
 least what it had spent by then. So every cost is a pair of bounds, [low, high], equal where the
