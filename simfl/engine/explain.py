@@ -213,6 +213,7 @@ def _beyond(scenario: Scenario, fleet: Fleet) -> dict[str, str]:
     deployment = getattr(scenario.strategy, "deployment", None)
     extras = {
         "deployment": "" if deployment is None else deployment.facts(),
+        "processes": ", ".join(kind_of(type(process)) for process in scenario.process),
         "cells": "; ".join(map(_cell, cells)),
         "without effect": "; ".join(idle),
     }

@@ -49,6 +49,7 @@ def parts_of(kernel: Kernel) -> dict[str, Any]:
         "workload": kernel.workload,
         "exchange": getattr(kernel.workload, "exchange", None),
         "clock": kernel.clock,
+        "ingest": kernel.ingest,
         "fleet": fleet,
         "fleet.members": fleet.members if living else None,
         "fleet.link": fleet.link if living else None,
