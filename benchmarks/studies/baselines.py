@@ -17,7 +17,7 @@ from parts.pages import markdown, put_block
 from parts.whole import whole
 
 import simfl
-from simfl.cli.console import Cells, err
+from simfl.cli.console import StudyProgress, err
 from simfl.results.stats import how_made, in_words, median, target_table
 from simfl.results.study import Study
 from simfl.results.tuning import Best
@@ -67,19 +67,24 @@ def chosen(best: Best) -> dict[str, str]:
         "lr": f"{best.options[rate]:g}",
         "own option": f"{names[own]} = {best.options[own]:g}",
         "on the edge": "; ".join(edges) or "-",
-        "lr explains": f"{100 * best.importance.get(rate, float('nan')):.0f} %",
+        "lr explains": f"{100 * best.importance[rate]:.0f} %" if rate in best.importance else "-",
     }
 
 
-def main() -> None:
-    study = whole(simfl.study(SCENARIO, out=OUT, progress=Cells(err())))
+def write(study: Study) -> None:
+    """The page has the study's tables, and its picture."""
     put_block(PAGE, "table", markdown(costs(study)))
     put_block(PAGE, "how made", how_made(study.at_target(REFERENCE), REFERENCE))
     put_block(PAGE, "tuning", markdown(tuning(study)))
+    put_block(PAGE, "accuracies", markdown(study.scores().rename_axis("method")))
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 7), layout="constrained")
     simfl.plot.time_to_target(study, ax=left)
     simfl.plot.time_to_target(study, cost="up_bytes", ax=right)
     figure.savefig(PAGE.with_suffix(".png"), dpi=110)
+
+
+def main() -> None:
+    write(whole(simfl.study(SCENARIO, out=OUT, progress=StudyProgress(err()))))
 
 
 if __name__ == "__main__":
