@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import simfl
+from simfl import testing
 from simfl.cli import app
 from simfl.cli.help import command as command_of
 from simfl.fleet.catalogue import catalogue_dirs, list_classes, load_class, quantities
@@ -165,6 +166,8 @@ def parts() -> str:
 
 def _family(family: Family) -> Iterator[str]:
     yield f"## {family.key}"
+    if not family.registry.names():
+        yield f"Not by a name of simfl's: {family.objects}."
     for kind in family.registry.names():
         yield from _part(kind, family.registry.get(kind), notes=family is STRATEGY)
 
@@ -229,7 +232,12 @@ def python() -> str:
         "## Bounded types\n\nFor the options of plug-ins: a value out of bounds is refused."
     )
     rows = [(f"`{name}`", _bounds(getattr(simfl, name))) for name in bounded]
-    return "\n\n".join([*pages, _table(("type", "values"), rows)])
+    pages.append(_table(("type", "values"), rows))
+    pages.append("# For test suites\n\nEverything below is imported from `simfl.testing`.")
+    parts = (getattr(testing, name) for name in testing.__all__)
+    for part in (part for part in parts if hasattr(part, "__qualname__")):
+        pages.append(f"## {part.__name__}\n\n::: {part.__module__}.{part.__qualname__}")
+    return "\n\n".join(pages)
 
 
 def _bounds(bounded: Any) -> str:

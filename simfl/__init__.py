@@ -38,12 +38,14 @@ if TYPE_CHECKING:
     from simfl.results import plots as plot
     from simfl.results.compare import compare
     from simfl.results.metrics import staleness_of
+    from simfl.results.stats import how_made, target_table
     from simfl.results.study import Study
     from simfl.results.study import open_folder as open
     from simfl.scenario import Scenario, load
     from simfl.strategy.aggregation import discounted, mean, weighted
     from simfl.strategy.base import Change, LocalRule, Report, Server, Strategy, Wait, Work
     from simfl.strategy.common import State
+    from simfl.strategy.local_rules import Proximal
     from simfl.strategy.methods.asynchronous import Buffered
     from simfl.strategy.methods.fedavg import FedAvg
     from simfl.strategy.special_rules import PersonalRule
@@ -72,6 +74,7 @@ __all__ = [
     "Params",
     "PersonalRule",
     "Positive",
+    "Proximal",
     "Report",
     "Result",
     "Scenario",
@@ -97,6 +100,7 @@ __all__ = [
     "discounted",
     "fleet_of",
     "flower",
+    "how_made",
     "load",
     "mean",
     "open",
@@ -105,6 +109,7 @@ __all__ = [
     "staleness_of",
     "study",
     "table",
+    "target_table",
     "weighted",
     "write_trace",
 ]
@@ -156,8 +161,11 @@ _HOMES = {
     "FedAvg": "simfl.strategy.methods.fedavg:FedAvg",
     "Buffered": "simfl.strategy.methods.asynchronous:Buffered",
     "PersonalRule": "simfl.strategy.special_rules:PersonalRule",
+    "Proximal": "simfl.strategy.local_rules:Proximal",
     "compare": "simfl.results.compare:compare",
     "staleness_of": "simfl.results.metrics:staleness_of",
+    "target_table": "simfl.results.stats:target_table",
+    "how_made": "simfl.results.stats:how_made",
     "Count": "simfl.units:Count",
     "Index": "simfl.units:Index",
     "Seconds": "simfl.units:Seconds",

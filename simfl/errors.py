@@ -1,4 +1,4 @@
-"""What can go wrong, drawn.
+"""The exceptions of simfl, drawn as a tree.
 
 SimflError                    exit 3
 ├── InputError                exit 2   what the user wrote is wrong; says where, and what would do

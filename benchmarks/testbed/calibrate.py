@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from math import log, sqrt
 from operator import itemgetter
-from statistics import mean, median
+from statistics import mean, median, variance
 from typing import Any
 
 from cases import CLIENTS, KINDS
@@ -43,11 +45,19 @@ def constants(empty: Mapping[str, Any], heavy: Mapping[str, Any]) -> dict[str, A
             "request_cpu_s": [round(s, 4) for s in request],
             "copy_cpu_s_per_mb": [round(s, 4) for s in copies],
             "reply_cpu_s": round(reply, 4),
+            "launch_sigma": round(_sigma(empty), 4),
             "idle_share": round(idle, 5),
             "message_bytes": [round(n) for n in message_bytes],
             "header_share": round(mean(bytes_per_mb) - 1.0, 4),
         },
     }
+
+
+def pooled(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several runs of one case as one."""
+    found = {n: [one for run in runs for one in run[n]] for n in ("idle", "moved", "speeds")}
+    tasks = [task | {"run": number} for number, run in enumerate(runs) for task in run["tasks"]]
+    return found | {"tasks": tasks}
 
 
 def at_speed(known: Mapping[str, Any], runs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -85,6 +95,16 @@ def _started(task: Mapping[str, Any]) -> float:
 
 def _replied(task: Mapping[str, Any]) -> float:
     return float(task["train_s"] + task["reply_s"])
+
+
+def _sigma(empty: Mapping[str, Any]) -> float:
+    """Spread of a process's start within a run, between tasks of a kind; looks aside."""
+    alike = defaultdict(list)
+    for task in empty["tasks"]:
+        alike[task.get("run", 0), task["class"]].append(_started(task) - LAUNCH_ASK_S / 2)
+    own = [LAUNCH_ASK_S**2 / 12 / mean(seconds) ** 2 for seconds in alike.values()]
+    all_of_it = [variance(map(log, seconds)) for seconds in alike.values()]
+    return sqrt(max(0.0, mean(all_of_it) - mean(own)))
 
 
 def _copies(

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PERIOD_US = 100_000
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 V1, V2 = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
 
 
@@ -113,6 +114,7 @@ class Host:
     outer: str  #: the link's end in the switch
     down_mbps: float = 0.0
     up_mbps: float = 0.0
+    cpu: int | None = None  #: where its processes run; None: anywhere
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self, *command: str, **env: str) -> subprocess.Popen[str]:
@@ -126,9 +128,15 @@ class Host:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=self._stay,
         )
         self.started.append(process)
         return process
+
+    def _stay(self) -> None:
+        """On one processor: a small quota that is spread over several is not given out whole."""
+        if self.cpu is not None:
+            os.sched_setaffinity(0, {self.cpu})
 
 
 class Network:
@@ -145,7 +153,9 @@ class Network:
         self._in(self.switch, "ip", "link", "add", "name", "switch", "type", "bridge")
         self._in(self.switch, "ip", "link", "set", "switch", "up")
 
-    def host(self, name: str, down_mbps: float = 0.0, up_mbps: float = 0.0) -> Host:
+    def host(
+        self, name: str, down_mbps: float = 0.0, up_mbps: float = 0.0, cpu: int | None = None
+    ) -> Host:
         number = len(self.hosts) + 1
         space = self._space(f"{self.mark}{name}")
         inner, outer = "eth", f"v{number}"
@@ -162,7 +172,7 @@ class Network:
             self._in(self.switch, "tc", "qdisc", "add", "dev", outer, "root", *tbf(down_mbps))
         group = Group(f"{self.mark}{name}")
         self._stack.callback(group.remove)
-        host = Host(name, address, space, group, outer, down_mbps, up_mbps)
+        host = Host(name, address, space, group, outer, down_mbps, up_mbps, cpu)
         self.hosts.append(host)
         return host
 
@@ -191,20 +201,19 @@ class Network:
 
 @contextmanager
 def network() -> Iterator[Network]:
-    """A network that is gone after the block. SIGTERM and SIGHUP end the block as SIGINT does."""
+    """A network that is gone after the block, which SIGINT, SIGTERM and SIGHUP end."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = {s: signal.signal(s, interrupt) for s in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in STOPS}
     made = Network()
     try:
         made.open()
         yield made
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOPS:
             signal.signal(number, signal.SIG_IGN)  # the end itself is not interrupted
         made.close()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -64,7 +64,9 @@ def speedometer(host: Host, every_s: float = 8.0) -> Iterator[list[float]]:
 
 
 def _host(made: Network, number: int, client: Client) -> Host:
-    return made.host(f"c{number}", client.down_mbps, client.up_mbps)
+    cpus = sorted(os.sched_getaffinity(0))
+    cpu = cpus[number % len(cpus)]  # the two of a kind on different ones
+    return made.host(f"c{number}", client.down_mbps, client.up_mbps, cpu)
 
 
 def _disturb(case: Case, deployed: Deployment) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from calibrate import at_speed, constants
+from calibrate import at_speed, constants, pooled
 from cases import CALIBRATION, CASES
 from hosts import trouble
 from measure import keep
@@ -30,6 +30,7 @@ def main() -> int:
     options.add_argument("--repeat", type=int, default=3)
     options.add_argument("--out", type=Path, default=Path("runs/testbed"))
     options.add_argument("--predict-only", action="store_true", help="of runs that are in --out")
+    options.add_argument("--measure-only", action="store_true", help="as much as --out lacks")
     chosen = options.parse_args()
     why = "" if chosen.predict_only else trouble()
     if why:
@@ -38,7 +39,8 @@ def main() -> int:
     try:
         if not chosen.predict_only:
             measure(chosen.cases, chosen.repeat, chosen.out)
-        report(chosen.cases, chosen.out)
+        if not chosen.measure_only:
+            report(chosen.cases, chosen.out)
     except KeyboardInterrupt:
         print("interrupted; what was started has been ended", file=sys.stderr)
         return 130
@@ -50,7 +52,7 @@ def measure(cases: list[str], repeat: int, out: Path) -> None:
     for number in range(repeat):
         for name, case in [*CALIBRATION.items(), *((name, CASES[name]) for name in cases)]:
             file = out / f"{name}-{number}.json"
-            if file.exists() or (name in CALIBRATION and number):
+            if file.exists() or (name in CALIBRATION and number > 1):
                 continue
             with tempfile.TemporaryDirectory(prefix="testbed-") as folder:
                 found = keep(name, case, Path(folder) / name, file)
@@ -59,7 +61,7 @@ def measure(cases: list[str], repeat: int, out: Path) -> None:
 
 def report(cases: list[str], out: Path) -> None:
     """What was measured beside what is predicted."""
-    known = constants(*(read(out, name)[0] for name in CALIBRATION))
+    known = constants(*(pooled(read(out, name)) for name in CALIBRATION))
     print(json.dumps(known))
     for name in cases:
         measured = read(out, name)

@@ -88,15 +88,22 @@ class Batteries:
         for device in self._moving:
             self._look_ahead(device)
 
-    def join(self, battery: tuple[float, float, float], start_j: float, t: float) -> None:
-        """One more device, whose battery holds so much at t."""
-        full_j, charge_w, needed_j = battery
+    def join(self, like: int, start_j: float, t: float) -> None:
+        """One more device, with a battery like that of another device; it holds so much at t."""
+        full_j, charge_w, needed_j = self._energy.battery(like)
         self._full_j = np.append(self._full_j, full_j)
         self._charge_w = np.append(self._charge_w, charge_w)
         self._needed_j = np.append(self._needed_j, needed_j)
         self._levels_j = np.append(self._levels_j, start_j)
         self._booked_s = np.append(self._booked_s, t)
+        self._enough_s = np.append(self._enough_s, np.nan)
         self._level_j, self._since_s = view(self._levels_j), view(self._booked_s)
+        if self._moves(like, full_j):
+            self._moving.append(len(self._levels_j) - 1)
+
+    def look_ahead(self, device: int) -> None:
+        """A device has joined: it is known when it has enough for a task."""
+        self._look_ahead(device)
 
     def level_j(self, device: int, t: float) -> float:
         """Joules at t, if the device has been idle since it was booked."""

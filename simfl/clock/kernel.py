@@ -16,6 +16,7 @@ from typing import Any
 from simfl.clock.driver import Driver
 from simfl.clock.evaluations import Evaluations
 from simfl.clock.events import Alarm, Clock, Kind
+from simfl.clock.ingest import Ingest
 from simfl.clock.ledger import Append, Ledger
 from simfl.clock.lifecycle import Lifecycle
 from simfl.clock.living.altered import AlteredFleet
@@ -72,10 +73,15 @@ class Kernel:
         self.server = Server(
             self.clock, fleet, workload, streams, self.ledger, plan.server_flops, plan.limits
         )
+        self.server.aggregate_s = plan.aggregate_s
         transfers = self._transfers(fleet) if plan.shared_links or fleet.link.varying else None
         lifecycle = LivingLifecycle if processes else Lifecycle
+        self.ingest = (
+            Ingest(self.clock, plan.ingest, self._ended, self._waits) if plan.ingest else None
+        )
+        ended = self._ended if self.ingest is None else self.ingest.enter
         self.server.lifecycle = lifecycle(
-            self.clock, fleet, workload, streams, self._ended, transfers, self.server.batteries
+            self.clock, fleet, workload, streams, ended, transfers, self.server.batteries
         )
         self.clock.handlers |= {
             "run.step": self.ask,
@@ -182,6 +188,10 @@ class Kernel:
             del self.server.open[serial]
         flying, self.server.tasks = self.server.tasks, {}
         for task in flying.values():
+            if task.outcome == "delivered":  # it has not been taken in
+                self.ledger.count(task)
+                self.ledger.close(task, "discarded", cause="unused at the end")
+                continue
             self.server.lifecycle.book(task)
             task.ended_s = self.clock.now
             self.ledger.count(task)
@@ -220,6 +230,9 @@ class Kernel:
         wanted = self._wait.arrivals
         if not server.tasks or (wanted is not None and len(self._arrived) >= wanted):
             self.ask()
+
+    def _waits(self, task: Task) -> bool:
+        return task.serial in self.server.tasks and task.outcome == "delivered"
 
     def _step(self) -> None:
         server = self.server

@@ -1,4 +1,4 @@
-"""How a run is played, and where it is: what goes into a kernel, and a glance at it."""
+"""The options of a kernel (limits, evaluations, checkpoints), and the status that it reports."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import inf, nan
 from typing import TYPE_CHECKING
 
+from simfl.clock.ingest import Service
 from simfl.clock.server import Limits
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ class Plan:
     down_rate: float = inf
     up_rate: float = inf
     server_flops: float = 1e11
+    ingest: Service = field(default_factory=Service)
+    aggregate_s: float = 0.0
     evaluate_every_s: float = inf
     evaluate_every_versions: int | None = None
     evaluate_at_start: bool = True

@@ -1,4 +1,4 @@
-"""Who is idle. Sampling costs what it returns, not what the fleet holds.
+"""The pool of idle devices. Sampling costs what it returns, not what the fleet holds.
 
 Idle devices fill the front of one permutation; a device that becomes busy is swapped to the
 back. Presence is asked only of the devices that a draw meets; when too many of them are away,

@@ -1,4 +1,4 @@
-"""The server as strategies see it: what `strategy.base.Server` promises, on the kernel's parts."""
+"""Implements `strategy.base.Server`, the server as strategies see it, on the kernel's parts."""
 
 from __future__ import annotations
 
@@ -103,6 +103,7 @@ class Server:
         self._last_version = inf if limits.versions is None else limits.versions
         self._last_update = inf if limits.updates is None else limits.updates
         self._charged_s = 0.0
+        self.aggregate_s = 0.0  #: that each version takes
         self._serial = 0
         self._index = np.zeros(self.devices, dtype=np.int32)
         self._next_index = memoryview(self._index.data)
@@ -166,6 +167,7 @@ class Server:
             )
         if self.over:
             return  # after the last version nothing enters the model any more
+        self._charged_s += self.aggregate_s
         version, params, ledger = self.version, self.params, self._ledger
         used_s, ages, updates = self._clock.now + self._charged_s, [], []
         for serial, weight in change.weights.items():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simfl.clock.ingest import Service
 from simfl.clock.kernel import Limits, Plan
 from simfl.clock.workload import TimingOnly, Workload
 from simfl.engine.exchange import Exchange
@@ -68,6 +69,10 @@ def plan_of(scenario: Scenario) -> Plan:
         down_rate=_or_inf(server.down_mbps) * MBPS,
         up_rate=_or_inf(server.up_mbps) * MBPS,
         server_flops=server.gflops * GFLOPS,
+        ingest=Service(
+            server.processors or 1, server.ingest_s or 0.0, (server.ingest_s_per_mb or 0.0) / 1e6
+        ),
+        aggregate_s=server.aggregate_s or 0.0,
         evaluate_every_s=_or_inf(evaluate.every_s),
         evaluate_every_versions=evaluate.every_versions,
         evaluate_at_start=evaluate.at_start,

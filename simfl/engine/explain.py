@@ -1,4 +1,4 @@
-"""What a scenario will do, in words and medians, before it is run."""
+"""`simfl explain`: what a scenario will do, in words and medians, before it is run."""
 
 from __future__ import annotations
 
@@ -213,6 +213,7 @@ def _beyond(scenario: Scenario, fleet: Fleet) -> dict[str, str]:
     deployment = getattr(scenario.strategy, "deployment", None)
     extras = {
         "deployment": "" if deployment is None else deployment.facts(),
+        "processes": ", ".join(kind_of(type(process)) for process in scenario.process),
         "cells": "; ".join(map(_cell, cells)),
         "without effect": "; ".join(idle),
     }
@@ -275,11 +276,11 @@ def _memory(scenario: Scenario, bare: TimingOnly, trainer: Learning) -> str:
     remembering = devices if any(isinstance(one, StatefulCodec) for one in codecs) else 0
     tasks = min(at_once, trainer.trainer.width)
     parts = footprint.parts_of(bare.down_bytes, at_once + 1, tasks, remembering)
-    said = footprint.in_words(parts, footprint.machine_bytes())
+    total = footprint.in_words(parts, footprint.machine_bytes())
     worker = footprint.PROCESS_BYTES + tasks * footprint.PER_TASK * bare.down_bytes
     return (
-        f"{said}; each of --workers {formatting.amount(worker, 'B')} more; without what a strategy "
-        "remembers of each device"
+        f"{total}; each of --workers {formatting.amount(worker, 'B')} more; without what a "
+        "strategy remembers of each device"
     )
 
 

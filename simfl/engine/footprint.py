@@ -55,16 +55,16 @@ def in_words(parts: Mapping[str, float], machine: float | None) -> str:
     """
     total = sum(parts.values())
     listed = ", ".join(f"{name} {formatting.amount(value, 'B')}" for name, value in parts.items())
-    said = f"at most {formatting.amount(total, 'B')} ({listed})"
+    text = f"at most {formatting.amount(total, 'B')} ({listed})"
     if machine is None:
-        return said
+        return text
     here = f"the {formatting.amount(machine, 'B')} here"
     if total > machine:
         advice = "let fewer devices work at once, or take a smaller model"
-        return f"{said}, which does not fit into {here}: {advice}"
+        return f"{text}, which does not fit into {here}: {advice}"
     if total > TIGHT * machine:
-        return f"{said}, which is tight in {here}"
-    return f"{said}, which fits into {here}"
+        return f"{text}, which is tight in {here}"
+    return f"{text}, which fits into {here}"
 
 
 def machine_bytes() -> float | None:

@@ -93,12 +93,20 @@ def _summary(
         **({"diverged": diverged} if diverged and not cause else {}),
         **numbers,
         **kernel.workload.totals,
+        **_server(kernel),
         **(kernel.processes.meter.totals if kernel.processes is not None else {}),
         **{key: None for key in numbers if key.startswith("final_") and ended == "diverged"},
         **kernel.workload.notes,
         "unused_settings": unused(scenario.fleet.group, scenario.network.cell, kernel.server.fleet),
         "models_alive_max": kernel.server.versions.peak,
     }
+
+
+def _server(kernel: Kernel) -> dict[str, float]:
+    """How busy its processors were, where updates take time."""
+    if kernel.ingest is None:
+        return {}
+    return {"server_utilisation": kernel.ingest.utilisation(kernel.clock.now)}
 
 
 def tidy(folder: Path) -> None:

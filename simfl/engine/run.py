@@ -1,4 +1,4 @@
-"""One scenario in, one Result out.
+"""`simfl.run`: plays one scenario and gives its Result.
 
 result = simfl.run("quickstart", **{"strategy.buffer": 20}, seed=3, out="runs/b20")
 """

@@ -133,7 +133,7 @@ class Learning:
 
     def _adopt(self, task: Task, trained: JobResult) -> None:
         """The clock goes by what the training function reports."""
-        n, flops = task.examples, self._sizes.flops
+        n, flops = task.examples, step_flops(self._rule, self._sizes.flops)
         beside = task.flops - flops * (task.epochs or 0.0) * n
         task.local_steps, task.epochs = trained.steps, trained.epochs
         own = flops * trained.epochs * n if trained.flops is None else trained.flops

@@ -120,7 +120,12 @@ def _presence(
 def _energy(draws: Sequence[GroupDraws], group: np.ndarray) -> Energy:
     batteries = [one.plan.options.battery for one in draws]
     starts_j = starts_of(batteries, [one.charge for one in draws])
-    traces = [(one.plan.charger, one.plan.members.start) for one in draws]
+    firsts = [int(np.searchsorted(group, g)) for g in range(len(draws))]
+    # A newcomer, which is device 0 of its own fleet, is given the trace's row of its number.
+    traces = [
+        (one.plan.charger, first if first == one.plan.members.start else -one.plan.members.start)
+        for one, first in zip(draws, firsts, strict=True)
+    ]
     chargers = [None if trace is None else Charger(trace, first) for trace, first in traces]
     return Energy([one.plan.power for one in draws], group, batteries, starts_j, chargers)
 

@@ -1,4 +1,4 @@
-"""One short word for everything that a run wrote down: equal digests, equal runs.
+"""The digest of a run: one hash of its tables and final model. Equal digests, equal runs.
 
 The digest depends on the values and their order alone: not on how rows were grouped into parts,
 on file metadata, compression, or the version of a library. So a resumed run has the digest of

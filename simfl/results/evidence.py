@@ -1,4 +1,4 @@
-"""How much a comparison says: paired tests, scores with their spread, performance profiles."""
+"""Statistics of a comparison: paired tests, scores with their spread, performance profiles."""
 
 from __future__ import annotations
 

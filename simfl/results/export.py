@@ -1,4 +1,4 @@
-"""What happened, in the formats of other people's viewers.
+"""Exports a run for other viewers: Chrome traces and TensorBoard.
 
 `chrome_trace`: the Trace Event Format, which Perfetto and chrome://tracing open; one process per
 device class, one thread per device, one slice per phase. `tensorboard`: evaluations as scalars;

@@ -1,4 +1,4 @@
-"""What seeds say together: medians and speed-ups with bootstrap intervals, censoring included.
+"""Statistics over seeds: medians and speed-ups with bootstrap intervals, censoring included.
 
 A run that ended before it met the target is *right-censored*: its cost is only known to be at
 least what it had spent by then. So every cost is a pair of bounds, [low, high], equal where the
@@ -223,7 +223,7 @@ UNITS: dict[str, Callable[[float], tuple[float, str]]] = {
 
 
 def target_table(found: pd.DataFrame) -> pd.DataFrame:
-    """`at_target` as people read it: text in every cell, for `pages.markdown` or a terminal."""
+    """`Study.at_target` as text, for a page or a terminal."""
     rows = {
         name: {
             "met": f"{row['met']} of {row['seeds']}",
@@ -246,7 +246,7 @@ def _compared(row: pd.Series) -> dict[str, str]:
 
 
 def how_made(found: pd.DataFrame, reference: str) -> str:
-    """What stands below a table of `at_target`: how its numbers are to be read."""
+    """The note below a table of `Study.at_target`: how its numbers were made."""
     seeds, others = int(found["seeds"].max()), len(found) - 1
     note = "Medians over seeds with 95 % bootstrap intervals (percentile, 10,000 resamples); "
     note += "a run that missed the target counts as a lower bound. "

@@ -1,4 +1,4 @@
-"""Study: many runs as one tidy table, and what they say together.
+"""Study: many runs as one tidy table, and the statistics over their seeds.
 
 `study.parquet` has one row per run. What varied comes first, a column each, then `seed`,
 `variant` (all that varied, in words), `cell` (the run folder's name), `ended`, and the numbers of

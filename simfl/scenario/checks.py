@@ -1,4 +1,4 @@
-"""What no single section can see: whether the sections of a scenario fit together."""
+"""Checks across sections: whether the parts of a scenario fit together."""
 
 from __future__ import annotations
 

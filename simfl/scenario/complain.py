@@ -1,4 +1,4 @@
-"""Says what is wrong with a scenario: where, what was given, and what would do."""
+"""Error messages of scenarios: where, what was given, and what would do."""
 
 from __future__ import annotations
 

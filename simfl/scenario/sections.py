@@ -25,7 +25,18 @@ from simfl.fleet.table import Table
 from simfl.learn.objective.base import as_objective
 from simfl.learn.optimizers import Sgd
 from simfl.scenario import parts
-from simfl.units import Count, Duration, Every, Fraction, Index, NonNegative, Positive, Rate, Share
+from simfl.units import (
+    Count,
+    Duration,
+    Every,
+    Fraction,
+    Index,
+    NonNegative,
+    Positive,
+    Rate,
+    Seconds,
+    Share,
+)
 
 if TYPE_CHECKING:
     from simfl.learn.objective.metrics import Metric
@@ -69,12 +80,20 @@ class ServerOptions(Table):
     sharing: "max-min" divides a cap among the transfers of the moment, "none" leaves every transfer
         its device's own rate.
     gflops: speed of what a strategy computes on the server.
+    processors: take updates in, one each at a time, in order of arrival; by default one.
+    ingest_s: of a processor, for each update.
+    ingest_s_per_mb: beside that, for each megabyte of it.
+    aggregate_s: that each version takes, beside what the strategy charges.
     """
 
     down_mbps: Rate | None = None
     up_mbps: Rate | None = None
     sharing: Literal["none", "max-min"] = "none"
     gflops: Rate = 100.0
+    processors: Annotated[int, Ge(1), Le(100_000)] | None = None
+    ingest_s: Seconds | None = None
+    ingest_s_per_mb: Seconds | None = None
+    aggregate_s: Seconds | None = None
 
 
 class IntertwinedOptions(Table):

@@ -1,4 +1,4 @@
-"""Who is asked next: the plug point, and the draws that need no memory.
+"""Selection of devices: the plug point, and selections without memory.
 
 A selection is a frozen dataclass of options; what it knows of the devices is made by `init` and
 altered by `observe`. Any strategy that takes a `selection` works with any of them.

@@ -1,4 +1,4 @@
-"""Many runs, one answer: strategies x seeds x sweeps on common random numbers.
+"""`simfl.study`: plays strategies x seeds x sweeps on common random numbers.
 
     study = simfl.study("quickstart", ["fedbuff", "fedasync"], seeds=range(5), out="runs/mine")
     print(study.at_target(accuracy=0.95))

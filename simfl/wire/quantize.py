@@ -1,4 +1,4 @@
-"""Few bits for each element: affine levels, and QSGD.
+"""Quantising codecs: few bits for each element, by affine levels or QSGD.
 
 Stochastic rounding floor(z + U) is unbiased: E = z. Here U has 16 bits and lies strictly inside
 (0, 1), so that a value on the grid stays there, at the price of a bias below 2**-16 levels.

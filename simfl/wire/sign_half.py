@@ -1,4 +1,4 @@
-"""Fewer bits without a range: the sign alone, and half precision.
+"""Codecs of fixed width: the sign alone, and half precision.
 
 signSGD: Bernstein et al. 2018, arXiv:1802.04434. With the scale mean |u| and error feedback it is
 EF-sign: Karimireddy et al. 2019, arXiv:1901.09847.

@@ -1,4 +1,4 @@
-"""Send few elements: the largest, or random ones.
+"""Sparsifying codecs: send few elements, the largest or random ones.
 
 top-k with error feedback: Stich et al. 2018, arXiv:1809.07599. A contraction:
 ||u - C(u)||^2 <= (1 - k/n) ||u||^2. Random-k: Konecny et al. 2016, arXiv:1610.05492; unbiased when

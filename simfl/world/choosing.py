@@ -1,4 +1,4 @@
-"""Which cells and devices a process is about."""
+"""Chooses the cells and devices that a process acts on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells that others fill: every evening, or once, when a crowd gathers.
+"""Congestion: other users fill cells every evening, or once, when a crowd gathers.
 
 Evening congestion. The capacity that is left falls once a day by a raised cosine:
 

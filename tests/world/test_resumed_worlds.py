@@ -17,6 +17,7 @@ GROUP = {"compute": {"kind": "exponential", "mean_s": 20.0}, "faults": {"on_offl
 
 def whole(kind: str, seed: int = 1) -> dict[str, Any]:
     kinds = {"process": [{"kind": f"world_toys:{kind}"}], "checkpoint": {"every_s": 10.0}}
+    kinds["server"] = {"ingest_s": 2.0, "processors": 2}
     return table(4, group=GROUP, seed=seed, **LONG, **kinds)
 
 

@@ -1,1 +1,1 @@
-"""A world that changes while a run lives: what is played instead of the fixed parts."""
+"""Runs with processes: the kernel's parts for a fleet and links that change meanwhile."""

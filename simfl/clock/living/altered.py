@@ -1,4 +1,4 @@
-"""The parts of a fleet, as processes have altered them: same questions, present answers.
+"""A fleet as processes have altered it, with the methods of the fixed one.
 
 A part answers as the fleet's own does until something is changed. Absences are remembered for as
 long as a task may ask about them, so presence stays a function of device and time.

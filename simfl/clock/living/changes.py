@@ -44,7 +44,7 @@ class Changes:
         if self.server.pool.is_idle(device):
             return None
         known = self._lifecycle.by_device
-        if device not in known:
+        if device not in known or known[device].serial not in self.server.tasks:
             known.update((task.device, task) for task in self.server.tasks.values())
         return known[device]
 
@@ -139,6 +139,8 @@ class Changes:
         """One more device of this group; returns its number."""
         device = self.fleet.members.join(group)
         self.make_room(group)
+        if self.server.batteries is not None:
+            self.server.batteries.look_ahead(device)
         self._kernel.look_again(device)
         return device
 
@@ -150,7 +152,7 @@ class Changes:
         if server.batteries is not None:
             row = int(np.searchsorted(members.base.group, group))
             start_j = self._start_j(server.devices - 1)
-            server.batteries.join(members.base.energy.battery(row), start_j, self.clock.now)
+            server.batteries.join(row, start_j, self.clock.now)
 
     def _start_j(self, device: int) -> float:
         newcomer = self.fleet.members.newcomers.get(device)

@@ -1,4 +1,4 @@
-"""The world as one process sees it: what `world.base.World` promises, on the kernel's parts."""
+"""Implements `world.base.World`, the world as one process sees it, on the kernel's parts."""
 
 from __future__ import annotations
 

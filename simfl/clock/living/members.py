@@ -101,7 +101,7 @@ class JoinedEnergy(Joined):
     """Power and batteries, whose columns are those of all devices that ever were."""
 
     def __init__(self, members: Members) -> None:
-        super().__init__(members, "energy", "train_w", "radio_w", "battery")
+        super().__init__(members, "energy", "train_w", "radio_w", "battery", "charger", "inflow")
         self._members = members
 
     def columns(self) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Tasks in a world that changes: what is left of a training takes as long as it takes now.
+"""Tasks whose device changes its speed in mid-training: the rest takes its new time.
 
 Work is counted in nominal seconds, those of the scenario; a device passes `factor` of them in a
 second. A change settles what is done at the old factor and plans the rest anew, from which the

@@ -1,4 +1,4 @@
-"""What of a living run goes into a checkpoint, and how it comes back.
+"""Saves the state of a kernel as a checkpoint, and restores it.
 
 The fleet, the data and the options are made anew from the scenario. What changes while a run
 lives each part names itself, in `__snapshot__`; it is put back into the parts of a fresh kernel,
@@ -49,6 +49,7 @@ def parts_of(kernel: Kernel) -> dict[str, Any]:
         "workload": kernel.workload,
         "exchange": getattr(kernel.workload, "exchange", None),
         "clock": kernel.clock,
+        "ingest": kernel.ingest,
         "fleet": fleet,
         "fleet.members": fleet.members if living else None,
         "fleet.link": fleet.link if living else None,

@@ -1,4 +1,4 @@
-"""Laws of single tasks: what a device's columns and the task's own draws make of it.
+"""Laws of single tasks: durations and fates follow from the device's columns and the draws.
 
 A task's draws are addressed by the seed, its device, and how many tasks the device had before, so
 they are known without playing the run.

@@ -1,4 +1,4 @@
-"""One Flower app in, one Result out.
+"""`simfl.flower.run`: plays one Flower app and gives its Result.
 
 result = simfl.flower.run(server_app, client_app, "phones.toml")
 """

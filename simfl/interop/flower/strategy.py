@@ -1,4 +1,4 @@
-"""The strategy of a run whose decisions an app makes: the app's messages wait and leave here.
+"""The strategy of a Flower run: dispatches the messages that the app hands to its grid.
 
 To the kernel it is a strategy that never decides anything by itself. A message to a device that
 is busy waits here until the device is free, as it would at Flower's SuperLink. A version is made

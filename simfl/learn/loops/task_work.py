@@ -23,6 +23,7 @@ from torch import Tensor
 
 from simfl.errors import PluginError
 from simfl.learn.models.flat import FlatModule
+from simfl.learn.trainers.features import penalty_of
 from simfl.learn.trainers.local_training import Local, Opened, moments
 from simfl.learn.trainers.one_by_one import Optimised, add_penalty, corrected, correction_of
 
@@ -56,6 +57,11 @@ class TaskWork:
         self.memory: dict[str, Any] = copy.deepcopy(dict(memory))
         self._model, self._local, self._opened = model, local, opened
         self._losses: list[Tensor] = []
+        self._inputs: list[Tensor] = []
+        self._penalty = penalty_of(local, model)
+        self._penalised = False
+        if self._penalty is not None:
+            model.module.register_forward_pre_hook(self._note)
         self._stepped = False
         self._made: Optimised | None = None
 
@@ -73,6 +79,21 @@ class TaskWork:
         each = self._local.options.objective.loss(outputs, targets)
         self._losses.append(each.detach())
         return each
+
+    def penalty(self) -> Tensor | float:
+        """To be added to the mean loss of the mini-batch just computed: 0 but for few local rules.
+
+        Only rules that look at features, as MOON's does, need it.
+        """
+        self._penalised = True
+        if self._penalty is None:
+            return 0.0
+        if not self._inputs:
+            raise PluginError("asks for work.penalty() before the model has computed anything")
+        return self._penalty(self._inputs[-1], self._opened.context)
+
+    def _note(self, module: torch.nn.Module, given: tuple[Tensor, ...]) -> None:
+        self._inputs[:] = given[:1]
 
     def optimizer(self) -> torch.optim.Optimizer:
         """The scenario's optimizer over all trained parameters, with the state that it keeps."""
@@ -129,6 +150,11 @@ class TaskWork:
             raise PluginError(
                 f"never calls work.step(optimizer) in the place of optimizer.step(), so {what} "
                 "would have no effect"
+            )
+        if self._penalty is not None and not self._penalised:
+            raise PluginError(
+                f"never adds work.penalty() to the loss, so the local rule "
+                f"{type(local.rule).__name__} would have no effect"
             )
         if self._made is None and (options.special or options.momentum):
             what = options.special or "learning.momentum is set"

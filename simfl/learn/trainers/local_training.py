@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from simfl.errors import PluginError, ScenarioError, plugin_errors
+from simfl.errors import PluginError, plugin_errors
 from simfl.learn.failures import computing
 from simfl.learn.models.flat import FlatModule, params_of
 from simfl.learn.models.structure import split_of
@@ -24,7 +24,6 @@ from simfl.strategy.base import Context, LocalRule, Report, Work, overrides
 from simfl.strategy.special_rules import (
     HOOKS,
     AffineRule,
-    FeatureRule,
     MomentumRule,
     PersonalContext,
     PersonalRule,
@@ -76,11 +75,6 @@ class Local:
         if isinstance(rule, PersonalRule):
             held = self._sizes * 0 if data.held is None else data.held.sizes
             rule.check_held_back(held, self._sizes)
-        if isinstance(rule, FeatureRule) and options.train is not None:
-            raise ScenarioError(
-                f"the local rule {type(rule).__name__} adds to the loss of simfl's own steps, "
-                "which learning.train replaces; leave one of the two out"
-            )
         self._mean_examples = data.mean_examples
         self._aside: FlatModule | None = None
 

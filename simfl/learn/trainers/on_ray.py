@@ -86,9 +86,9 @@ class OnRay(Trainer):
         try:
             answer: list[JobResult] | SimflError = self._ray.get(ended)
         except self._ray.exceptions.RayError as error:
-            said = str(error).strip().partition("\n")[0]
+            reason = str(error).strip().partition("\n")[0]
             raise SimflError(
-                f"training on Ray failed ({type(error).__name__}: {said}); {RETRIES} times in a "
+                f"training on Ray failed ({type(error).__name__}: {reason}); {RETRIES} times in a "
                 "row nodes or processes were lost that trained the same tasks, or the cluster is "
                 "gone"
             ) from error

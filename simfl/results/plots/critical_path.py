@@ -1,4 +1,4 @@
-"""Why a version took as long as it did."""
+"""Plots of the critical path: the tasks and phases that each version waited for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run as a score: one line per device, one bar per phase."""
+"""Gantt chart of a run: one line per device, one bar per phase."""
 
 from __future__ import annotations
 

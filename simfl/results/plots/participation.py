@@ -1,4 +1,4 @@
-"""Who did the work, and what of it was in vain."""
+"""Plots of participation: work by device class, and waste."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run reached, and what it moved to get there."""
+"""Plots of progress: metrics over time, versions and bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies: what many seeds say, with their spread."""
+"""Plots of studies: medians over seeds, with their spread."""
 
 from __future__ import annotations
 

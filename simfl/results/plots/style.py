@@ -85,7 +85,10 @@ def named(runs: Runs) -> dict[str, Result | pd.DataFrame]:
 def frames_of(
     runs: Runs, table: str, columns: Sequence[str] | None = None
 ) -> dict[str, pd.DataFrame]:
-    """A table of one or several runs, by name. columns: see `frame_of`."""
+    """A table of one or several runs, by name.
+
+    columns: see `frame_of`.
+    """
     return {name: frame_of(run, table, columns) for name, run in named(runs).items()}
 
 

@@ -7,6 +7,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from toy import SECOND, ToyMessage, model, played, present, scene
 
@@ -217,3 +218,12 @@ def test_a_deployment_that_cannot_be_is_refused(deployment: Any, said: str) -> N
     options = {"kind": "simfl.interop.flower:App", "deployment": deployment}
     with pytest.raises(ScenarioError, match=said):
         scenario_of(scene({"count": 1}, strategy=options))
+
+
+def test_starts_of_a_process_spread_around_their_mean() -> None:
+    fleet = scene({"count": 60, "compute": {"gflops": 1.0, "setup_s": 10.0}})
+    spread = deployed(launch="before-training", launch_sigma=0.3)
+    tasks = played(lambda grid, context: ask(grid, 60, rounds=3), {**fleet, **spread}).tasks
+    starts_s = tasks["train_s"] - 1.0
+    assert starts_s.mean() == pytest.approx(10.0, rel=0.07)
+    assert np.log(starts_s).std() == pytest.approx(0.3, rel=0.15)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import simfl
-from simfl.errors import ScenarioError
+from simfl.errors import PluginError, ScenarioError
 from simfl.strategy.methods.moon import contrast
 
 SECONDS = {"kind": "constant", "s": 1.0}
@@ -69,12 +69,22 @@ def test_other_trainers_refuse_it(trainer):
         simfl.run(contrastive(), **{"learning.trainer": trainer})
 
 
-def test_a_training_function_of_the_user_s_own_cannot_have_it():
-    def train(model, data, work):
-        return None
+def test_a_training_function_adds_the_penalty_or_is_refused():
+    def train(model, data, work, added=True):
+        optimizer = work.optimizer()
+        for x, y in data.batches():
+            optimizer.zero_grad()
+            loss = work.loss(model(x), y).mean()
+            (loss + work.penalty() if added else loss).backward()
+            work.step(optimizer)
 
-    with pytest.raises(ScenarioError, match=r"learning\.train replaces"):
-        simfl.run(contrastive(), train=train)
+    table = contrastive()
+    alone = simfl.run(table, seed=2, **{"learning.trainer": "one-by-one"})
+    assert simfl.run(table, seed=2, train=train, **{"learning.trainer": "one-by-one"}).digest == (
+        alone.digest
+    )
+    with pytest.raises(PluginError, match=r"never adds work\.penalty\(\) to the loss"):
+        simfl.run(table, train=lambda *given: train(*given, added=False))
 
 
 def test_a_model_without_linear_layers_is_refused():

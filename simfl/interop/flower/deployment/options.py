@@ -31,6 +31,7 @@ class Deployment:
     ask_s: seconds between two questions of a device without work.
     launch: when a device begins to start a process, which takes the set-up time of its class.
     launch_cpu_s: CPU seconds that starting a process takes, beside the class's set-up time.
+    launch_sigma: natural-log spread of a process's start between tasks; its mean stays.
     launch_ask_s: seconds between two looks for a process to start.
     reply_cpu_s: CPU seconds from the end of training to a reply that can be seen on the device.
     reply_ask_s: seconds between two looks for the reply, from the end of the download on.
@@ -54,6 +55,7 @@ class Deployment:
     ask_s: Seconds = 0.0
     launch: Literal["before-training", "beside-download"] = "before-training"
     launch_cpu_s: Seconds = 0.0
+    launch_sigma: NonNegative = 0.0
     launch_ask_s: Seconds = 0.0
     reply_cpu_s: Seconds = 0.0
     reply_ask_s: Seconds = 0.0

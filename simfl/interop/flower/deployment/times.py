@@ -7,7 +7,8 @@ from there on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, isnan
+from math import ceil, exp, isnan
+from statistics import NormalDist
 from typing import Any
 
 from simfl.clock.draws import DOWNLOAD, UPLOAD, TaskPlan
@@ -93,6 +94,7 @@ class DeployedTimes:
         busy = self._busy(device)
         received, taken, packed = (cpu_s * mb for cpu_s in options.copy_cpu_s_per_mb)
         start_s = setup_s * busy + self._seconds(device, options.launch_cpu_s + received)
+        start_s *= self._swing(device, task.index)
         if options.launch == "beside-download":
             start_s += self._seconds(device, options.request_cpu_s[0])
             start_s += options.launch_ask_s * self._uniform("flower launch", device, task.index)
@@ -106,6 +108,14 @@ class DeployedTimes:
 
     def _uniform(self, purpose: str, device: int, index: int) -> float:
         return self._streams.uniforms(purpose, device, index)[0]
+
+    def _swing(self, device: int, index: int) -> float:
+        """How much longer than usual this start of a process takes; 1 on average."""
+        sigma = self.options.launch_sigma
+        if not sigma:
+            return 1.0
+        z = NormalDist().inv_cdf(self._uniform("flower start", device, index))
+        return exp(sigma * z - sigma**2 / 2.0)
 
     def _cores(self, device: int) -> float:
         gflops = float(self._gflops[device])

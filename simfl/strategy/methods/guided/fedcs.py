@@ -1,4 +1,4 @@
-"""Only those who will be done in time.
+"""FedCS: asks only devices that are expected to finish before the deadline.
 
 Nishio and Yonetani, "Client selection for federated learning with heterogeneous resources in mobile
 edge" (FedCS), ICC 2019, arXiv 1804.08333. A random share of the devices is polled; of these the

@@ -1,4 +1,4 @@
-"""Ask first those who will soon be gone, and let the late count for what they add.
+"""REFL: asks the devices first that will be away soonest, and weighs late updates by what they add.
 
 Abdelmoniem, Sahu, Canini and Fahmy, "REFL: resource-efficient federated learning", EuroSys 2023,
 arXiv 2111.01108.

@@ -1,4 +1,4 @@
-"""One tier of similar speed per round.
+"""TiFL: each round asks one tier of devices of similar speed.
 
 Chai et al., "TiFL: a tier-based federated learning system", HPDC 2020, arXiv 2001.09249. Devices
 are profiled, sorted by latency and cut into tiers of equal size. Each draw picks a tier and then

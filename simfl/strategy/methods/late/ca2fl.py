@@ -1,4 +1,4 @@
-"""Cached updates calibrate each step.
+"""CA2FL: buffered steps, calibrated by the latest update of every device.
 
 Wang, Cao, Wu, Chen and Chen, "Tackling the data heterogeneity in asynchronous federated learning
 with cached update calibration" (CA2FL), ICLR 2024. The server keeps the latest update hᵢ of every
