@@ -18,7 +18,10 @@ from simfl.messages import Task
 
 @dataclass(frozen=True)
 class Service:
-    """What the server spends on an update. per_byte_s: of what has moved up."""
+    """What the server spends on an update.
+
+    per_byte_s: of what has moved up.
+    """
 
     processors: int = 1
     update_s: float = 0.0

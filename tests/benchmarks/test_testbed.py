@@ -28,13 +28,13 @@ MEASURED = Path(__file__).parent / "measured"
 #: Errors that may not grow: (total, round, task), a little above those of docs/fidelity.md.
 WITHIN = {
     "a": (0.05, 0.12, 0.08),
+    "large": (0.09, 0.10, 0.09),
     "small": (0.10, 0.18, 0.11),
     "killed": (0.14, 0.34, 0.08),
     "loop": (0.18, 0.0, 0.18),
     "timeout": (0.06, 0.08, 0.11),
 }
 USUAL = (0.05, 0.07, 0.08)
-NOT_MEASURED = {"large"}  # not yet beside a speedometer
 
 
 @cache
@@ -42,7 +42,7 @@ def runs(name: str) -> list[dict[str, Any]]:
     return testbed.read(MEASURED, name)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if runs(name)])
+@pytest.mark.parametrize("name", CASES)
 def test_a_prediction_is_as_near_to_the_deployment_as_it_was(name: str, tmp_path: Path) -> None:
     known = constants(*(pooled(runs(one)) for one in CALIBRATION))
     mine = at_speed(known, runs(name))
@@ -54,8 +54,7 @@ def test_a_prediction_is_as_near_to_the_deployment_as_it_was(name: str, tmp_path
 
 
 def test_what_was_measured_is_there() -> None:
-    absent = {name for name in (*CALIBRATION, *CASES) if not runs(name)}
-    assert absent == NOT_MEASURED
+    assert [name for name in (*CALIBRATION, *CASES) if not runs(name)] == []
 
 
 def test_without_the_loops_the_prediction_is_far_off(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def never_cut(patch: pytest.MonkeyPatch) -> None:
 
 def endless(patch: pytest.MonkeyPatch) -> None:
     """Batteries never run empty."""
-    patch.setattr(Battery, "empty_s", lambda one, draw_w: inf)
+    patch.setattr(Battery, "empty_s", lambda one, draw_w, end_s=inf: inf)
 
 
 def slows_later(patch: pytest.MonkeyPatch) -> None:
