@@ -19,7 +19,7 @@ from parts.pages import markdown, put_block
 from parts.whole import whole
 
 import simfl
-from simfl.cli.console import Cells, err
+from simfl.cli.console import StudyProgress, err
 from simfl.learn.datasets.base import DATA_DIR
 from simfl.results.study import Study
 from simfl.scenario import Scenario
@@ -82,7 +82,7 @@ def played(name: str, scenario: str, methods: dict, seeds: range, epochs: float)
         seeds=seeds,
         sweep={"fleet.group": fleets},
         out=RUNS / name,
-        progress=Cells(err()),
+        progress=StudyProgress(err()),
     )
     return whole(found)
 

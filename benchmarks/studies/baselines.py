@@ -17,7 +17,7 @@ from parts.pages import markdown, put_block
 from parts.whole import whole
 
 import simfl
-from simfl.cli.console import Cells, err
+from simfl.cli.console import StudyProgress, err
 from simfl.results.stats import how_made, in_words, median, target_table
 from simfl.results.study import Study
 from simfl.results.tuning import Best
@@ -27,9 +27,8 @@ SCENARIO, OUT = "studies/baselines", Path("runs/studies/baselines")
 REFERENCE = "fedavg"
 
 
-def costs(study: Study) -> pd.DataFrame:
+def costs(study: Study, found: pd.DataFrame) -> pd.DataFrame:
     """Costs to the target, staleness and waste; medians over seeds with their intervals."""
-    found = study.at_target(REFERENCE)
     table = target_table(found).rename_axis("method")
     for name, runs in study.table.groupby("strategy", sort=False):
         p50, p95 = runs["staleness_p50"].median(), runs["staleness_p95"].median()
@@ -44,11 +43,10 @@ def by_time(found: pd.DataFrame) -> np.ndarray:
     return np.argsort([time.high for time in found["seconds"]], kind="stable")
 
 
-def tuning(study: Study) -> pd.DataFrame:
+def tuning(study: Study, found: pd.DataFrame) -> pd.DataFrame:
     """What was chosen for each method, where the choice lies in its space, and what it cost."""
     if study.tuning is None:
         raise SystemExit(f"{study.folder}: nothing was tuned")
-    found = study.at_target(REFERENCE)
     rows = {
         name: chosen(best)
         | {"mean time, tuning seeds": f"{best.value:.0f} s" + " (missed)" * (not best.met)}
@@ -67,19 +65,23 @@ def chosen(best: Best) -> dict[str, str]:
         "lr": f"{best.options[rate]:g}",
         "own option": f"{names[own]} = {best.options[own]:g}",
         "on the edge": "; ".join(edges) or "-",
-        "lr explains": f"{100 * best.importance.get(rate, float('nan')):.0f} %",
     }
 
 
-def main() -> None:
-    study = whole(simfl.study(SCENARIO, out=OUT, progress=Cells(err())))
-    put_block(PAGE, "table", markdown(costs(study)))
-    put_block(PAGE, "how made", how_made(study.at_target(REFERENCE), REFERENCE))
-    put_block(PAGE, "tuning", markdown(tuning(study)))
+def write(study: Study) -> None:
+    """The page has the study's tables, and its picture."""
+    found = study.at_target(REFERENCE)
+    put_block(PAGE, "table", markdown(costs(study, found)))
+    put_block(PAGE, "how made", how_made(found, REFERENCE))
+    put_block(PAGE, "tuning", markdown(tuning(study, found)))
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 7), layout="constrained")
     simfl.plot.time_to_target(study, ax=left)
     simfl.plot.time_to_target(study, cost="up_bytes", ax=right)
     figure.savefig(PAGE.with_suffix(".png"), dpi=110)
+
+
+def main() -> None:
+    write(whole(simfl.study(SCENARIO, out=OUT, progress=StudyProgress(err()))))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from parts.spatl import UnitDigits
 from parts.whole import whole
 
 import simfl
-from simfl.cli.console import Cells, err
+from simfl.cli.console import StudyProgress, err
 from simfl.learn.datasets.base import DATA_DIR
 from simfl.results.stats import target_table
 from simfl.results.study import Study
@@ -64,7 +64,7 @@ def coins(devices: int, p: float) -> dict[str, Any]:
 def played(name: str, scenario: str, methods: dict[str, Any], seeds: range, **more: Any) -> Study:
     """A study of these methods; stops if a cell failed."""
     found = simfl.study(
-        scenario, methods, seeds=seeds, out=RUNS / name, progress=Cells(err()), **more
+        scenario, methods, seeds=seeds, out=RUNS / name, progress=StudyProgress(err()), **more
     )
     return whole(found)
 

@@ -20,7 +20,7 @@ from parts.pages import markdown, put_block, verdicts
 from parts.whole import whole
 
 import simfl
-from simfl.cli.console import Cells, err
+from simfl.cli.console import StudyProgress, err
 from simfl.results.study import Study
 
 PAGE = Path(__file__).parents[2] / "docs" / "results" / "gradient-inversion.md"
@@ -67,7 +67,7 @@ def played(
     name: str, methods: dict[str, Any], seeds: range, scene: str = SCENE, **overrides: Any
 ) -> Study:
     """A study of these methods, all of whose cells ended well."""
-    out, seen = Path("runs") / "gradient-inversion" / name, Cells(err())
+    out, seen = Path("runs") / "gradient-inversion" / name, StudyProgress(err())
     found = simfl.study(scene, methods, seeds=seeds, out=out, progress=seen, **overrides)
     return whole(found)
 

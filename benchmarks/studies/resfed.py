@@ -24,7 +24,7 @@ from parts.resfed_tables import by_method, by_participation, final, runs_of, to_
 from parts.whole import whole
 
 import simfl
-from simfl.cli.console import Cells, err
+from simfl.cli.console import StudyProgress, err
 from simfl.results.stats import target_table
 from simfl.results.study import Study
 
@@ -112,7 +112,7 @@ def in_part() -> dict[str, dict[str, Any]]:
 
 def played(name: str, methods: dict[str, Any], seeds: range, **more: Any) -> Study:
     """A study of these methods in the paper's setting. Ends the script where a cell fails."""
-    out, seen = RUNS / name, Cells(err())
+    out, seen = RUNS / name, StudyProgress(err())
     overrides = {**SETTING, **more}
     found = simfl.study(SCENARIO, methods, seeds=seeds, out=out, progress=seen, **overrides)
     return whole(found)

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from parts.pages import markdown, put_block
 
 import simfl
-from simfl.cli.console import Cells, err
+from simfl.cli.console import StudyProgress, err
 from simfl.results.stats import target_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "results" / "speedup.md"
@@ -16,7 +16,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "results" / "speedup.md"
 
 def main() -> None:
     study = simfl.study(
-        "studies/speedup", out="runs/studies/speedup", workers=2, progress=Cells(err())
+        "studies/speedup", out="runs/studies/speedup", workers=2, progress=StudyProgress(err())
     )
     put_block(PAGE, "costs", markdown(target_table(study.at_target())))
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")

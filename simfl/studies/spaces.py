@@ -78,6 +78,8 @@ class Search:
                 )
             except (ValueError, RuntimeError):  # too few trials share a space
                 return {}
+        if set(found) != set(self.spaces):  # Optuna leaves out options whose space has grown
+            return {}
         return {path: float(share) for path, share in found.items()}
 
     def _plan(self, space: Space) -> Any:
