@@ -244,8 +244,12 @@ TOLD = {
 }
 
 
+#: Laws that these three runs cannot offend: one has no target, and tests/world forges events.
+ELSEWHERE = {"the target ends the run", "events are changes of the world in order of time"}
+
+
 def test_there_is_an_offence_for_every_law() -> None:
-    assert {*OFFENCES, *TOLD} == {*laws()} - {"the target ends the run"}
+    assert {*OFFENCES, *TOLD} == {*laws()} - ELSEWHERE
 
 
 @pytest.mark.parametrize("law", OFFENCES)
