@@ -55,7 +55,7 @@ def importance(study: Study | Tuning, *, ax: Axes | None = None) -> Axes:
         ax.barh(place, share, _BAR, color=colours[name], label=name if first else "_again")
     names = [path.rpartition(".")[2] for _, path, _ in rows]
     ax.set_yticks(range(len(rows)), names)
-    ax.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5))
+    ax.set(xlim=(0, 1), ylim=(max(len(rows), 1) - 0.5, -0.5))
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")
     style.in_percent(ax.xaxis, "share of the differences explained")
