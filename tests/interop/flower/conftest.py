@@ -3,4 +3,4 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # toy.py and fleets.py, shared by these tests
+sys.path.insert(0, str(Path(__file__).parent))  # toyflower.py and fleets.py, shared by these tests

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy import present, scene
+from toyflower import present, scene
 
 import simfl
 from simfl.cli import main as command

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy import SECOND, ToyFlower, ToyMessage, answer, model, played, scene
+from toyflower import SECOND, ToyFlower, ToyMessage, answer, model, played, scene
 
 from simfl.errors import InputError
 from simfl.interop.flower.play import AppRun

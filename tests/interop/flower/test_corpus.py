@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy import scene
+from toyflower import scene
 
 import simfl
 from simfl.results.verify import verify

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy import SECOND, ToyMessage, model, played, present, scene
+from toyflower import SECOND, ToyMessage, model, played, present, scene
 
 from simfl.cli import main as command
 from simfl.errors import ScenarioError

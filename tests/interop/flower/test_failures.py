@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy import SECOND, ToyFlower, ToyMessage, answer, model, played, scene
+from toyflower import SECOND, ToyFlower, ToyMessage, answer, model, played, scene
 
 import simfl
 from simfl.clock.watchdog import Watchdog

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy import scene
+from toyflower import scene
 
 import simfl
 from simfl.errors import PluginError

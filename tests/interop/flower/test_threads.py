@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from toy import SECOND, ToyMessage, model, played, scene
+from toyflower import SECOND, ToyMessage, model, played, scene
 
 from simfl.errors import PluginError
 from simfl.results.verify import verify

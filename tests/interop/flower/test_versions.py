@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from toy import SECOND, ToyMessage, answer, model, played, scene
+from toyflower import SECOND, ToyMessage, answer, model, played, scene
 
 from simfl.errors import PluginError, ScenarioError
 from simfl.interop.flower import record

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy import SECOND, ToyMessage, answer, played, scene
+from toyflower import SECOND, ToyMessage, answer, played, scene
 
 from simfl.errors import InputError
 from simfl.interop.flower.virtual_time.callers import Code

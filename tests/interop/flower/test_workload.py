@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy import SECOND, ToyMessage, answer, model, played, scene
+from toyflower import SECOND, ToyMessage, answer, model, played, scene
 
 
 def once(*kinds: str, devices: int = 1) -> Any:
