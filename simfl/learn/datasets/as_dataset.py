@@ -216,7 +216,7 @@ def _advice(given: Any) -> str:
         )
     if _is_array(given) or (isinstance(given, tuple) and any(map(_is_array, given))):
         many = f"{len(given)} arrays" if isinstance(given, tuple) else f"a {kind} alone"
-        return f"{many}, inputs or targets? Write dataset=(x, y, x_test, y_test)"
+        return f"{many}, expected four: write dataset=(x, y, x_test, y_test)"
     if "IterableDataset" in {base.__name__ for base in type(given).__mro__}:
         return (
             f"a {kind} can only be read in its own order, and devices hold parts of it: give a "
