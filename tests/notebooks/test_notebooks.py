@@ -38,8 +38,16 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     manager.shutdown_kernel(now=True)
 
 
+#: Notebooks of half a minute each are played by `make studies`.
+LONG = ("adapter", "flower")
+BOOKS = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.study] * (path.stem in LONG))
+    for path in sorted(HERE.glob("*.ipynb"))
+]
+
+
 @pytest.mark.filterwarnings("ignore")  # of Jupyter's own
-@pytest.mark.parametrize("path", sorted(HERE.glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", BOOKS)
 def test_a_notebook_plays_to_its_end(player, kernel, path, tmp_path) -> None:
     """And still has something to show: a picture or a table in most of its cells."""
     if path.stem == "flower":
