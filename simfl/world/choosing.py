@@ -1,12 +1,16 @@
-"""Chooses the cells and devices that a process acts on."""
+"""Chooses the cells and devices that a process acts on, and those whose moment has come."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from heapq import heappop
 from math import isfinite
 
 from simfl.errors import PluginError, did_you_mean
 from simfl.world.base import World
+
+#: Moments this close, relatively, are one.
+CLOSE = 1e-12
 
 
 def cells_named(world: World, name: str | None) -> list[int]:
@@ -45,6 +49,13 @@ def set_share(world: World, cell: int, rates: tuple[float, float], share: float)
     """A cell keeps a share of its rates, as far as they are limited."""
     down, up = (share * mbps if isfinite(mbps) else None for mbps in rates)
     world.set_cell(cell, down_mbps=down, up_mbps=up)
+
+
+def due(agenda: list[tuple[float, int]], world: World) -> Iterator[int]:
+    """Takes the devices whose moment has come off a heap of (when, device), the earliest first."""
+    now_s = world.now_s * (1.0 + CLOSE)
+    while agenda and agenda[0][0] <= now_s:
+        yield heappop(agenda)[1]
 
 
 def _hint(name: str | None, names: tuple[str, ...]) -> str:

@@ -10,15 +10,13 @@ Peer-to-Peer Networks", IMC 2006).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappush
 from math import inf
 from typing import ClassVar
 
 from simfl.units import HOUR_S, Duration, NonNegative
 from simfl.world.base import World
-
-#: Moments this close, relatively, are one.
-CLOSE = 1e-12
+from simfl.world.choosing import CLOSE, due
 
 
 @dataclass
@@ -59,12 +57,9 @@ class Churn:
 
     def next(self, there: Population, world: World) -> float | None:
         """Retires whose time has come, and lets one in."""
-        now_s = world.now_s * (1.0 + CLOSE)
-        while there.ends and there.ends[0][0] <= now_s:
-            _, device = heappop(there.ends)
-            if world.is_member(device):
-                world.retire(device)
-        if there.arrives_s <= now_s:
+        for device in filter(world.is_member, due(there.ends, world)):
+            world.retire(device)
+        if there.arrives_s <= world.now_s * (1.0 + CLOSE):
             (device,) = world.add(self.group or 0)
             lives_s = world.generator("lifetime").exponential(self.mean_lifetime_s)
             heappush(there.ends, (world.now_s + lives_s, device))

@@ -9,16 +9,13 @@ walk of Bar-Noy, Kessler and Sidi, "Mobile Users: To Update or Not to Update?", 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappush
 from typing import ClassVar
 
 from simfl.errors import PluginError
 from simfl.units import Duration
 from simfl.world.base import World
-from simfl.world.choosing import cells_named
-
-#: Moments this close, relatively, are one.
-CLOSE = 1e-12
+from simfl.world.choosing import cells_named, due
 
 
 @dataclass(frozen=True)
@@ -49,12 +46,9 @@ class Mobility:
     def next(self, moves: list[tuple[float, int]], world: World) -> float | None:
         """Moves the devices whose time has come."""
         cells = cells_named(world, self.cell)
-        now_s = world.now_s * (1.0 + CLOSE)
-        while moves and moves[0][0] <= now_s:
-            _, device = heappop(moves)
-            if world.is_member(device):
-                others = [cell for cell in cells if cell != world.cell(device)]
-                world.move(device, others[int(world.generator("cell").integers(len(others)))])
-                stay_s = float(world.generator("stay").exponential(self.mean_stay_s))
-                heappush(moves, (world.now_s + stay_s, device))
+        for device in filter(world.is_member, due(moves, world)):
+            others = [cell for cell in cells if cell != world.cell(device)]
+            world.move(device, others[int(world.generator("cell").integers(len(others)))])
+            stay_s = float(world.generator("stay").exponential(self.mean_stay_s))
+            heappush(moves, (world.now_s + stay_s, device))
         return max(0.0, moves[0][0] - world.now_s) if moves else None
