@@ -86,7 +86,7 @@ class Batteries:
         self._enough_s = np.full(len(self._levels_j), np.nan)
         self._moving = [i for i, full_j in enumerate(self._full_j) if self._moves(i, full_j)]
         for device in self._moving:
-            self._look_ahead(device)
+            self.look_ahead(device)
 
     def join(self, like: int, start_j: float, t: float) -> None:
         """One more device, with a battery like that of another device; it holds so much at t."""
@@ -100,10 +100,6 @@ class Batteries:
         self._level_j, self._since_s = view(self._levels_j), view(self._booked_s)
         if self._moves(like, full_j):
             self._moving.append(len(self._levels_j) - 1)
-
-    def look_ahead(self, device: int) -> None:
-        """A device has joined: it is known when it has enough for a task."""
-        self._look_ahead(device)
 
     def level_j(self, device: int, t: float) -> float:
         """Joules at t, if the device has been idle since it was booked."""
@@ -119,7 +115,7 @@ class Batteries:
         for start_s, end_s in self._stretches(device, work, pauses):
             battery = battery.at(start_s).at(end_s, work.watts)
         self._level_j[device], self._since_s[device] = battery.level_j, battery.since_s
-        self._look_ahead(device)
+        self.look_ahead(device)
 
     def empty_s(self, device: int, ahead: Iterable[Work], *, pauses: bool) -> float:
         """When the battery is empty if all this is done; inf if it lasts.
@@ -141,7 +137,7 @@ class Batteries:
     def drained(self, device: int, t: float) -> None:
         """The battery is empty, not empty but for a rounding error."""
         self._level_j[device], self._since_s[device] = 0.0, t
-        self._look_ahead(device)
+        self.look_ahead(device)
 
     def enough(self, t: float) -> np.ndarray:
         """(N,) bool: who has enough for a task, among those that are idle."""
@@ -163,6 +159,15 @@ class Batteries:
             enough_s = float(self._enough_s[device])
         return enough_s if enough_s > _latest(t) else t
 
+    def look_ahead(self, device: int) -> None:
+        """Computes, where the inflow moves, when the device has enough for a task."""
+        charger = self._energy.charger(device)
+        if charger is not None:
+            lacks_j = self._energy.battery(device)[2] - self._level_j[device]
+            since_s = self._since_s[device]
+            gained_s = charger.gained_s(since_s, lacks_j) if lacks_j > 0.0 else since_s
+            self._enough_s[device] = gained_s
+
     def _of(self, device: int) -> Battery:
         full_j = self._energy.battery(device)[0]
         return Battery(
@@ -171,15 +176,6 @@ class Batteries:
 
     def _moves(self, device: int, full_j: float) -> bool:
         return full_j < inf and self._energy.charger(device) is not None
-
-    def _look_ahead(self, device: int) -> None:
-        """Computes, where the inflow moves, when the device has enough for a task."""
-        charger = self._energy.charger(device)
-        if charger is not None:
-            lacks_j = self._energy.battery(device)[2] - self._level_j[device]
-            since_s = self._since_s[device]
-            gained_s = charger.gained_s(since_s, lacks_j) if lacks_j > 0.0 else since_s
-            self._enough_s[device] = gained_s
 
     def _stretches(self, device: int, work: Work, pauses: bool) -> Iterator[tuple[float, float]]:
         """When the work is under way, from what is booked on: all the time, or while present."""

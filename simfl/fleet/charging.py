@@ -33,17 +33,24 @@ class Steady(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """One recording of a charger trace, repeated after its last step."""
+    """One recording of a charger trace, repeated after its last step.
+
+    marks_s: 0, and the end of each step.
+    marks_j: joules that have flowed by then since the recording began.
+    rising_j, rising_s: joules, ascending, and the first moment at which so many have flowed.
+    """
 
     series: Series
     row: int
-    ends: np.ndarray
-    gained: np.ndarray  #: joules since the recording began, at the end of each step
+    marks_s: np.ndarray
+    marks_j: np.ndarray
+    rising_j: np.ndarray
+    rising_s: np.ndarray
 
     @property
     def period_s(self) -> float:
         """Seconds after which the watts repeat."""
-        return float(self.ends[-1])
+        return float(self.marks_s[-1])
 
     def at(self, t: float) -> tuple[float, float]:
         """(watts, until_s): what flows at t, and until when."""
@@ -51,27 +58,20 @@ class Recorded(NamedTuple):
 
     def gained_s(self, t: float, joules: float) -> float:
         """When so many joules, more than 0, have flowed since t; inf if never."""
-        per_period_j = float(self.gained[-1])
+        per_period_j = float(self.marks_j[-1])
         if not per_period_j:
             return inf
         wanted_j = self._since_zero(t) + joules
         periods = ceil(wanted_j / per_period_j) - 1  # the last one is not needed in full
         rest_j = min(wanted_j - periods * per_period_j, per_period_j)
-        inside_s = float(np.interp(rest_j, *self._rising()))
+        inside_s = float(np.interp(rest_j, self.rising_j, self.rising_s))
         return max(t, periods * self.period_s + inside_s)
 
     def _since_zero(self, t: float) -> float:
         """Joules that have flowed since second 0."""
         periods, inside_s = divmod(t, self.period_s)
-        marks_s, marks_j = np.append(0.0, self.ends), np.append(0.0, self.gained)
-        return periods * float(self.gained[-1]) + float(np.interp(inside_s, marks_s, marks_j))
-
-    def _rising(self) -> tuple[np.ndarray, np.ndarray]:
-        """Joules, ascending, and the first moment of the period at which so many have flowed."""
-        marks_s, marks_j = np.append(0.0, self.ends), np.append(0.0, self.gained)
-        flows = np.flatnonzero(np.diff(marks_j) > 0.0)
-        ends = np.column_stack([marks_j[flows], marks_j[flows + 1]]).ravel()
-        return ends, np.column_stack([marks_s[flows], marks_s[flows + 1]]).ravel()
+        inside_j = float(np.interp(inside_s, self.marks_s, self.marks_j))
+        return periods * float(self.marks_j[-1]) + inside_j
 
 
 Inflow = Steady | Recorded
@@ -94,8 +94,10 @@ class Charger:
 
 
 def _recording(series: Series, row: int, trace: Trace, which: np.ndarray) -> Recorded:
-    ends, watts = (
-        np.round(trace.columns["t_s"][which] * TICKS) / TICKS,
-        trace.columns[COLUMN][which],
+    marks_s = np.append(0.0, np.round(trace.columns["t_s"][which] * TICKS) / TICKS)
+    marks_j = np.append(0.0, np.cumsum(trace.columns[COLUMN][which] * np.diff(marks_s)))
+    flows = np.flatnonzero(np.diff(marks_j) > 0.0)
+    rising_j, rising_s = (
+        np.column_stack([marks[flows], marks[flows + 1]]).ravel() for marks in (marks_j, marks_s)
     )
-    return Recorded(series, row, ends, np.cumsum(watts * np.diff(ends, prepend=0.0)))
+    return Recorded(series, row, marks_s, marks_j, rising_j, rising_s)
