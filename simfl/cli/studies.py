@@ -52,6 +52,7 @@ def study(
 ) -> None:
     """Run a scenario's sweep under many seeds; finished runs are not played again."""
     from simfl.cli import console
+    from simfl.results.summary import HELD, NOT_PLAYED
     from simfl.studies.study import study as play
 
     whole, targets = load(scenario, set_, None), targets_of(target)
@@ -67,10 +68,11 @@ def study(
     )  # fmt: skip
     if not quiet and done.results:
         _say_study(done, targets)
-    failed = done.failed[~done.failed["ended"].isin(_OTHERS if shard or not wait else [])]
-    others = len(done.failed) - len(failed)
-    if others and not quiet:
-        print(f"{others} of {len(done.table)} runs are left to other processes")
+    others = [HELD, NOT_PLAYED] if shard or not wait else []  # for another process to play
+    failed = done.failed[~done.failed["ended"].isin(others)]
+    left = len(done.failed) - len(failed)
+    if left and not quiet:
+        print(f"{left} of {len(done.table)} runs are left to other processes")
     if len(failed):
         first = failed["ended"].iloc[0]
         raise SimflError(
@@ -121,10 +123,6 @@ def _say_table(screen: Console, table: pd.DataFrame, title: str | None = None) -
     if title:
         screen.print(title, style="bold", markup=False)
     screen.print(console.table(list(shown), shown.to_numpy().tolist()))
-
-
-#: How runs ended that another process plays, or is going to play.
-_OTHERS = ("under way in another process", "not played")
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from simfl.files import put, regular
 from simfl.results import evidence, stats
 from simfl.results.formatting import as_html
 from simfl.results.result import Result, open_run
-from simfl.results.summary import NO_RESULT, is_end, is_result, summary_of
+from simfl.results.summary import HELD, NO_RESULT, NOT_PLAYED, is_end, is_result, summary_of
 from simfl.results.tuning import Tuning, read_tuning
 
 TABLE, RUNS = "study.parquet", "cells"
@@ -201,11 +201,11 @@ def write_table(folder: Path, runs: Sequence[tuple[Mapping[str, Any], str, str]]
     rows = []
     for name, (keys, run, failure) in zip(variant, runs, strict=True):
         known = summary_of(folder / RUNS / run)
-        ended = known.get("ended", "not played")
+        ended = known.get("ended", NOT_PLAYED)
         if ended in NO_RESULT:
             ended = f"{ended}: {str(known.get('cause')).removeprefix('learning diverged: ')}"
         elif failure:
-            ended = failure if failure.startswith("under way") else f"failed: {failure}"
+            ended = failure if failure == HELD else f"failed: {failure}"
         numbers = {key: known.get(key) for key in NUMBERS}
         rows.append({**keys, **numbers, "variant": name, "cell": run, "ended": ended})
     table = pd.DataFrame(rows)

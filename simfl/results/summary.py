@@ -71,6 +71,9 @@ def summary_of(folder: Path) -> dict[str, Any]:
 #: Ends that would be the same again, but are no results: `cause` in the summary says why.
 NO_RESULT = ("stalled", "diverged")
 
+#: How a study's table words that a run has not been played to its end: left, or another process's.
+NOT_PLAYED, HELD = "not played", "under way in another process"
+
 
 def is_result(ended: object) -> bool:
     """True if a run came to its own end and what it shows can be used."""
@@ -79,7 +82,7 @@ def is_result(ended: object) -> bool:
 
 def is_end(ended: object) -> bool:
     """True if a run came to its own end, so that it need not be repeated."""
-    broken = ("failed", "interrupted", "not played", "under way")
+    broken = ("failed", "interrupted", NOT_PLAYED, HELD)
     return isinstance(ended, str) and bool(ended) and not ended.startswith(broken)
 
 

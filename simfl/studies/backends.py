@@ -18,10 +18,11 @@ from simfl.engine.session import is_held
 from simfl.errors import ScenarioError, first_line
 from simfl.registry import safe_path
 from simfl.results.study import RUNS, finished
+from simfl.results.summary import HELD
 from simfl.scenario.complain import dotted
 from simfl.scenario.naming import named, parts_of
 from simfl.studies.combinations import PlannedRun
-from simfl.studies.job import HELD, Ended, Job, play
+from simfl.studies.job import Ended, Job, play
 from simfl.units import cluster_of
 
 #: Seconds between two looks at runs that other processes play.

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: Says which job ended, and why it failed, or "", or HELD.
-Ended = tuple[int, str]
+from simfl.results.summary import HELD
 
-#: In place of a failure: another process is playing the run.
-HELD = "under way in another process"
+#: Says which job ended, and why it failed, or "", or HELD: another process is playing the run.
+Ended = tuple[int, str]
 
 
 @dataclass(frozen=True)

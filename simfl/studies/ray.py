@@ -18,8 +18,9 @@ from typing import Any
 from simfl.engine.session import LOCK, alone
 from simfl.errors import HeldError, InputError
 from simfl.files import own_folder, put
+from simfl.results.summary import HELD
 from simfl.results.tables import SUMMARY
-from simfl.studies.job import HELD, Ended, Job, play
+from simfl.studies.job import Ended, Job, play
 
 #: How often a run may lose its node before it counts as failed.
 RETRIES = 5

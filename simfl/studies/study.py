@@ -24,10 +24,10 @@ from simfl.errors import InputError
 from simfl.files import own_folder
 from simfl.notebook import study_bar
 from simfl.results.study import RUNS, Study, finished, seeds_of, write_table
+from simfl.results.summary import HELD
 from simfl.scenario import Scenario
 from simfl.studies.backends import Player
 from simfl.studies.combinations import PlannedRun, runs_of
-from simfl.studies.job import HELD
 from simfl.studies.tuning import contenders_of, tuned
 from simfl.units import counted
 
