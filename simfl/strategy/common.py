@@ -26,6 +26,18 @@ class State:
     selection: Any = None  #: what the selection remembers of the devices
 
 
+def counted_in(means: dict[int, tuple[int, float]], device: int, value: float) -> None:
+    """One more value of the device: means has how many there were, and their mean, by device.
+
+    >>> means = {3: (1, 2.0)}
+    >>> counted_in(means, 3, 4.0)
+    >>> means
+    {3: (2, 3.0)}
+    """
+    count, mean = means.get(device, (0, 0.0))
+    means[device] = count + 1, mean + (value - mean) / (count + 1)
+
+
 def ended(server: Server, updates: Sequence[Update]) -> list[int]:
     """Serials of the tasks that ended since the last step, one way or another."""
     return [update.task for update in updates] + [task.serial for task in server.lost]

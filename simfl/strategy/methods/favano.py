@@ -24,6 +24,7 @@ from simfl.errors import ScenarioError
 from simfl.messages import Update
 from simfl.strategy.aggregation import mixed
 from simfl.strategy.base import Change, LocalRule, Server
+from simfl.strategy.common import counted_in
 from simfl.strategy.methods.quafl import OwnModel, Quafl, QuaflState, sum_of
 
 
@@ -63,9 +64,7 @@ class Favano(Quafl):
 
     def average(self, state: FavanoState, server: Server, answers: list[Update]) -> Change:
         for update in answers:
-            count, mean = state.done.get(update.device, (0, 0.0))
-            mean += (update.steps - mean) / (count + 1)
-            state.done[update.device] = count + 1, mean
+            counted_in(state.done, update.device, update.steps)
         return sum_of([self._scaled(state, server, u, 1.0 / (len(answers) + 1.0)) for u in answers])
 
     def _scaled(self, state: FavanoState, server: Server, update: Update, share: float) -> Change:

@@ -31,6 +31,7 @@ from simfl.errors import ScenarioError
 from simfl.messages import Update
 from simfl.strategy.aggregation import weighted
 from simfl.strategy.base import Change, Context, LocalRule, Report, Server, Work
+from simfl.strategy.common import counted_in
 from simfl.strategy.local_rules import path_length
 from simfl.strategy.methods.asynchronous import Asynchronous, AsyncState
 from simfl.units import Fraction, NonNegative
@@ -106,9 +107,7 @@ class AsoFed(Asynchronous):
     def observe(self, state: AsoFedState, server: Server, updates: Any) -> None:
         super().observe(state, server, updates)
         for update in updates:
-            count, mean_s = state.delays.get(update.device, (0, 0.0))
-            seconds = update.arrived_s - update.dispatched_s
-            state.delays[update.device] = count + 1, mean_s + (seconds - mean_s) / (count + 1)
+            counted_in(state.delays, update.device, update.arrived_s - update.dispatched_s)
 
     def fold(self, state: AsoFedState, server: Server, updates: list[Update]) -> Change:
         (update,) = updates
