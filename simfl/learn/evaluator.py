@@ -24,15 +24,7 @@ class Evaluator:
         _check(problem, problem.data.dataset)
         self._problem = problem
         self._shared = local.structure is None
-        training = problem.training
-        dataset = problem.data.dataset
-        self._examine: Examination | OwnEvaluation = Examination(
-            problem.model, dataset, training.objective, problem.metrics
-        )
-        if problem.evaluate is not None:
-            self._examine = OwnEvaluation(
-                problem.model, dataset, problem.evaluate, local.torch_device
-            )
+        self._examine = _examination(problem, local.torch_device)
         personal = problem.personal or not self._shared
         self._personal = Personal(local, self._examine) if personal else None
 
@@ -60,6 +52,14 @@ class Evaluator:
         objective = self._problem.training.objective
         each = score(self._problem.model, params, later.x_test, later.y_test, objective=objective)
         return {f"{name}_later": value for name, value in averaged(*each).items()}
+
+
+def _examination(problem: Problem, torch_device: str) -> Examination | OwnEvaluation:
+    """What looks at one model: the user's own function, or the objective and the metrics."""
+    model, dataset = problem.model, problem.data.dataset
+    if problem.evaluate is not None:
+        return OwnEvaluation(model, dataset, problem.evaluate, torch_device)
+    return Examination(model, dataset, problem.training.objective, problem.metrics)
 
 
 def _check(problem: Problem, dataset: Dataset) -> None:
