@@ -294,7 +294,7 @@ class Kernel:
         back_s = _next_presence(server.presence, server.devices, now_s)
         if back_s <= now_s:
             raise nothing_sent(type(self.strategy).__name__, now_s)
-        self._wake, self._wake_s = self.clock.at(back_s, Kind.TASK, 0, "run.step"), back_s
+        self._wake_at(back_s)
 
     def look_again(self, device: int) -> None:
         """An idle device may be given tasks earlier than it seemed, if a step waits for one."""
@@ -303,7 +303,10 @@ class Kernel:
         back_s = self.server.presence.on_after(device, self.clock.now)
         if back_s < self._wake_s:
             self._wake.cancel()
-            self._wake, self._wake_s = self.clock.at(back_s, Kind.TASK, 0, "run.step"), back_s
+            self._wake_at(back_s)
+
+    def _wake_at(self, due_s: float) -> None:
+        self._wake, self._wake_s = self.clock.at(due_s, Kind.TASK, 0, "run.step"), due_s
 
     def _transfers(self, fleet: Any) -> Transfers:
         shared = self.plan.shared_links

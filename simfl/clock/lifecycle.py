@@ -144,10 +144,12 @@ class Lifecycle:
         return len(plan.ends_s) > phase and plan.ends_s[phase] <= self.clock.now
 
     def _worked_s(self, device: int, plan: TaskPlan, begun_s: float) -> float:
-        now_s = self.clock.now
+        return self._worked_between_s(device, plan, begun_s, self.clock.now)
+
+    def _worked_between_s(self, device: int, plan: TaskPlan, begun_s: float, end_s: float) -> float:
         if plan.pauses:
-            return worked_s(self.fleet.presence, device, begun_s, now_s)
-        return max(0.0, now_s - begun_s)  # a retry begins later
+            return worked_s(self.fleet.presence, device, begun_s, end_s)
+        return max(0.0, end_s - begun_s)  # a retry begins later
 
     def _trained_s(self, task: Task, plan: TaskPlan, begun_s: float) -> float:
         """Nominal seconds of training that are done by now."""

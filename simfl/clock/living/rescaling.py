@@ -9,13 +9,14 @@ a task drops out at the same share of it, however fast it goes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from simfl.clock.draws import DONE, SUSPENDED, TRAIN, UPLOAD, TaskPlan
 from simfl.clock.events import Kind
 from simfl.clock.lifecycle import Lifecycle, _carried_share
 from simfl.clock.living.meter import Meter
-from simfl.clock.pauses import done_at, worked_s
+from simfl.clock.pauses import done_at
 from simfl.messages import Task
 
 
@@ -107,14 +108,9 @@ class LivingLifecycle(Lifecycle):
     def _meter(self, task: Task, plan: TaskPlan, phase: int, span: tuple[float, float]) -> None:
         if not self.meter.steps:
             return
-
-        def worked(start_s: float, end_s: float) -> float:
-            if plan.pauses:
-                return worked_s(self.fleet.presence, task.device, start_s, end_s)
-            return end_s - start_s
-
         energy, device = self.fleet.energy, task.device
         watts = energy.train_w(device) if phase == TRAIN else energy.radio_w(device)
+        worked = partial(self._worked_between_s, device, plan)
         self.meter.draw(task.serial, watts, span, worked)
 
     def _over(self, task: Task, outcome: str) -> None:
