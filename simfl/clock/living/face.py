@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import nan
 from typing import Any
 
@@ -133,14 +134,10 @@ class WorldFace:
     ) -> None:
         number = named("set_cell", "cell", cell, self.cells)
         self._need_shared("set_cell")
-        for up, mbps in enumerate((down_mbps, up_mbps)):
-            if mbps is not None:
-                mbps = above_zero("set_cell", ("down_mbps", "up_mbps")[up], mbps)
-                if mbps == self.cell_mbps(number)[up]:
-                    continue
-                self._changes.set_cell(number, mbps * MBPS, up=bool(up))
-                name = f"set_cell.{self.cells[number]}.{('down', 'up')[up]}"
-                self._note(name, None, mbps)
+        for up, way, mbps in _ways("set_cell", down_mbps, up_mbps):
+            if mbps != self.cell_mbps(number)[up]:
+                self._changes.set_cell(number, mbps * MBPS, up=up)
+                self._note(f"set_cell.{self.cells[number]}.{way}", None, mbps)
 
     def set_server(
         self,
@@ -148,12 +145,11 @@ class WorldFace:
         up_mbps: float | None = None,
         gflops: float | None = None,
     ) -> None:
-        for up, mbps in enumerate((down_mbps, up_mbps)):
-            if mbps is not None:
-                self._need_shared("set_server")
-                mbps = above_zero("set_server", ("down_mbps", "up_mbps")[up], mbps)
-                self._changes.set_server(mbps * MBPS, up=bool(up))
-                self._note(f"set_server.{('down', 'up')[up]}", None, mbps)
+        if (down_mbps, up_mbps) != (None, None):
+            self._need_shared("set_server")
+        for up, way, mbps in _ways("set_server", down_mbps, up_mbps):
+            self._changes.set_server(mbps * MBPS, up=up)
+            self._note(f"set_server.{way}", None, mbps)
         if gflops is not None:
             gflops = above_zero("set_server", "gflops", gflops)
             self._changes.server.flops_per_s = gflops * GFLOPS
@@ -257,3 +253,12 @@ class WorldFace:
                 f'{method}: links are shared with `server.sharing = "max-min"` alone; in this '
                 "run no transfer passes the server's or a cell's capacity"
             )
+
+
+def _ways(
+    method: str, down_mbps: float | None, up_mbps: float | None
+) -> Iterator[tuple[bool, str, float]]:
+    """(up, its name, Mbit/s) of each direction that is given. Raises PluginError."""
+    for up, way, mbps in ((False, "down", down_mbps), (True, "up", up_mbps)):
+        if mbps is not None:
+            yield up, way, above_zero(method, f"{way}_mbps", mbps)
