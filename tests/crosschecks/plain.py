@@ -14,6 +14,17 @@ from torch.nn.functional import cross_entropy
 SHAPES = [(8, 64), (8,), (10, 8), (10,)]  #: of `mlp`, in the order of the flat vector
 
 
+def digits(batch_size: int, **options: Any) -> dict[str, Any]:
+    """The section [learning]: `mlp` learns scikit-learn's digits, of which devices know few."""
+    return {
+        "dataset": "digits",
+        "partition": {"kind": "dirichlet", "alpha": 0.3},
+        "model": {"kind": "mlp", "hidden": [8]},
+        "batch_size": batch_size,
+        **options,
+    }
+
+
 def parts(flat: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
     """The tensors of a flat vector."""
     sizes = [torch.Size(shape).numel() for shape in shapes]

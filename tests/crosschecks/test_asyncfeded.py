@@ -12,7 +12,7 @@ from functools import cache
 
 import pytest
 import torch
-from plain import furthest, gradient, mlp, spoilt
+from plain import digits, furthest, gradient, mlp, spoilt
 from recorded import Batches, Recorded, recorded
 from torch import Tensor
 
@@ -25,14 +25,7 @@ TABLE = {
             {"compute": {"kind": "uniform", "low_s": 4.0, "high_s": 6.0}, "count": 2},
         ]
     },
-    "learning": {
-        "dataset": "digits",
-        "partition": {"kind": "dirichlet", "alpha": 0.3},
-        "model": {"kind": "mlp", "hidden": [8]},
-        "batch_size": 80,
-        "lr": LR,
-        "momentum": RHO,
-    },
+    "learning": digits(80, lr=LR, momentum=RHO),
     "strategy": {
         "kind": "asyncfeded", "concurrency": 6, "epochs": K_0, "lam": LAM, "eps": EPS,
         "gamma_bar": GAMMA_BAR, "kappa": KAPPA, "k_min": K_MIN, "k_max": K_MAX,

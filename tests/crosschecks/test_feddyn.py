@@ -11,7 +11,7 @@ from functools import cache
 
 import pytest
 import torch
-from plain import furthest, gradient, mlp, spoilt
+from plain import digits, furthest, gradient, mlp, spoilt
 from recorded import Batches, Recorded, recorded
 from torch import Tensor
 
@@ -19,16 +19,7 @@ ALPHA, LR, DECAY, CLIP, RATE_DECAY = 0.1, 0.1, 0.01, 0.6, 0.95
 ROUNDS = 5
 TABLE = {
     "fleet": {"group": [{"compute": {"kind": "constant", "s": 1.0}, "count": 6}]},
-    "learning": {
-        "dataset": "digits",
-        "partition": {"kind": "dirichlet", "alpha": 0.3},
-        "model": {"kind": "mlp", "hidden": [8]},
-        "batch_size": 40,
-        "lr": LR,
-        "weight_decay": DECAY,
-        "clip_norm": CLIP,
-        "lr_decay": RATE_DECAY,
-    },
+    "learning": digits(40, lr=LR, weight_decay=DECAY, clip_norm=CLIP, lr_decay=RATE_DECAY),
     "strategy": {
         "kind": "feddyn", "cohort": 3, "remember": True,
         "local": {"kind": "dynamic", "alpha": ALPHA},

@@ -10,7 +10,7 @@ from functools import cache
 
 import pytest
 import torch
-from plain import SHAPES, furthest, parts, spoilt
+from plain import SHAPES, digits, furthest, parts, spoilt
 from recorded import Batches, Recorded, recorded
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
@@ -18,14 +18,7 @@ from torch.nn.functional import cross_entropy, normalize
 LR, RHO, MU, T, ROUNDS = 0.1, 0.5, 1.5, 0.4, 4
 TABLE = {
     "fleet": {"group": [{"compute": {"kind": "constant", "s": 1.0}, "count": 4}]},
-    "learning": {
-        "dataset": "digits",
-        "partition": {"kind": "dirichlet", "alpha": 0.3},
-        "model": {"kind": "mlp", "hidden": [8]},
-        "batch_size": 80,
-        "lr": LR,
-        "momentum": RHO,
-    },
+    "learning": digits(80, lr=LR, momentum=RHO),
     "strategy": {
         "kind": "moon", "cohort": 3,
         "local": {"kind": "contrastive", "mu": MU, "temperature": T},

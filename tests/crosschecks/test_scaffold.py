@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from plain import furthest, gradient, mlp, spoilt
+from plain import digits, furthest, gradient, mlp, spoilt
 from recorded import Batches, Recorded, recorded
 from torch import Tensor
 
@@ -29,14 +29,7 @@ CASES = {
 def table(weights: str, option: str = "II", momentum: float = 0.0) -> dict[str, Any]:
     return {
         "fleet": {"group": [{"compute": {"kind": "constant", "s": 1.0}, "count": 6}]},
-        "learning": {
-            "dataset": "digits",
-            "partition": {"kind": "dirichlet", "alpha": 0.3},
-            "model": {"kind": "mlp", "hidden": [8]},
-            "batch_size": 40,
-            "lr": LR,
-            "momentum": momentum,
-        },
+        "learning": digits(40, lr=LR, momentum=momentum),
         "strategy": {
             "kind": "scaffold", "cohort": 3, "weights": weights, "server_lr": SERVER_LR,
             "local": {"kind": "controlvariate", "option": option},
