@@ -70,9 +70,10 @@ class Clock(simpy.Environment):
 
     def advance(self) -> bool:
         """Plays the next event; False if there is none."""
-        if not self._queue:
+        queue = self._queue
+        if not queue:
             return False
-        self.now = self._queue[0][0]
+        self.now = queue[0][0]
         self.step()
         return True
 
@@ -91,9 +92,10 @@ class Clock(simpy.Environment):
 
     def due(self, kind: int, serial: int = 0) -> bool:
         """True if everything that comes before this kind and serial now has been played."""
-        if not self._queue:
+        queue = self._queue
+        if not queue:
             return True
-        first = self._queue[0]
+        first = queue[0]
         return first[0] > self.now or first[1] >= _RANK[kind] | serial
 
     def at(self, due_s: float, kind: int, serial: int, handler: str, value: Any = None) -> Alarm:

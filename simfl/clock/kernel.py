@@ -232,7 +232,10 @@ class Kernel:
                 self.ask()
         wanted = self._wait.arrivals
         if not server.tasks or (wanted is not None and len(self._arrived) >= wanted):
-            self.ask()
+            if self._free_s > self.clock.now:
+                self.ask()
+            else:
+                self._step_due = True
 
     def _waits(self, task: Task) -> bool:
         return task.serial in self.server.tasks and task.outcome == "delivered"
@@ -257,7 +260,9 @@ class Kernel:
         if wait is not self._wait:  # else it was looked at before
             self._wait = self._looked_at(wait)
         self._step_due = False
-        self._free_s = self.clock.now + server.end_step()
+        self._free_s = self.clock.now + server.charged_s
+        server.charged_s = 0.0
+        server.lost = []
         server.steps += 1
         if wait.within is not None:
             due_s = self._free_s + wait.within
