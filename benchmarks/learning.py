@@ -192,7 +192,7 @@ def run(case: Case, trainer: str, workers: int) -> tuple[Times, list[tuple[int, 
             kernel.run()
             kernel.close()
             store.finish()
-            summarise(result.read, devices=case.devices)
+            summarise(result.parts, devices=case.devices)
             digest(store.folder, kernel.server.published[0])
 
         with single_thread():
