@@ -99,9 +99,3 @@ def _where(
             return phase, left_s / work_s[phase]
         left_s -= work_s[phase]
     return UPLOAD, min(1.0, left_s / work_s[UPLOAD]) if work_s[UPLOAD] else 0.0
-
-
-def due_s(task: Task) -> float:
-    """When the phases of a task that are planned by now will end; inf where none is."""
-    ends_s = getattr(task.plan, "ends_s", None)
-    return ends_s[-1] if ends_s else inf

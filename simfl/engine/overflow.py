@@ -2,7 +2,7 @@
 
 A run holds a model for each version from which a task in flight began, and one for each update
 that waits for the strategy's step. Those that do not fit are written to a file in the run folder
-and mapped into memory: whatever looks at them sees the same numbers. A file loses its name at once,
+and mapped into memory: those that hold them see the same numbers. A file loses its name at once,
 so that it ends with its model, however the run ends.
 """
 
@@ -58,7 +58,7 @@ class Overflow:
             self._settle(flat)
 
     def _settle(self, flat: Tensor) -> None:
-        """In memory if there is room, else on disk: whoever holds the tensor has it there."""
+        """In memory if there is room, else on disk, for all that hold the tensor."""
         nbytes = flat.nbytes
         known = self._known.get(id(flat))
         if nbytes < LEAST_BYTES or (known is not None and known() is flat):

@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from simfl.clock.draws import due_s
-from simfl.clock.workload import size_up
+from simfl.clock.workload import due_s, size_up
 from simfl.engine.exchange import Exchange, Memory, upload_nbytes
 from simfl.engine.overflow import LEAST_BYTES, Overflow
 from simfl.errors import PluginError, plugin_errors

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -53,7 +53,8 @@ class Codec:
 
         memory: what this side kept of the last delivered message, or None.
         """
-        return Wire(view_of(params.flat.numpy()))
+        packed = view_of if type(self) is Codec else dense  # others go on to work with bytes
+        return Wire(packed(params.flat.numpy()))
 
     def decode(self, payload: bytes, layout: Layout, memory: Any) -> tuple[Params, Any]:
         """The inverse on the other side: the params, and the receiver's memory from now on.
@@ -206,9 +207,9 @@ def dense(x: np.ndarray) -> bytes:
     return x.astype("<f4", copy=False).tobytes()
 
 
-def view_of(x: np.ndarray) -> memoryview:
+def view_of(x: np.ndarray) -> bytes:
     """The bytes of `dense`, and not a copy of them where a processor has them in that order."""
-    return np.ascontiguousarray(x, "<f4").view(np.uint8).data
+    return cast(bytes, np.ascontiguousarray(x, "<f4").view(np.uint8).data)  # a memoryview
 
 
 def undense(payload: bytes, n: int) -> np.ndarray:

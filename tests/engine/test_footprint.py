@@ -58,4 +58,4 @@ def test_what_is_moved_to_disk_is_not_held_against_the_memory(
     large = {"learning.model": {"kind": "mlp", "hidden": [150_000]}, "strategy.concurrency": 90}
     said = explain(load("quickstart", large)).facts["memory"]
     assert "versions and updates 1.38 GB" in said
-    assert "and 2.71 GB of versions and updates on disk, which fits into the 4 GB here" in said
+    assert "and 2.72 GB of versions and updates on disk, which fits into the 4 GB here" in said

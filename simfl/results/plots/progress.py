@@ -67,7 +67,8 @@ def traffic(
     bin_s: seconds averaged over; by default a hundred and twentieth of the run.
     """
     bin_s, edges, last_s = _bins(run, bin_s)
-    flow = sum(_flow(tasks, bin_s, last_s) for tasks in style.parts_of(run, "tasks", TRAFFIC))
+    parts = style.parts_of(run, "tasks", TRAFFIC)
+    flow = np.sum([_flow(tasks, bin_s, last_s) for tasks in parts], axis=0)
     ax = style.dressed(ax)
     fills = [
         ax.stairs(sign * moved / bin_s, edges, fill=True, color=colour, label=label, lw=0)
