@@ -113,7 +113,8 @@ class Params:
 
     @property
     def trained(self) -> torch.Tensor:
-        return self.flat[: self.layout.trainable]
+        layout = self.layout
+        return self.flat if layout.trainable == layout.size else self.flat[: layout.trainable]
 
     @property
     def nbytes(self) -> int:

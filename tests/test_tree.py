@@ -43,7 +43,7 @@ LARGER = {
     "interop/flower": (11, "app, client, grid and strategy, and how they are played"),
     "learn/datasets": (15, "one file for each kind of source"),
     "learn/models": (11, "one file for each family of models"),
-    "learn/trainers": (12, "one file for each trainer, and what they share"),
+    "learn/trainers": (13, "one file for each trainer, and what they share"),
     "results": (22, "one file for each question that is asked of the tables"),
     "strategy/methods": (18, "one file a method"),
 }

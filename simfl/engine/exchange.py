@@ -174,10 +174,10 @@ class Exchange:
         message: Message = task.message
         if message.up is not None:
             return
-        delta, extras, rng = report.delta, report.extras, self._unused
+        delta, extras, rng, sent = report.delta, report.extras, self._unused, None
         if not self.up.pure:
             rng = self._streams.generator("up", task.device, task.index)
-        sent = self.up.recall(self.memory_of(task.device).up_sent, task.version)
+            sent = self.up.recall(self.memory_of(task.device).up_sent, task.version)
         up = self.up.encode(delta, sent, rng)
         message.up_extras = encode_extras(extras, self._layout) if extras else b""
         message.up_names = pack_part(delta, self._layout, self._groups)

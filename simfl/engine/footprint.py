@@ -55,7 +55,8 @@ def parts_of(
 def in_words(parts: Mapping[str, float], machine: float | None, on_disk: float = 0.0) -> str:
     """The total, its parts, and a verdict.
 
-    machine: bytes of memory; None if they are not known. on_disk: bytes that are moved there.
+    machine: bytes of memory; None if they are not known.
+    on_disk: bytes that are moved there.
 
     >>> in_words({"versions": 3e9, "tasks that train": 1e9}, 8e9)
     'at most 4 GB (versions 3 GB, tasks that train 1 GB), which fits into the 8 GB here'

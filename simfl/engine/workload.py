@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain, islice
 from math import ceil, inf, isfinite, isinf
 from types import MappingProxyType
@@ -257,14 +258,21 @@ class Learning:
         return "" if lost is None else f"the training loss of device {lost.device} is {lost.loss}"
 
     def _size(self, task: Task, n: int) -> None:
-        with plugin_errors(f"local rule {type(self._rule).__name__}"):
-            passes, each = self._rule.passes(), step_flops(self._rule, self._sizes.flops)
-            trials = 0
-            if isinstance(self._rule, PersonalRule):
-                trials = self._rule.trials(self.kept(task.device))
-        sizes = self._sizes
+        sizes, (passes, each) = self._sizes, self._cost
         size_up(task, n, sizes.batch_size, each, passes, sizes.drop_last)
-        task.flops += trials * float(self._tried_flops[task.device])
+        if isinstance(self._rule, PersonalRule):
+            with self._asking():
+                trials = self._rule.trials(self.kept(task.device))
+            task.flops += trials * float(self._tried_flops[task.device])
+
+    @cached_property
+    def _cost(self) -> tuple[float, float]:
+        """Passes that the local rule makes beside the steps, and FLOP of a step's example."""
+        with self._asking():
+            return self._rule.passes(), step_flops(self._rule, self._sizes.flops)
+
+    def _asking(self) -> plugin_errors:
+        return plugin_errors(f"local rule {type(self._rule).__name__}")
 
     # Training.
 

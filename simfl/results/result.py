@@ -123,9 +123,9 @@ class Result:
     def parts(
         self, table: str, columns: list[str] | None = None, rows: int | None = None
     ) -> Iterator[pd.DataFrame]:
-        """What `read` gives, about so many rows at a time: of a long run no table is held whole.
+        """What `read` gives, so many rows at a time: of a long run no table is held whole.
 
-        rows: by default a million. Raises InputError.
+        rows: by default a quarter of a million. Raises InputError.
         """
         return tables.parts(self.folder, self._known(table), columns, rows)
 

@@ -78,7 +78,10 @@ def is_end(ended: object) -> bool:
 
 
 def _extent(totals: Totals, evaluations: pd.DataFrame, made: list[pd.Series]) -> dict[str, Any]:
-    """How far the run came. made: last time and version of each part of the versions."""
+    """How far the run came.
+
+    made: last time and version of each part of the versions.
+    """
     latest = pd.DataFrame(made)
     times = pd.Series([*totals.ends_s, evaluations["time_s"].max(), latest["time_s"].max()])
     newest = latest["version"].max()

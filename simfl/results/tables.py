@@ -7,7 +7,7 @@ that never entered the model) are `<NA>` in pandas, missing real numbers are NaN
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ SCENARIO, SUMMARY, MODEL = "scenario.toml", "summary.json", "model.safetensors"
 PARTS = ".parts"
 
 #: Rows of a table that are looked at together where it is read part by part.
-ROWS_AT_ONCE = 1_000_000
+ROWS_AT_ONCE = 250_000
 
 _DTYPES = {
     "int": pa.int64(),
@@ -287,25 +287,39 @@ def _framed(
 def parts(
     folder: Path, table: str, columns: list[str] | None = None, rows: int | None = None
 ) -> Iterator[pd.DataFrame]:
-    """The frames that `read` would give as one, in order, each of about so many rows.
+    """The frames that `read` would give as one, in order, of so many rows each but the last.
 
-    There is at least one; a table of no more rows is one. Raises InputError on a damaged file.
+    There is at least one. Raises InputError on a damaged file.
     """
     rows = rows or ROWS_AT_ONCE
     paths = paths_of(folder, table)
     if sum(map(_length, paths)) <= rows:
         yield read(folder, table, columns)
         return
-    held: list[pa.Table] = []
+    with _damage(folder, table):
+        for part in _cut(_batches(paths, columns, rows), rows):
+            yield _framed(folder, table, columns, [part])
+
+
+def _batches(paths: Sequence[Path], columns: list[str] | None, rows: int) -> Iterator[pa.Table]:
+    """The files' rows in order, at most so many at a time."""
     for path in paths:
-        with _damage(folder, table), pq.ParquetFile(regular(path)) as file:
+        with pq.ParquetFile(regular(path)) as file:
             for batch in file.iter_batches(rows, columns=columns):
-                held.append(pa.Table.from_batches([batch]))
-                if sum(map(len, held)) >= rows:
-                    yield _framed(folder, table, columns, held)
-                    held = []
+                yield pa.Table.from_batches([batch])
+
+
+def _cut(found: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows, exactly so many at a time, and what is left."""
+    held: list[pa.Table] = []
+    for table in found:
+        held.append(table)
+        while sum(map(len, held)) >= rows:
+            whole = unite(held)
+            yield whole.slice(0, rows)
+            held = [whole.slice(rows)] if len(whole) > rows else []
     if held:
-        yield _framed(folder, table, columns, held)
+        yield unite(held)
 
 
 def count(folder: Path, table: str) -> int:

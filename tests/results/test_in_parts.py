@@ -45,7 +45,7 @@ def test_parts_are_the_table(played: Result, rows: int) -> None:
     for table in ("tasks", "versions", "evaluations", "events", "devices"):
         whole, parts = played.read(table), list(played.parts(table, rows=rows))
         assert played.count(table) == len(whole) == sum(map(len, parts))
-        assert all(len(part) <= max(rows, len(whole) % rows) for part in parts)
+        assert [len(part) for part in parts[:-1]] == [rows] * (len(parts) - 1)
         together = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
         pd.testing.assert_frame_equal(together, whole, check_categorical=False, check_dtype=False)
 

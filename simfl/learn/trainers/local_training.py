@@ -95,7 +95,9 @@ class Local:
     def open(self, job: Job) -> Opened:
         """Asks the rule where to start, and for the constants of its other hooks."""
         work = self._work(job)
-        base = job.base.flat.to(self.torch_device)
+        base = job.base.flat
+        if self.torch_device != "cpu":
+            base = base.to(self.torch_device)
         seen = base._version
         with asking(self.rule, "prepare"):
             start, context = self.rule.prepare(base, job.extras, job.memory, work)
