@@ -55,6 +55,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def all_of(names: Sequence[str]) -> str:
+    """Names as a sentence lists them: `a, b and c`."""
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def unknown(path: KeyPath, owner: str, options: Iterable[str]) -> Problem:
     """A key that is not read."""
     return Problem(
