@@ -37,6 +37,10 @@ def fleet_of(scenario: Scenario, streams: Streams | None = None) -> Fleet:
     """All devices of a scenario. Raises InputError: CatalogueError and TraceError among them.
 
     streams: by default those of the scenario's seed.
+
+    >>> from simfl.scenario import load
+    >>> len(fleet_of(load("quickstart")))
+    100
     """
     if not isinstance(scenario, Scenario):
         raise InputError(f"fleet_of takes a Scenario, as simfl.load gives it, not {scenario!r}")

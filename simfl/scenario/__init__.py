@@ -147,6 +147,9 @@ def load(
     overrides: values by key path, as a mapping or as texts like "strategy.buffer=20".
     trusted: False does not import code named by dotted path (see `Scenario.foreign`), so that
     its options stay unchecked.
+
+    >>> load("quickstart", {"strategy.buffer": 20}, seed=3).strategy.buffer
+    20
     """
     path = reading.find(path_or_name)
     table = {"name": path.stem, **reading.read(path)}

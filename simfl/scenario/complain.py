@@ -45,7 +45,11 @@ _WORD = re.compile(r"[\w-]{1,60}")
 
 
 def dotted(path: KeyPath) -> str:
-    """A key path as `--set` takes it: `fleet.group.0.count`; other than short words in quotes."""
+    """A key path as `--set` takes it: `fleet.group.0.count`; other than short words in quotes.
+
+    >>> dotted(("fleet", "group", 0, "my phones"))
+    'fleet.group.0."my phones"'
+    """
     return ".".join(str(key) if _WORD.fullmatch(str(key)) else shown(str(key)) for key in path)
 
 
@@ -56,7 +60,11 @@ def shown(value: Any) -> str:
 
 
 def all_of(names: Sequence[str]) -> str:
-    """Names as a sentence lists them: `a, b and c`."""
+    """Names as a sentence lists them: `a, b and c`.
+
+    >>> all_of(["a", "b", "c"])
+    'a, b and c'
+    """
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
