@@ -1,0 +1,47 @@
+"""Runs of days, played some minutes at a time: each call goes on where the last one stopped."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pandas as pd
+
+import simfl
+from simfl.callbacks import CSV
+from simfl.errors import Diverged
+
+LOG = "log.csv"  #: of the callback: a line for every evaluation
+
+
+def play_on(scenario: str, folder: Path, seconds: float, **overrides: Any) -> bool:
+    """Plays a run for so many seconds of this machine; whether it has come to its end.
+
+    At the first evaluation after them the run leaves a checkpoint, from which the next call goes on.
+    """
+    until, over = monotonic() + seconds, []
+
+    def look(row: Mapping[str, float]) -> None:
+        if monotonic() > until and not over:
+            over.append(row["version"])
+            signal.raise_signal(signal.SIGINT)
+
+    try:
+        simfl.run(scenario, folder, resume=True, callbacks=[CSV(), look], **overrides)
+    except KeyboardInterrupt:
+        if not over:
+            raise
+        return False
+    except Diverged:
+        pass
+    return True
+
+
+def seen(folder: Path) -> pd.DataFrame:
+    """Evaluations so far by version; those after a checkpoint were logged twice."""
+    path = folder / LOG
+    table = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["version", "accuracy"])
+    return table.drop_duplicates("version", keep="last").sort_values("version", ignore_index=True)
