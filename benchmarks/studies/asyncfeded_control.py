@@ -8,6 +8,8 @@ Writes the blocks "control", "hangs", "tuned" and "tuned, chosen" of docs/result
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,8 @@ CONTROLS = ((1.0, 1.0), (2.0, 0.5), (4.0, 0.25), (1.5, 1.0), (3.0, 0.5), (6.0, 0
 #: Epochs of controls that never change K.
 FIXED = (1, 3, 10)
 
-#: Seconds of messages in a task and of one step, as in the scenario; a hang is up to three times both.
-MESSAGES_S, STEP_S, TIMES = 0.06, 0.77e-3, 3.0
+#: Epochs after which a hang is as long as in the scenario.
+AT_FIRST = 10
 SHARES = (0.1, 0.5, 0.9)
 
 
@@ -46,25 +48,20 @@ def controls() -> dict[str, dict[str, Any]]:
     return moved | fixed
 
 
-def in_proportion(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The fleet with hangs as long as these after ten epochs, and shorter with fewer steps.
+def in_proportion(groups: list[dict[str, Any]], examples: Sequence[int]) -> list[dict[str, Any]]:
+    """The fleet with hangs that last in proportion to a task's steps: after ten epochs as before.
 
-    >>> hang = {"kind": "uniform", "per": "task", "low_s": 0.0, "high_s": 0.2493}
-    >>> (one,) = in_proportion([{"faults": {"suspend": {"hang": hang}}}])
-    >>> one["faults"]["suspend"]["hang"]
-    {'kind': 'uniform', 'per': 'step', 'low_s': 0.0, 'high_s': 0.00831}
+    examples: of each device, a tenth of them to test; batches of 32.
     """
-    return [_with_hang(group, _per_step(group["faults"]["suspend"]["hang"])) for group in groups]
+    steps = [AT_FIRST * ceil((n - n // 10) / 32) for n in examples]
+    return [_slower(group, n) for group, n in zip(groups, steps, strict=True)]
 
 
-def _with_hang(group: dict[str, Any], hang: dict[str, Any]) -> dict[str, Any]:
+def _slower(group: dict[str, Any], steps: int) -> dict[str, Any]:
     faults = group["faults"]
-    return {**group, "faults": {**faults, "suspend": {**faults["suspend"], "hang": hang}}}
-
-
-def _per_step(hang: dict[str, Any]) -> dict[str, Any]:
-    steps = round((hang["high_s"] / TIMES - MESSAGES_S) / STEP_S)
-    return {**hang, "per": "step", "high_s": round(hang["high_s"] / steps, 5)}
+    hang = faults["suspend"]["hang"]
+    per_step = {**hang, "per": "step", "high_s": hang["high_s"] / steps}
+    return {**group, "faults": {**faults, "suspend": {**faults["suspend"], "hang": per_step}}}
 
 
 def by_variant(study: Study) -> pd.DataFrame:
@@ -106,10 +103,11 @@ def control(seeds: range) -> None:
 def hangs(seeds: range) -> None:
     """A hang of the usual length for the device, or of the length of the task that hangs."""
     base, fleets = simfl.load(SYNTHETIC), {}
+    examples = base.resolved()["learning"]["dataset"]["examples"]
     for share in SHARES:
         groups = suspended(base, share)
         fleets[f"P = {share:g}, as after ten epochs"] = groups
-        fleets[f"P = {share:g}, in proportion"] = in_proportion(suspended(base, share))
+        fleets[f"P = {share:g}, in proportion"] = in_proportion(groups, examples)
     ours = {"AsyncFedED": controls()["γ̄ = 1, κ = 1"]}
     study = played("hangs", SYNTHETIC, ours, seeds, sweep={"fleet.group": fleets})
     put_block(PAGE, "hangs", markdown(by_variant(study)))

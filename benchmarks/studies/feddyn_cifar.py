@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 from feddyn import PAGE, RUNS, coins, rounds
 from parts.pages import markdown, put_block
-from parts.rations import play_on, seen
+from parts.rations import play_in_turn, seen
 
 from simfl.learn.datasets.base import DATA_DIR
 
@@ -44,17 +44,6 @@ def _plain(strategy: dict[str, Any]) -> dict[str, Any]:
 
 def folder_of(split: str, name: str) -> Path:
     return RUNS / "cifar10" / f"{split} {name}".replace(" ", "-")
-
-
-def play(minutes: float) -> None:
-    """The cells one after the other, each to its end, until the minutes are over."""
-    until = monotonic() + 60.0 * minutes
-    for (split, name), overrides in cells().items():
-        left_s = until - monotonic()
-        if left_s <= 0 or not play_on(
-            "feddyn/cifar10", folder_of(split, name), left_s, **overrides
-        ):
-            return
 
 
 def table() -> pd.DataFrame:
@@ -85,7 +74,8 @@ def main() -> None:
     asked = given.parse_args()
     if not os.environ.get(DATA_DIR):
         raise SystemExit(f"CIFAR-10 is read from {DATA_DIR}, which is not set")
-    play(asked.minutes)
+    left = [(folder_of(*cell), overrides) for cell, overrides in cells().items()]
+    play_in_turn("feddyn/cifar10", left, until=monotonic() + 60.0 * asked.minutes)
     put_block(PAGE, "cifar10", markdown(table()))
 
 

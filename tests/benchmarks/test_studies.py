@@ -20,12 +20,14 @@ SHORT = {"stop.versions": 40, "checkpoint.wall_s": 600.0}
 
 
 def test_a_hang_in_proportion_is_the_old_one_after_ten_epochs() -> None:
-    fleet = simfl.load(asyncfeded_control.SYNTHETIC).resolved()["fleet"]["group"]
-    for old, new in zip(fleet, asyncfeded_control.in_proportion(fleet), strict=True):
+    base = simfl.load(asyncfeded_control.SYNTHETIC).resolved()
+    fleet, examples = base["fleet"]["group"], base["learning"]["dataset"]["examples"]
+    found = asyncfeded_control.in_proportion(fleet, examples)
+    for old, new in zip(fleet, found, strict=True):
         was, now = (group["faults"]["suspend"]["hang"] for group in (old, new))
         steps = (was["high_s"] / 3.0 - 0.06) / 0.77e-3  # of ten epochs, by the scenario's header
         assert now["per"] == "step"
-        assert now["high_s"] * steps == pytest.approx(was["high_s"], rel=0.02)
+        assert now["high_s"] * steps == pytest.approx(was["high_s"], rel=0.15), new["name"]
         assert was["per"] == "task", "the fleet that was given stays as it was"
 
 

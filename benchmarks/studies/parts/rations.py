@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -38,6 +38,16 @@ def play_on(scenario: str, folder: Path, seconds: float, **overrides: Any) -> bo
     except Diverged:
         pass
     return True
+
+
+def play_in_turn(
+    scenario: str, cells: Iterable[tuple[Path, dict[str, Any]]], until: float
+) -> None:
+    """Plays runs, folders with overrides, one after the other until this time of `monotonic`."""
+    for folder, overrides in cells:
+        left_s = until - monotonic()
+        if left_s <= 0.0 or not play_on(scenario, folder, left_s, **overrides):
+            return
 
 
 def seen(folder: Path) -> pd.DataFrame:
