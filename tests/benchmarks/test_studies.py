@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "studies"))
 
-import asyncfeded_control
+import asyncfeded_side
 from parts.chosen import options_of
 from parts.rations import play_on, seen
 
@@ -20,9 +20,9 @@ SHORT = {"stop.versions": 40, "checkpoint.wall_s": 600.0}
 
 
 def test_a_hang_in_proportion_is_the_old_one_after_ten_epochs() -> None:
-    base = simfl.load(asyncfeded_control.SYNTHETIC).resolved()
+    base = simfl.load(asyncfeded_side.SYNTHETIC).resolved()
     fleet, examples = base["fleet"]["group"], base["learning"]["dataset"]["examples"]
-    found = asyncfeded_control.in_proportion(fleet, examples)
+    found = asyncfeded_side.in_proportion(fleet, examples)
     for old, new in zip(fleet, found, strict=True):
         was, now = (group["faults"]["suspend"]["hang"] for group in (old, new))
         steps = (was["high_s"] / 3.0 - 0.06) / 0.77e-3  # of ten epochs, by the scenario's header

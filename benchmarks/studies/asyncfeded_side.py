@@ -1,31 +1,35 @@
-"""AsyncFedED's control of local work: set-point and gain, hangs that shrink with it, tuned rivals.
+"""Side studies of AsyncFedED: control of local work, hangs that shrink with it, tuned rivals, FEMNIST.
 
-    python benchmarks/studies/asyncfeded_control.py [--seeds 3] [--only control|hangs|tuned]
+    python benchmarks/studies/asyncfeded_side.py [--seeds 3] [--only control|hangs|tuned|femnist]
 
-Writes the blocks "control", "hangs", "tuned" and "tuned, chosen" of docs/results/asyncfeded.md.
+Writes the blocks "control", "hangs", "tuned", "tuned, chosen" and "femnist" of
+docs/results/asyncfeded.md. FEMNIST needs SIMFL_DATA_DIR.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from asyncfeded import PAGE, RUNS, suspended
+from asyncfeded import METHODS, PAGE, RUNS, suspended, with_epochs
 from parts.asyncfeded import in_words
 from parts.chosen import by_method
 from parts.pages import markdown, put_block
 from parts.whole import whole
+from parts.writers import Writers
 
 import simfl
 from simfl.cli.console import StudyProgress, err
+from simfl.learn.datasets.base import DATA_DIR
 from simfl.results.study import Study
 
-SYNTHETIC = "asyncfeded/synthetic"
-QUICK, SLOW = (5, 7, 8), (3, 0, 4)
+SYNTHETIC, FASHION = "asyncfeded/synthetic", "asyncfeded/fashion"
+#: Devices whose epochs are shortest and longest.
+ENDS = {"quick": (5, 7, 8), "slow": (3, 0, 4)}
 
 #: What the authors' logs tell of γ̄ κ: its floor is 1. κ below 1 leaves γ a band in which K stays.
 CONTROLS = ((1.0, 1.0), (2.0, 0.5), (4.0, 0.25), (1.5, 1.0), (3.0, 0.5), (6.0, 0.25))
@@ -64,8 +68,8 @@ def _slower(group: dict[str, Any], steps: int) -> dict[str, Any]:
     return {**group, "faults": {**faults, "suspend": {**faults["suspend"], "hang": per_step}}}
 
 
-def by_variant(study: Study) -> pd.DataFrame:
-    """Three accuracies, updates, and the median K of quick and of slow devices, over seeds."""
+def by_variant(study: Study, ends: Mapping[str, Sequence[int]] = ENDS) -> pd.DataFrame:
+    """Three accuracies, updates, and by seed the median K of some devices."""
     tasks = study.frame("tasks", ["device", "outcome", "epochs"])
     used, rows = tasks[tasks.outcome == "applied"], {}
     for name, seen in study.evaluations.groupby("variant", sort=False):
@@ -76,12 +80,12 @@ def by_variant(study: Study) -> pd.DataFrame:
             "final": in_words(runs.last()),
             "updates": f"{study.table[study.table.variant == name].applied.median():.0f}",
             **{f"median K, {who}": _epochs(used[used.variant == name], devices)
-               for who, devices in (("quick", QUICK), ("slow", SLOW))},
+               for who, devices in ends.items()},
         }  # fmt: skip
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
 
 
-def _epochs(tasks: pd.DataFrame, devices: tuple[int, ...]) -> str:
+def _epochs(tasks: pd.DataFrame, devices: Sequence[int]) -> str:
     mine = tasks[tasks.device.isin(devices)]
     return ", ".join(f"{k:g}" for k in mine.groupby("seed").epochs.median())
 
@@ -121,12 +125,37 @@ def tuned(seeds: range) -> None:
     put_block(PAGE, "tuned, chosen", markdown(by_method(study.tuning.best)))
 
 
+def femnist(seeds: range) -> None:
+    """Ten writers on devices whose ten epochs take what the authors' logs say, P = 0.1."""
+    if not os.environ.get(DATA_DIR):
+        print(f"FEMNIST is left out: {DATA_DIR} is not set")
+        return
+    methods = METHODS | {"AsyncFedED": {**METHODS["AsyncFedED"], "gamma_bar": 2.0}}
+    setting = {
+        "learning.dataset": Writers(),
+        "learning.partition": "user",
+        "fleet.group": timed(simfl.load(FASHION).resolved()["fleet"]["group"]),
+    }
+    study = played("femnist", FASHION, with_epochs(methods, 10), seeds, **setting)
+    put_block(PAGE, "femnist", markdown(by_variant(study, {"all": range(10)})))
+
+
+def timed(groups: list[dict[str, Any]], steps: int = 6) -> list[dict[str, Any]]:
+    """The fleet with steps as much slower as an epoch has fewer of them than the scenario's 15."""
+    longer = 15 / steps
+
+    def slowed(law: dict[str, Any]) -> dict[str, Any]:
+        return {**law, "low_s": longer * law["low_s"], "high_s": longer * law["high_s"]}
+
+    return [{**group, "compute": slowed(group["compute"])} for group in groups]
+
+
 def main() -> None:
     given = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     given.add_argument("--seeds", type=int, default=3)
-    given.add_argument("--only", choices=("control", "hangs", "tuned"))
+    given.add_argument("--only", choices=("control", "hangs", "tuned", "femnist"))
     asked = given.parse_args()
-    for part in (control, hangs, tuned):
+    for part in (control, hangs, tuned, femnist):
         if asked.only in (None, part.__name__):
             part(range(asked.seeds))
 
