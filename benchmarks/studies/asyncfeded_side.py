@@ -1,4 +1,4 @@
-"""Side studies of AsyncFedED: control of local work, hangs that shrink with it, tuned rivals, FEMNIST.
+"""Side studies of AsyncFedED: control of local work, hangs that shrink with it, rivals, FEMNIST.
 
     python benchmarks/studies/asyncfeded_side.py [--seeds 3] [--only control|hangs|tuned|femnist]
 

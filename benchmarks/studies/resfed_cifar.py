@@ -2,8 +2,8 @@
 
     SIMFL_DATA_DIR=... python benchmarks/studies/resfed_cifar.py [--minutes 10]
 
-Every call plays its minutes, goes on where the last one stopped, and writes the block "cifar10 whole"
-of docs/results/resfed.md with what there is so far. Seed 0.
+Every call plays its minutes, goes on where the last one stopped, and writes the block "cifar10
+whole" of docs/results/resfed.md with what there is so far. Seed 0.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ LOG = "log.csv"  #: of the callback: a line for every evaluation
 def play_on(scenario: str, folder: Path, seconds: float, **overrides: Any) -> bool:
     """Plays a run for so many seconds of this machine; whether it has come to its end.
 
-    At the first evaluation after them the run leaves a checkpoint, from which the next call goes on.
+    At the first evaluation after them the run leaves a checkpoint; from it the next call goes on.
     """
     until, over = monotonic() + seconds, []
 
@@ -40,9 +40,7 @@ def play_on(scenario: str, folder: Path, seconds: float, **overrides: Any) -> bo
     return True
 
 
-def play_in_turn(
-    scenario: str, cells: Iterable[tuple[Path, dict[str, Any]]], until: float
-) -> None:
+def play_in_turn(scenario: str, cells: Iterable[tuple[Path, dict[str, Any]]], until: float) -> None:
     """Plays runs, folders with overrides, one after the other until this time of `monotonic`."""
     for folder, overrides in cells:
         left_s = until - monotonic()

@@ -1,4 +1,4 @@
-"""FEMNIST as the authors of AsyncFedED have it: ten writers, and no other writer's test pictures."""
+"""FEMNIST as the authors of AsyncFedED have it: ten writers, tested on pictures of their own."""
 
 from __future__ import annotations
 
