@@ -177,11 +177,16 @@ def picture(seen: dict[str, pd.DataFrame], phones: Study, path: Path) -> None:
             ax.plot(curve.index, curve.clip(lower=1e-5), label=variant, linewidth=1.3)
         ax.set(yscale="log", xlabel="round", ylabel="gap to the least loss", title=name)
     axes[0, 0].legend(fontsize=8)
+    axes[1, 0].legend(fontsize=8)
     shown = phones.evaluations[phones.evaluations.time_s <= 300]
-    simfl.plot.bands(shown, between=(0.25, 0.75), ax=axes[1, 1])
-    axes[1, 1].set_title("phones and boards that drop out", fontsize=11)
-    simfl.plot.bands(shown, against="bytes", between=(0.25, 0.75), ax=axes[1, 2])
-    axes[1, 2].set_title("the same against bytes", fontsize=11)
+    titles = {"time": "phones and boards that drop out", "bytes": "the same against bytes"}
+    for ax, (against, title) in zip(axes[1, 1:], titles.items(), strict=True):
+        simfl.plot.bands(shown, against=against, between=(0.25, 0.75), ax=ax)
+        ax.set_title(title, fontsize=11)
+        ax.set_ylim(0.6, 1.0)
+        ax.get_legend().remove()
+    handles = axes[1, 1].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower right", ncols=4, fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
