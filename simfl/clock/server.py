@@ -107,6 +107,7 @@ class Server:
         self._serial = 0
         self._index = np.zeros(self.devices, dtype=np.int32)
         self._next_index = memoryview(self._index.data)
+        self._usual: tuple[Any, Any] = (None, None)  # epochs and steps that are known to be work
 
     @property
     def now_s(self) -> float:
@@ -138,22 +139,32 @@ class Server:
         chosen, first = list(devices), self._serial
         if self.over:  # nothing leaves any more; the serials refer to tasks that never were
             return list(range(first, first + len(chosen)))
-        n, extras = len(chosen), extras or {}
-        each = zip(chosen, _each(epochs, n, 0.0), _each(steps, n, 1, whole=True), strict=True)
-        tasks = [
-            self._open_task(self._known(device), its_epochs, its_steps, extras)
-            for device, its_epochs, its_steps in each
-        ]
-        self._send(tasks)
-        return list(range(first, self._serial))
-
-    def _send(self, tasks: list[Task]) -> None:
-        """The tasks leave now, or when what the server has charged is done."""
+        extras, usual = extras or {}, self._usual
+        if epochs is usual[0] and steps is usual[1]:  # as before: it has been looked at
+            tasks = [self._open_task(device, epochs, steps, extras) for device in chosen]
+        else:
+            works = self._works(len(chosen), epochs, steps)
+            tasks = [
+                self._open_task(device, its_epochs, its_steps, extras)
+                for device, (its_epochs, its_steps) in zip(chosen, works, strict=True)
+            ]
         if not self._charged_s:
             self._workload.announce(tasks)
             for task in tasks:
                 self.lifecycle.begin(task)
-            return
+        else:
+            self._send_later(tasks)
+        return list(range(first, self._serial))
+
+    def _works(self, n: int, epochs: Any, steps: Any) -> Iterable[tuple[Any, Any]]:
+        """(epochs, steps) of each of n devices. Raises PluginError for what is no work."""
+        works = zip(_each(epochs, n, 0.0), _each(steps, n, 1, whole=True), strict=True)
+        if all(one is None or isinstance(one, _NUMBERS) for one in (epochs, steps)):
+            self._usual = epochs, steps  # the very objects, which nothing can change
+        return works
+
+    def _send_later(self, tasks: list[Task]) -> None:
+        """The tasks leave when what the server has charged is done."""
         due_s = self._clock.now + self._charged_s
         for task in tasks:
             task.dispatched_s = due_s
@@ -182,11 +193,12 @@ class Server:
                 task, "applied", version + 1, age, used_s, drift, cosine, weight, update.loss
             )
         params = self._workload.applied(params, change, updates)
-        if not self._workload.finite(params) and self._are_finite(updates):
+        trouble = self._workload.trouble(params, updates)
+        if trouble and not self._workload.finite(params) and self._are_finite(updates):
             raise PluginError("the change is not finite, though all updates in it are")
         self.params = params
         self.version = version = version + 1
-        self.trouble = self.trouble or self._workload.trouble(params, updates)
+        self.trouble = self.trouble or trouble
         total = float(sum(change.weights.values()))
         ledger.version(version, used_s, ages, total, self._charged_s)
         if self._charged_s:
@@ -276,8 +288,6 @@ class Server:
 
     def _known(self, device: Any, method: str = "dispatch") -> int:
         """The device's number. Raises PluginError for what is none, or none of this fleet's."""
-        if type(device) is int and 0 <= device < self.devices:
-            return device
         try:
             number = index(device)
         except TypeError:
@@ -297,14 +307,17 @@ class Server:
         steps: int | None,
         extras: Mapping[str, Any],
     ) -> Task:
+        if type(device) is not int or not 0 <= device < self.devices:
+            device = self._known(device)
         if not self.pool.take(device):
             raise PluginError(
                 f"device {device} was dispatched a task while it is busy with another"
             )
         serial, count = self._serial, self._next_index[device]
-        self.versions.hold(self.version, self.params)
+        version, params = self.version, self.params
+        self.versions.hold(version, params)
         task = self.tasks[serial] = Task(
-            serial, device, count, self.version, self.params, self._clock.now, epochs, steps, extras
+            serial, device, count, version, params, self._clock.now, epochs, steps, extras
         )
         self._serial = serial + 1
         self._next_index[device] = count + 1
