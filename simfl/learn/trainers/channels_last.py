@@ -19,7 +19,7 @@ from simfl.learn.trainers.local_training import Local
 def channels_last(x: Tensor) -> Tensor:
     """(n, C, H, W) the same images, with the channels of each point side by side.
 
-    Of images with one channel nothing moves, and PyTorch has to be told by their strides.
+    Of images with one channel nothing moves: PyTorch takes their order from their strides.
 
     >>> channels_last(torch.zeros(5, 1, 4, 3)).stride()
     (12, 1, 3, 1)
