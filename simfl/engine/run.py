@@ -20,13 +20,14 @@ from simfl.engine import identity, record, session
 from simfl.engine.build import fleet_of, plan_of, workload_of
 from simfl.engine.checkpoints import checkpoint, resuming, saving
 from simfl.engine.loading import problem_of
+from simfl.engine.overrides import resolve, single, with_objects, with_processes
 from simfl.engine.playing import Progress, one_thread, play
-from simfl.errors import Diverged, ScenarioError, Stalled
+from simfl.errors import Diverged, Stalled
 from simfl.fleet.memory import fitting
 from simfl.results.result import Result
 from simfl.results.store import Store
 from simfl.results.summary import NO_RESULT, summary_of
-from simfl.scenario import Scenario, load, parse, reading
+from simfl.scenario import Scenario
 from simfl.streams import Streams
 from simfl.units import Cluster, cluster_of, counted, several
 from simfl.world.base import is_machine
@@ -45,6 +46,7 @@ def run(
     workers: int = 1,
     backend: str = "local",
     address: str | None = None,
+    memory_gb: float | None = None,
     resume: bool = False,
     data_dir: str | Path | None = None,
     progress: Progress | bool | None = None,
@@ -67,6 +69,8 @@ def run(
     workers: processes that train; results do not depend on it.
     backend: where they are: "local", or "ray" for the cluster at `address`, by default one of this
         machine's own.
+    memory_gb: that the run may fill, in GB, before models that wait are moved to disk, into the run
+        folder; by default half of the machine's. Results do not depend on it.
     resume: go on from the newest checkpoint in `out`, if there is one, to the digest of an unbroken
         run; a run that has ended is not played again, and a folder of any other run is refused.
     data_dir: folder of data sets.
@@ -80,10 +84,11 @@ def run(
     overrides: options by key path, as in `**{"strategy.buffer": 20}`.
     """
     own = with_objects(overrides, model, dataset, train, evaluate)
-    whole = _single(resolve(scenario, with_processes(own, scenario, processes), seed))
+    whole = single(resolve(scenario, with_processes(own, scenario, processes), seed))
     folder, workers = None if out is None else Path(out), counted("workers", workers)
     with _held(folder, resume):
         mine = _prepared(whole, folder, data_dir, timing, workers, cluster_of(backend, address))
+        mine.memory_gb = memory_gb
         if resume and mine.look_for_saved():
             return mine.finished()
         shown = notebook.run_bar() if progress is None or progress is True else progress or None
@@ -108,6 +113,7 @@ class _Run:
     known: identity.Identity
     timing: bool
     workers: int
+    memory_gb: float | None = None
     saved: saving.Saved | None = None
 
     def look_for_saved(self) -> bool:
@@ -142,6 +148,9 @@ class _Run:
             fleet_of(whole, self.streams), self.workload.memory_bytes, whole.fleet.memory
         )
         store = Store(self.folder, at=None if saved is None else saved[0]["rows"])
+        overflow = getattr(self.workload, "overflow", None)
+        if overflow is not None:
+            overflow.begin(store.folder, self.memory_gb)
         update = None if progress is None else progress.update
         plan = plan_of(whole)
         kernel = Kernel(
@@ -196,70 +205,6 @@ def _prepared(
     settled = scenario.settled(workload.choices)
     known = identity.identity_of(settled, timing, problem)
     return _Run(scenario, settled, folder, streams, workload, known, timing, workers)
-
-
-def _single(scenario: Scenario) -> Scenario:
-    """The scenario. Raises ScenarioError if it is a study."""
-    if scenario.sweep or scenario.tune:
-        section = "sweep" if scenario.sweep else "tune"
-        raise ScenarioError(
-            f"{scenario.name}: has a [{section}], which is a study: use simfl.study"
-        )
-    return scenario
-
-
-def resolve(
-    scenario: Scenario | Mapping[str, Any] | str | Path,
-    overrides: Mapping[str, Any],
-    seed: int | None,
-) -> Scenario:
-    """The scenario with its overrides. Raises ScenarioError.
-
-    scenario: its file, the name of a shipped one, a table, or a scenario.
-    overrides: values by key path.
-    seed: in the place of the scenario's.
-    """
-    if isinstance(scenario, str | Path):
-        return load(scenario, overrides, seed)
-    _may_be_scenario(scenario)
-    if isinstance(scenario, Scenario):
-        if not overrides and seed is None:
-            return scenario
-        return parse(scenario.table(), overrides, seed, path=scenario.path)
-    return parse(scenario, overrides, seed)
-
-
-def _may_be_scenario(given: object) -> None:
-    if not isinstance(given, Scenario | Mapping):
-        kind = type(given).__name__
-        raise ScenarioError(f"scenario: a {kind} is none; expected a file, a name, or a table")
-
-
-def with_objects(
-    overrides: Mapping[str, Any], model: Any, dataset: Any, train: Any = None, evaluate: Any = None
-) -> dict[str, Any]:
-    """The overrides with the parts of [learning] that were given beside them."""
-    section = isinstance(evaluate, Mapping) and "kind" not in evaluate
-    given = {
-        "learning.model": model,
-        "learning.dataset": dataset,
-        "learning.train": train,
-        "evaluate" if section else "learning.evaluate": evaluate,
-    }
-    return {**overrides, **{key: value for key, value in given.items() if value is not None}}
-
-
-def with_processes(
-    overrides: Mapping[str, Any], scenario: Any, processes: Iterable[Any]
-) -> dict[str, Any]:
-    """The overrides with processes behind those that the scenario, whatever it is, has."""
-    given = list(several("processes", processes))
-    if not given:
-        return dict(overrides)
-    if isinstance(scenario, str | Path):
-        scenario = reading.read(reading.find(scenario))
-    own = scenario.process if isinstance(scenario, Scenario) else scenario.get("process", [])
-    return {"process": [*own, *given], **overrides}
 
 
 def _held(folder: Path | None, resume: bool) -> AbstractContextManager[None]:

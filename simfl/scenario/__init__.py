@@ -89,11 +89,11 @@ class Scenario(Table):
 
         Copied to `devices/` beside another copy of the scenario, they make that one complete.
         """
-        return checks.own_classes(self)
+        return checks.beside.own_classes(self)
 
     def trace_files(self) -> list[Path]:
         """Files of its traces; they go to `traces/` beside a copy of the scenario."""
-        return checks.traces(self)
+        return checks.beside.traces(self)
 
     def resolved(self) -> dict[str, Any]:
         """Every option as plain tables, defaults included; `parse` turns it back."""
@@ -147,6 +147,9 @@ def load(
     overrides: values by key path, as a mapping or as texts like "strategy.buffer=20".
     trusted: False does not import code named by dotted path (see `Scenario.foreign`), so that
     its options stay unchecked.
+
+    >>> load("quickstart", {"strategy.buffer": 20}, seed=3).strategy.buffer
+    20
     """
     path = reading.find(path_or_name)
     table = {"name": path.stem, **reading.read(path)}

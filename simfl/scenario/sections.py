@@ -22,6 +22,7 @@ from simfl.fleet.memory import Policy
 from simfl.fleet.network.cells import CellOptions
 from simfl.fleet.options import GroupOptions
 from simfl.fleet.table import Table
+from simfl.learn.models.base import Precision
 from simfl.learn.objective.base import as_objective
 from simfl.learn.optimizers import Sgd
 from simfl.scenario import parts
@@ -151,6 +152,8 @@ class LearningOptions(Table):
     drop_last: leave out an epoch's last batch where it is smaller than `batch_size` and not the
         only one.
     trainer: how this machine computes; nothing on the virtual clock depends on it.
+    device: on which processor; "cuda" gives each worker one of the GPUs that are visible.
+    precision: what models compute in, by autocast; what is trained and sent stays float32.
     """
 
     dataset: Annotated[Any, parts.DATASET]
@@ -178,8 +181,9 @@ class LearningOptions(Table):
     clip_norm: Positive | None = None
     lr_decay: Share = 1.0
     drop_last: bool = False
-    trainer: Literal["auto", "one-by-one", "batched", "compiled"] = "auto"
-    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    trainer: Literal["auto", "one-by-one", "channels-last", "batched", "compiled"] = "auto"
+    device: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
+    precision: Precision | None = None
 
     @property
     def training(self) -> TrainingOptions:
@@ -207,12 +211,14 @@ class TimingOptions(Table):
     """[learning] with dataset = "none": the same clock and bytes, and nothing is learnt.
 
     parameters: of the model that is sent.
+    up_parameters: of what comes back, where that is longer or shorter than the model.
     examples: on each device, one number or one for each.
     flops_per_example: of training on one example (forward and backward).
     """
 
     dataset: Literal["none"]
     parameters: Annotated[Count, Le(2**40)]  #: four terabytes
+    up_parameters: Annotated[Count, Le(2**40)] | None = None
     examples: Count | Annotated[tuple[Count, ...], Strict(False)]
     flops_per_example: NonNegative
     batch_size: Count = 10

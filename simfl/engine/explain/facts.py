@@ -1,158 +1,37 @@
-"""`simfl explain`: what a scenario will do, in words and medians, before it is run."""
+"""The sentences of `simfl explain`: one for each thing that a scenario settles."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simfl.clock.workload import TimingOnly
 from simfl.engine import footprint
-from simfl.engine.build import fleet_of, workload_of
-from simfl.engine.loading import problem_of
 from simfl.fleet.build import unused
 from simfl.fleet.columns import Fleet
 from simfl.fleet.network.cells import CellOptions
 from simfl.learn.loops.base import called
-from simfl.learn.problem import Problem
-from simfl.messages import FRAME_BYTES, examples_seen, local_steps, whole_batches
+from simfl.messages import FRAME_BYTES
 from simfl.results import formatting
 from simfl.scenario import Scenario, TimingOptions
 from simfl.scenario.parts import kind_of, plain
-from simfl.scenario.sections import WireOptions
-from simfl.streams import Streams
 from simfl.wire.codec import StatefulCodec
 
 if TYPE_CHECKING:
     from simfl.engine.workload import Learning
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """What a scenario will do.
-
-    title: one line.
-    classes: one row per device class, by heading.
-    facts: by subject.
-    """
-
-    title: str
-    classes: list[dict[str, str]]
-    facts: dict[str, str]
-
-
-def explain(scenario: Scenario, data_dir: Path | None = None, timing: bool = False) -> Explanation:
-    """What will happen. Loads the data set, deals it out, builds the model; trains nothing.
-
-    Seconds are medians over a class's devices, each alone on its link and without jitter.
-
-    data_dir: folder of data sets.
-    timing: loads no data and no model, and leaves out what follows from their sizes.
-    """
-    streams = Streams(scenario.seed)
-    fleet = fleet_of(scenario, streams)
-    around = {
-        "at once": _at_once(scenario),
-        "server": _server(scenario),
-        "faults": _faults(scenario),
-        "evaluated": _evaluated(scenario),
-        "ends": _ends(scenario),
-    }
-    if timing and not isinstance(scenario.learning, TimingOptions):
-        facts = {**around, **_beyond(scenario, fleet)}
-        return Explanation(_title(scenario, fleet), [row for row, _ in _rows(fleet)], facts)
-    problem = problem_of(scenario, streams, data_dir)
-    load = bare = _sizes(scenario, streams, problem)
-    if scenario.wire != WireOptions():
-        dense = scenario.model_copy(update={"wire": WireOptions()})
-        bare = _sizes(dense, streams, problem)
-    steps, flops = _work(scenario, load)
-    trainer = None if problem is None else _trainer(scenario, streams, problem)
-    facts = {
-        "learning": _learning(scenario, load),
-        **({} if trainer is None else {"trainer": trainer.notes["trainer"]}),
-        "a task": _task(scenario, steps, flops),
-        "bytes": _bytes(load, bare),
-        **around,
-        "models held": _held(scenario, bare, trainer),
-        **({} if trainer is None else {"memory": _memory(scenario, bare, trainer)}),
-        **_beyond(scenario, fleet),
-    }
-    return Explanation(_title(scenario, fleet), _classes(fleet, load, steps, flops), facts)
-
-
-def _title(scenario: Scenario, fleet: Fleet) -> str:
-    strategy = kind_of(type(scenario.strategy))
-    return f"{scenario.name}: {strategy} on {len(fleet)} devices, seed {scenario.seed}"
-
-
-def _sizes(scenario: Scenario, streams: Streams, problem: Problem | None) -> TimingOnly:
-    load = workload_of(scenario, problem, streams, timing=True)
-    assert isinstance(load, TimingOnly)
-    return load
-
-
-def _trainer(scenario: Scenario, streams: Streams, problem: Problem) -> Learning:
-    """The workload as it would learn."""
-    from simfl.engine.workload import Learning
-
-    load = workload_of(scenario, problem, streams)
-    assert isinstance(load, Learning)
-    load.close()
-    return load
-
-
-def _work(scenario: Scenario, load: TimingOnly) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) mini-batch steps and (N,) FLOP of a task on each device."""
-    epochs, steps = _asked(scenario)
-    sizes = load.examples.tolist()
-    sizes = [whole_batches(n, load.batch_size, load.drop_last) for n in sizes]
-    taken = [local_steps(n, load.batch_size, epochs, steps) for n in sizes]
-    seen = [examples_seen(n, load.batch_size, s) for n, s in zip(sizes, taken, strict=True)]
-    return np.array(taken), load.flops * np.array(seen)
-
-
-def _asked(scenario: Scenario) -> tuple[float | None, int | None]:
+def asked(scenario: Scenario) -> tuple[float | None, int | None]:
     """Epochs and steps that the strategy's options ask for; one epoch if they do not say."""
     steps = getattr(scenario.strategy, "steps", None)
     epochs = getattr(scenario.strategy, "epochs", None)
     return (None, steps) if steps is not None else (1.0 if epochs is None else epochs, None)
 
 
-def _classes(
-    fleet: Fleet, load: TimingOnly, steps: np.ndarray, flops: np.ndarray
-) -> list[dict[str, str]]:
-    columns = fleet.columns()
-    latency_s = columns["latency_s"]
-    phases = {
-        "download": latency_s + (load.down_bytes + FRAME_BYTES) / columns["down_bytes_per_s"],
-        "train": fleet.compute.expected_s(flops, steps),
-        "upload": latency_s + (load.up_bytes + FRAME_BYTES) / columns["up_bytes_per_s"],
-    }
-    phases["task"] = sum(phases.values(), np.zeros(len(fleet)))
-    rows = []
-    for row, mine in _rows(fleet):
-        medians = {key: formatting.seconds(float(np.median(s[mine]))) for key, s in phases.items()}
-        rows.append(row | medians)
-    return rows
-
-
-def _rows(fleet: Fleet) -> Iterator[tuple[dict[str, str], np.ndarray]]:
-    """What words say of each device class, and (N,) bool which devices are of it."""
-    columns = fleet.columns()
-    for i, name in enumerate(fleet.device_classes):
-        mine = fleet.class_id == i
-        words = {key: ", ".join(dict.fromkeys(columns[key][mine])) for key in _WORDS}
-        yield {"class": name, "devices": str(mine.sum()), **words}, mine
-
-
-_WORDS = ("network", "presence")  # columns whose distinct values are listed
-
-
-def _learning(scenario: Scenario, load: TimingOnly) -> str:
+def learning(scenario: Scenario, load: TimingOnly) -> str:
+    """The data set, the model, and how many examples devices have."""
     sizes, learning = load.examples, scenario.learning
     spread = f"{sizes.min()} to {sizes.max()} examples a device (median {np.median(sizes):g})"
     if isinstance(learning, TimingOptions):
@@ -162,18 +41,20 @@ def _learning(scenario: Scenario, load: TimingOnly) -> str:
     return f"{dataset} by {model}; {partition} partition: {spread}"
 
 
-def _task(scenario: Scenario, steps: np.ndarray, flops: np.ndarray) -> str:
-    epochs, fixed = _asked(scenario)
-    asked = f"{fixed} steps" if fixed is not None else f"{epochs:g} epoch(s)"
+def task(scenario: Scenario, steps: np.ndarray, flops: np.ndarray) -> str:
+    """How many steps and FLOP a task has."""
+    epochs, fixed = asked(scenario)
+    amount = f"{fixed} steps" if fixed is not None else f"{epochs:g} epoch(s)"
     batch = scenario.learning.batch_size
     median = formatting.number(float(np.median(steps)))
     cost = formatting.amount(float(np.median(flops)), "FLOP")
     own = getattr(scenario.learning, "train", None)
     other = f", unless {called(own)} reports others" * (own is not None)
-    return f"{asked} in batches of {batch}: in the median {median} steps and {cost}{other}"
+    return f"{amount} in batches of {batch}: in the median {median} steps and {cost}{other}"
 
 
-def _bytes(load: TimingOnly, bare: TimingOnly) -> str:
+def sent(load: TimingOnly, bare: TimingOnly) -> str:
+    """Bytes of a message down and up."""
     parts = []
     for way in ("down", "up"):
         now, before = (getattr(one, f"{way}_bytes") for one in (load, bare))
@@ -188,7 +69,8 @@ def _concurrency(scenario: Scenario) -> tuple[str, int] | None:
     return next(((name, n) for name, n in found.items() if isinstance(n, int)), None)
 
 
-def _at_once(scenario: Scenario) -> str:
+def at_once(scenario: Scenario) -> str:
+    """How many devices work at a time."""
     found = _concurrency(scenario)
     if found is None:
         return f"as the strategy decides; there are {scenario.fleet.devices} devices"
@@ -196,7 +78,8 @@ def _at_once(scenario: Scenario) -> str:
     return f"{name} = {n} of {scenario.fleet.devices} devices"
 
 
-def _server(scenario: Scenario) -> str:
+def server(scenario: Scenario) -> str:
+    """What transfers share."""
     server = scenario.server
     if server.sharing == "none":
         return "every transfer has its device's own rate"
@@ -206,7 +89,7 @@ def _server(scenario: Scenario) -> str:
     return f"transfers share {what} by max-min fairness"
 
 
-def _beyond(scenario: Scenario, fleet: Fleet) -> dict[str, str]:
+def beyond(scenario: Scenario, fleet: Fleet) -> dict[str, str]:
     """What not every scenario has: loops of a deployment, cells, settings without effect."""
     cells = scenario.network.cell
     idle = unused(scenario.fleet.group, cells, fleet)
@@ -233,7 +116,8 @@ def _cell(cell: CellOptions) -> str:
     return f"{cell.count} x {cell.name}" + (f" ({', '.join(parts)})" if parts else "")
 
 
-def _faults(scenario: Scenario) -> str:
+def faults(scenario: Scenario) -> str:
+    """Faults of each group."""
     parts = []
     for i, group in enumerate(scenario.fleet.group):
         faults = group.faults.model_dump(exclude_defaults=True)
@@ -245,7 +129,8 @@ def _faults(scenario: Scenario) -> str:
     return "; ".join(parts) or "none"
 
 
-def _evaluated(scenario: Scenario) -> str:
+def evaluated(scenario: Scenario) -> str:
+    """When the model is evaluated."""
     evaluate = scenario.evaluate
     parts = ["at the start"] if evaluate.at_start else []
     if evaluate.every_s is not None:
@@ -255,7 +140,8 @@ def _evaluated(scenario: Scenario) -> str:
     return ", ".join([*parts, "at the end"])
 
 
-def _ends(scenario: Scenario) -> str:
+def ends(scenario: Scenario) -> str:
+    """When the run ends."""
     stop, parts = scenario.stop, []
     if stop.after_s is not None:
         parts.append(f"after {formatting.seconds(stop.after_s)}")
@@ -267,16 +153,21 @@ def _ends(scenario: Scenario) -> str:
     return ", or ".join(parts)
 
 
-def _memory(scenario: Scenario, bare: TimingOnly, trainer: Learning) -> str:
+def memory(scenario: Scenario, bare: TimingOnly, trainer: Learning) -> str:
     """The total and a verdict; memories of codecs are counted, those of strategies are not."""
+    from simfl.engine.overflow import LEAST_BYTES, budget_of
+
     devices = scenario.fleet.devices
     found = _concurrency(scenario)
     at_once = devices if found is None else min(found[1], devices)
     codecs = [*scenario.wire.down, *scenario.wire.up]
     remembering = devices if any(isinstance(one, StatefulCodec) for one in codecs) else 0
     tasks = min(at_once, trainer.trainer.width)
-    parts = footprint.parts_of(bare.down_bytes, at_once + 1, tasks, remembering)
-    total = footprint.in_words(parts, footprint.machine_bytes())
+    waiting = (at_once + 1) * (2 if scenario.wire.down else 1)  # as it was sent, as it arrived
+    budget = budget_of(None) if bare.down_bytes >= LEAST_BYTES else inf
+    parts = footprint.parts_of(bare.down_bytes, waiting, tasks, remembering, budget)
+    moved = max(0.0, waiting * bare.down_bytes - budget)
+    total = footprint.in_words(parts, footprint.machine_bytes(), moved)
     worker = footprint.PROCESS_BYTES + tasks * footprint.PER_TASK * bare.down_bytes
     return (
         f"{total}; each of --workers {formatting.amount(worker, 'B')} more; without what a "
@@ -284,7 +175,8 @@ def _memory(scenario: Scenario, bare: TimingOnly, trainer: Learning) -> str:
     )
 
 
-def _held(scenario: Scenario, bare: TimingOnly, trainer: Learning | None) -> str:
+def held(scenario: Scenario, bare: TimingOnly, trainer: Learning | None) -> str:
+    """How many versions of the model are in memory."""
     if trainer is None:
         return "no models are held"
     model = formatting.amount(bare.down_bytes, "B")
