@@ -68,12 +68,16 @@ class Clock(simpy.Environment):
         #: What an event calls, by name: `part.what`. Each part of a run enters its own.
         self.handlers: dict[str, Callable[[Any], None]] = {}
 
+    @property
+    def ahead(self) -> list[Any]:
+        """SimPy's heap, for a loop that does what `advance` does: (due time, order, ..., alarm)."""
+        return self._queue
+
     def advance(self) -> bool:
         """Plays the next event; False if there is none."""
-        queue = self._queue
-        if not queue:
+        if not self._queue:
             return False
-        self.now = queue[0][0]
+        self.now = self._queue[0][0]
         self.step()
         return True
 

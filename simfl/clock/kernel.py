@@ -168,6 +168,7 @@ class Kernel:
 
     def _loop(self) -> None:
         clock, driver, met, turns = self.clock, self.driver, self._met, 0
+        queue, play_next = clock.ahead, clock.step
         left = 1  # turns until more than the next event is looked at
         while not self.reason:
             left -= 1
@@ -178,7 +179,10 @@ class Kernel:
                 self._step()
                 if met is not None and met():
                     return
-            elif not clock.advance():
+            elif queue:
+                clock.now = queue[0][0]
+                play_next()
+            else:
                 raise nothing_due(clock.now, self.server.in_flight)
             if driver.save_due:
                 driver.save_now()

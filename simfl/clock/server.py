@@ -204,9 +204,13 @@ class Server:
         measure = self._workload.measure
         used_s, ages, updates, total = self._clock.now + self.charged_s, [], [], 0.0
         for serial, weight in change.weights.items():
-            task, update = self._close(serial, "applied")
+            entry = self.open.pop(serial, None)
+            if entry is None:
+                raise _not_there(serial, "applied")
             if not 0.0 <= weight < inf:
                 raise PluginError(f"the update of task {serial} was given the weight {weight}")
+            task, update = entry
+            self.versions.release(task.version)
             updates.append(update)
             drift, cosine = measure(update, params)
             age = version - task.version
@@ -328,9 +332,7 @@ class Server:
     def _close(self, serial: int, how: str) -> tuple[Task, Update]:
         entry = self.open.pop(serial, None)
         if entry is None:
-            raise PluginError(
-                f"the update of task {serial} was {how}, but it is not there to be used"
-            )
+            raise _not_there(serial, how)
         self.versions.release(entry[0].version)
         return entry
 
@@ -346,6 +348,10 @@ _NUMBERS = (int, float, np.number)  # a union made anew at each call takes 0.2 m
 
 #: Epochs or steps that a task may have at most: more is a mistake, and would overflow on the way.
 MOST_WORK = 1_000_000_000
+
+
+def _not_there(serial: int, how: str) -> PluginError:
+    return PluginError(f"the update of task {serial} was {how}, but it is not there to be used")
 
 
 def _whole(n: Any) -> int:

@@ -107,8 +107,11 @@ class Asynchronous(Choosing):
             done = [update.device for update in updates]
             same = server.sample(self.concurrency - server.in_flight, among=done)
             self._send(state, server, same)
-        wanted = self.concurrency - server.in_flight
-        self._send(state, server, self.choose(state, server, wanted))
+        devices = self.choose(state, server, self.concurrency - server.in_flight)
+        if state.tracks:
+            self._send(state, server, devices)
+        elif devices:
+            self.ask(state, server, devices)
 
     def _send(self, state: AsyncState, server: Server, devices: list[int]) -> None:
         if devices:
