@@ -264,9 +264,7 @@ class Kernel:
         if wait is not self._wait:  # else it was looked at before
             self._wait = self._looked_at(wait)
         self._step_due = False
-        self._free_s = self.clock.now + server.charged_s
-        server.charged_s = 0.0
-        server.lost = []
+        self._free_s = self.clock.now + server.end_step()
         server.steps += 1
         if wait.within is not None:
             due_s = self._free_s + wait.within

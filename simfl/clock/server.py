@@ -54,7 +54,7 @@ class Server:
         "steps",
         "over",
         "flops_per_s",
-        "charged_s",
+        "_charged_s",
         "_serial",
         "_index",
     )  #: kept by checkpoints
@@ -102,7 +102,7 @@ class Server:
         self._ledger = ledger
         self._last_version = inf if limits.versions is None else limits.versions
         self._last_update = inf if limits.updates is None else limits.updates
-        self.charged_s = 0.0  #: by this step, so far
+        self._charged_s = 0.0
         self.aggregate_s = 0.0  #: that each version takes
         self._serial = 0
         self._index = np.zeros(self.devices, dtype=np.int32)
@@ -137,45 +137,25 @@ class Server:
     ) -> list[int]:
         """Sends the current model to devices; returns the serials of the new tasks."""
         chosen, first = list(devices), self._serial
-        serials = list(range(first, first + len(chosen)))
-        if self.over or not chosen:
-            return serials  # nothing leaves any more; they refer to tasks that never were
-        usual, extras = self._usual, extras or {}
+        if self.over:  # nothing leaves any more; the serials refer to tasks that never were
+            return list(range(first, first + len(chosen)))
+        extras, usual = extras or {}, self._usual
         if epochs is usual[0] and steps is usual[1]:  # as before: it has been looked at
-            tasks = [self._open(device, epochs, steps, extras) for device in chosen]
+            tasks = [self._open_task(device, epochs, steps, extras) for device in chosen]
         else:
             works = self._works(len(chosen), epochs, steps)
             tasks = [
-                self._open(device, its_epochs, its_steps, extras)
+                self._open_task(device, its_epochs, its_steps, extras)
                 for device, (its_epochs, its_steps) in zip(chosen, works, strict=True)
             ]
-        self.versions.hold(self.version, len(tasks))
-        if self.charged_s:
+        if not self._charged_s:
+            if len(tasks) > 1:
+                self._workload.announce(tasks)
+            for task in tasks:
+                self.lifecycle.begin(task)
+        else:
             self._send_later(tasks)
-            return serials
-        if len(tasks) > 1:
-            self._workload.announce(tasks)
-        for task in tasks:
-            self.lifecycle.begin(task)
-        return serials
-
-    def _open(
-        self, device: int, epochs: float | None, steps: int | None, extras: Mapping[str, Any]
-    ) -> Task:
-        """A new task, which has not left yet, and whose device is busy from now on."""
-        if type(device) is not int or not 0 <= device < self.devices:
-            device = self._known(device)
-        if not self.pool.take(device):
-            raise PluginError(
-                f"device {device} was dispatched a task while it is busy with another"
-            )
-        serial, count = self._serial, self._next_index[device]
-        task = self.tasks[serial] = Task(
-            serial, device, count, self.version, self.params, self._clock.now, epochs, steps, extras
-        )
-        self._serial = serial + 1
-        self._next_index[device] = count + 1
-        return task
+        return list(range(first, self._serial))
 
     def _works(self, n: int, epochs: Any, steps: Any) -> Iterable[tuple[Any, Any]]:
         """(epochs, steps) of each of n devices. Raises PluginError for what is no work."""
@@ -186,7 +166,7 @@ class Server:
 
     def _send_later(self, tasks: list[Task]) -> None:
         """The tasks leave when what the server has charged is done."""
-        due_s = self._clock.now + self.charged_s
+        due_s = self._clock.now + self._charged_s
         for task in tasks:
             task.dispatched_s = due_s
             self._clock.at(due_s, Kind.DISPATCH, task.serial, "server.leave", task)
@@ -199,33 +179,30 @@ class Server:
             )
         if self.over:
             return  # after the last version nothing enters the model any more
-        self.charged_s += self.aggregate_s
+        self._charged_s += self.aggregate_s
         version, params, ledger = self.version, self.params, self._ledger
-        measure = self._workload.measure
-        used_s, ages, updates, total = self._clock.now + self.charged_s, [], [], 0.0
+        used_s, ages, updates = self._clock.now + self._charged_s, [], []
         for serial, weight in change.weights.items():
-            entry = self.open.pop(serial, None)
-            if entry is None:
-                raise _not_there(serial, "applied")
+            task, update = self._close(serial, "applied")
             if not 0.0 <= weight < inf:
                 raise PluginError(f"the update of task {serial} was given the weight {weight}")
-            task, update = entry
-            self.versions.release(task.version)
             updates.append(update)
-            drift, cosine = measure(update, params)
+            drift, cosine = self._workload.measure(update, params)
             age = version - task.version
             ages.append(age)
-            total += weight
             ledger.close(
                 task, "applied", version + 1, age, used_s, drift, cosine, weight, update.loss
             )
-        params, trouble = self._workload.applied(params, change, updates)
-        if trouble:
-            self._look_into(trouble, params, updates)
+        params = self._workload.applied(params, change, updates)
+        trouble = self._workload.trouble(params, updates)
+        if trouble and not self._workload.finite(params) and self._are_finite(updates):
+            raise PluginError("the change is not finite, though all updates in it are")
         self.params = params
         self.version = version = version + 1
-        ledger.version(version, used_s, ages, float(total), self.charged_s)
-        if self.charged_s:
+        self.trouble = self.trouble or trouble
+        total = float(sum(change.weights.values()))
+        ledger.version(version, used_s, ages, total, self._charged_s)
+        if self._charged_s:
             self._publish(used_s)
         else:
             self.published = (params, version)
@@ -234,16 +211,9 @@ class Server:
         elif ledger.applied >= self._last_update:
             self.over = "updates"
 
-    def _look_into(self, trouble: str, params: Any, updates: list[Update]) -> None:
-        """Something of a new model or of its updates is not finite.
-
-        Updates that are not finite mean that training diverged: no fault of the strategy. Raises
-        PluginError for what is one.
-        """
-        finite = self._workload.finite
-        if not finite(params) and all(finite(part) for u in updates for part in (u.delta, u.base)):
-            raise PluginError("the change is not finite, though all updates in it are")
-        self.trouble = self.trouble or trouble
+    def _are_finite(self, updates: list[Update]) -> bool:
+        """Updates that are not finite mean that training diverged: no fault of the strategy."""
+        return all(self._workload.finite(part) for u in updates for part in (u.delta, u.base))
 
     def discard(self, updates: Iterable[Update], cause: str) -> None:
         """Says that these updates will not be used, and why; they count as waste."""
@@ -269,7 +239,7 @@ class Server:
         """Server work: what this step applies and dispatches takes effect when it is done."""
         if not (0.0 <= flops < inf and 0.0 <= seconds < inf):
             raise PluginError(f"server.charge was given {flops} FLOP and {seconds} s")
-        self.charged_s += seconds + flops / self.flops_per_s
+        self._charged_s += seconds + flops / self.flops_per_s
 
     def generator(self, purpose: str) -> np.random.Generator:
         """A random generator for this step of the strategy and this purpose."""
@@ -290,7 +260,7 @@ class Server:
         """A task that has just been sent carries this version: its message had to wait."""
         task = self.tasks.get(serial)
         if task is not None and task.version != version:
-            self.versions.hold(version)
+            self.versions.hold(version, params)
             self.versions.release(task.version)
             task.version, task.base = version, params
 
@@ -311,6 +281,12 @@ class Server:
         down, up = zip(*flying, strict=True) if flying else ((), ())
         return self._ledger.down_bytes + sum(down), self._ledger.up_bytes + sum(up)
 
+    def end_step(self) -> float:
+        """Closes the books of a step; returns the seconds that it charged."""
+        charged_s, self._charged_s = self._charged_s, 0.0
+        self.lost = []
+        return charged_s
+
     def _known(self, device: Any, method: str = "dispatch") -> int:
         """The device's number. Raises PluginError for what is none, or none of this fleet's."""
         try:
@@ -325,6 +301,29 @@ class Server:
             )
         return number
 
+    def _open_task(
+        self,
+        device: int,
+        epochs: float | None,
+        steps: int | None,
+        extras: Mapping[str, Any],
+    ) -> Task:
+        if type(device) is not int or not 0 <= device < self.devices:
+            device = self._known(device)
+        if not self.pool.take(device):
+            raise PluginError(
+                f"device {device} was dispatched a task while it is busy with another"
+            )
+        serial, count = self._serial, self._next_index[device]
+        version, params = self.version, self.params
+        self.versions.hold(version, params)
+        task = self.tasks[serial] = Task(
+            serial, device, count, version, params, self._clock.now, epochs, steps, extras
+        )
+        self._serial = serial + 1
+        self._next_index[device] = count + 1
+        return task
+
     def _leave(self, task: Task) -> None:
         if task.serial in self.tasks:  # it may have been cancelled meanwhile
             self.lifecycle.begin(task)
@@ -332,7 +331,9 @@ class Server:
     def _close(self, serial: int, how: str) -> tuple[Task, Update]:
         entry = self.open.pop(serial, None)
         if entry is None:
-            raise _not_there(serial, how)
+            raise PluginError(
+                f"the update of task {serial} was {how}, but it is not there to be used"
+            )
         self.versions.release(entry[0].version)
         return entry
 
@@ -348,10 +349,6 @@ _NUMBERS = (int, float, np.number)  # a union made anew at each call takes 0.2 m
 
 #: Epochs or steps that a task may have at most: more is a mistake, and would overflow on the way.
 MOST_WORK = 1_000_000_000
-
-
-def _not_there(serial: int, how: str) -> PluginError:
-    return PluginError(f"the update of task {serial} was {how}, but it is not there to be used")
 
 
 def _whole(n: Any) -> int:

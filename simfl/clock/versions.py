@@ -1,35 +1,38 @@
-"""How many models are alive: those of versions that a task or an update still refers to."""
+"""Models that tasks still need, shared by version and counted."""
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class VersionStore:
-    """Versions in use, and by how many tasks. The models themselves hang on the tasks."""
+    """One snapshot per version, kept while a task or an update refers to it."""
 
-    __snapshot__ = ("_users", "peak")  #: kept by checkpoints
+    __snapshot__ = ("_held", "peak")  #: kept by checkpoints
 
     def __init__(self) -> None:
-        self._users: dict[int, int] = {}
+        self._held: dict[int, list[Any]] = {}
         self.peak = 0  #: most versions alive at once
 
-    def hold(self, version: int, tasks: int = 1) -> None:
-        """So many more tasks need the version."""
-        users = self._users
-        if version in users:
-            users[version] += tasks
+    def hold(self, version: int, params: Any) -> None:
+        """Keeps a version for one more task."""
+        held = self._held
+        if version in held:
+            held[version][1] += 1
             return
-        users[version] = tasks
-        if len(users) > self.peak:
-            self.peak = len(users)
+        held[version] = [params, 1]
+        if len(held) > self.peak:
+            self.peak = len(held)
 
     def release(self, version: int) -> None:
-        """One task less needs the version, which goes with the last."""
-        users = self._users
-        left = users[version] - 1
-        if left:
-            users[version] = left
-        else:
-            del users[version]
+        """One task less needs the version, which is dropped with the last."""
+        entry = self._held[version]
+        entry[1] -= 1
+        if not entry[1]:
+            del self._held[version]
 
     def __len__(self) -> int:
-        return len(self._users)
+        return len(self._held)
+
+    def __getitem__(self, version: int) -> Any:
+        return self._held[version][0]

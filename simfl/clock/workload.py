@@ -58,14 +58,17 @@ class Workload(Protocol):
     def measure(self, update: Update, params: Any) -> tuple[float, float]:
         """(drift, cosine): ||w_now - w_base|| / ||delta||, and cos(w_now - w_base, delta)."""
 
-    def applied(self, params: Any, change: Change, updates: Sequence[Update]) -> tuple[Any, str]:
-        """The model after a change, of which these updates are the part that devices sent.
-
-        With it, what is not finite of the model or of the updates; empty if all is well.
-        """
+    def applied(self, params: Any, change: Change, updates: Sequence[Update]) -> Any:
+        """The model after a change, of which these updates are the part that devices sent."""
 
     def finite(self, params: Any) -> bool:
         """False if any element is NaN or infinite."""
+
+    def trouble(self, params: Any, updates: Sequence[Update]) -> str:
+        """What is not finite of a model or of the updates that made it; empty if all is well.
+
+        Never empty where the model is not `finite`.
+        """
 
     def evaluate(self, params: Any) -> dict[str, Any]:
         """Metrics of a model, by name; under BY_DEVICE those of each device, if there are any."""
@@ -195,11 +198,14 @@ class TimingOnly:
     def measure(self, update: Update, params: Any) -> tuple[float, float]:
         return _UNKNOWN
 
-    def applied(self, params: Any, change: Change, updates: Sequence[Update]) -> tuple[Any, str]:
-        return NOTHING, ""
+    def applied(self, params: Any, change: Change, updates: Sequence[Update]) -> Any:
+        return NOTHING
 
     def finite(self, params: Any) -> bool:
         return True
+
+    def trouble(self, params: Any, updates: Sequence[Update]) -> str:
+        return ""
 
     def evaluate(self, params: Any) -> dict[str, float]:
         return {}

@@ -238,18 +238,17 @@ class Learning:
             return inf, 0.0
         return far / length, moved.dot(update.delta) / (far * length)
 
-    def applied(
-        self, params: Params, change: Change, updates: Sequence[Update]
-    ) -> tuple[Params, str]:
-        """The model after a change, and what is not finite; statistics are folded as values."""
+    def applied(self, params: Params, change: Change, updates: Sequence[Update]) -> Params:
+        """The model after a change; running statistics are folded as values."""
         after: Params = applied(params, change, updates)
-        return after, self._trouble(after, updates)
+        return after
 
     def finite(self, params: Params) -> bool:
         """False if any element is NaN or infinite."""
         return bool(params.flat.sum().isfinite()) or bool(params.flat.isfinite().all())
 
-    def _trouble(self, params: Params, updates: Sequence[Update]) -> str:
+    def trouble(self, params: Params, updates: Sequence[Update]) -> str:
+        """What is not finite of a model or of the updates that made it; empty if all is well."""
         if not self.finite(params):
             bad = int((~params.flat.isfinite()).sum())
             return f"{bad} of the model's {len(params)} values are not finite"

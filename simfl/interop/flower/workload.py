@@ -164,13 +164,17 @@ class AppWorkload:
         """Not known: what an app sends need not be a model plus a difference."""
         return nan, nan
 
-    def applied(self, params: Any, change: Change, updates: Sequence[Update]) -> tuple[Any, str]:
-        """The app's own sum; what is sound is up to the app."""
-        return params + change.delta, ""
+    def applied(self, params: Any, change: Change, updates: Sequence[Update]) -> Any:
+        """The app's own sum."""
+        return params + change.delta
 
     def finite(self, params: Any) -> bool:
         """Whatever an app calls its model."""
         return True
+
+    def trouble(self, params: Any, updates: Sequence[Update]) -> str:
+        """Not known: what is sound is up to the app."""
+        return ""
 
     def evaluate(self, params: Any) -> dict[str, float]:
         if self._metrics is None or not isinstance(params, Model):

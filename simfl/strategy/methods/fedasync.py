@@ -35,7 +35,7 @@ class FedAsync(Asynchronous):
 
     def fold(self, state: AsyncState, server: Server, updates: list[Update]) -> Change:
         (update,) = updates
-        alpha = self.alpha * self.weighting(server.version - update.version)
+        alpha = self.alpha * self.weighting(update.staleness)
         if self.mode == "mix":
             return mixed(update, server, alpha)
         return weighted([update], [alpha])
