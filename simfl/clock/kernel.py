@@ -14,6 +14,8 @@ from math import inf
 from typing import Any
 
 from simfl.clock.driver import Driver
+from simfl.clock.edges.cloud import CloudServer
+from simfl.clock.edges.rows import EdgeRows
 from simfl.clock.evaluations import Evaluations
 from simfl.clock.events import Alarm, Clock, Kind
 from simfl.clock.ingest import Ingest
@@ -33,7 +35,7 @@ from simfl.clock.watchdog import Watchdog, nothing_due, nothing_sent
 from simfl.clock.workload import Workload
 from simfl.errors import PluginError, SimflError, is_full, origin, plugin_errors
 from simfl.messages import Task, Update
-from simfl.strategy.base import Strategy, Wait
+from simfl.strategy.base import Strategy, Wait, checked_wait
 from simfl.streams import Streams
 
 
@@ -69,9 +71,16 @@ class Kernel:
         self.workload = workload
         self.clock = Clock()
         meter = Meter(append)
-        self.ledger = Ledger(fleet, meter.append if processes else append)
-        self.server = Server(
+        rows = meter.append if processes else append
+        self.edge_rows = None if plan.edges is None else EdgeRows(plan.edges.names, rows)
+        self.ledger = Ledger(fleet, rows if self.edge_rows is None else self.edge_rows.append)
+        parts = (
             self.clock, fleet, workload, streams, self.ledger, plan.server_flops, plan.limits
+        )  # fmt: skip
+        self.server = (
+            Server(*parts)
+            if plan.edges is None or self.edge_rows is None
+            else CloudServer(plan.edges, plan.model_bytes, self.edge_rows, *parts)
         )
         self.server.aggregate_s = plan.aggregate_s
         transfers = self._transfers(fleet) if plan.shared_links or fleet.link.varying else None
@@ -197,11 +206,14 @@ class Kernel:
             self.ledger.count(task)
             age = self.server.version - task.version
             self.ledger.close(task, "in_flight", staleness=age, used_s=self.clock.now)
+        self.server.close()
         self.flush()
 
     def flush(self) -> None:
         """Hands on the rows that are still held."""
         self.ledger.flush()
+        if self.edge_rows is not None:
+            self.edge_rows.flush()
         if self.processes is not None:
             self.processes.journal.flush()
 
@@ -209,8 +221,7 @@ class Kernel:
 
     def _ended(self, task: Task) -> None:
         server = self.server
-        del server.tasks[task.serial]
-        server.pool.put(task.device)
+        server.ended(task)
         self.ledger.count(task)
         update = self.workload.deliver(task, server) if task.outcome == "delivered" else None
         if update is not None:
@@ -220,7 +231,7 @@ class Kernel:
         else:
             if task.outcome == "delivered":
                 task.outcome, task.cause = "discarded", "desynchronised"
-            server.versions.release(task.version)
+            server.let_go(task)
             self.ledger.close(task, task.outcome)
             server.lost.append(task)
             self.watchdog.lost_in_a_row += task.outcome != "cancelled"
@@ -242,7 +253,7 @@ class Kernel:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        version = server.version
+        version, made = server.version, server.made
         wait = self._ask(updates)
         self._step_due = False
         self._free_s = self.clock.now + server.end_step()
@@ -253,8 +264,9 @@ class Kernel:
             self._deadline = self.clock.at(due_s, Kind.DEADLINE, 0, "run.step")
         if server.trouble:
             self.evaluations.diverge(server.trouble)
-        if server.version > version:
+        if server.made > made:
             self.watchdog.fruitful = server.steps
+        if server.version > version:
             self.evaluations.after_versions(version, self._free_s)
             if server.over:
                 self.clock.at(self._free_s, Kind.STOP, 0, "run.stop", server.over)
@@ -276,13 +288,7 @@ class Kernel:
             ) from error
         if wait is self._wait:
             return wait  # it was looked at before
-        if not isinstance(wait, Wait):
-            raise PluginError(f"{self._where()}: must return a Wait, not {wait!r}")
-        arrivals, within, losses = wait
-        if not ((arrivals or 0) >= 0 and (within or 0.0) >= 0.0 and (losses or 0) >= 0):
-            expected = "expected counts and seconds of 0 or more"
-            raise PluginError(f"{self._where()}: cannot wait for {wait!r}, {expected}")
-        return wait
+        return checked_wait(wait, self._where())
 
     def _where(self) -> str:
         name, version = type(self.strategy).__name__, self.server.version
@@ -298,6 +304,8 @@ class Kernel:
 
     def look_again(self, device: int) -> None:
         """An idle device may be given tasks earlier than it seemed, if a step waits for one."""
+        if self.server.look_again(device):
+            self.ask()
         if self._wake is None:
             return
         back_s = self.server.presence.on_after(device, self.clock.now)

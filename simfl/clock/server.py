@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import repeat
 from math import inf
 from operator import index
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 
 from simfl.clock.battery import Batteries, Reachable
 from simfl.clock.events import Clock, Kind
+from simfl.clock.given import a_change, a_charge, a_weight, each, whole
 from simfl.clock.ledger import Ledger
 from simfl.clock.lifecycle import Lifecycle
 from simfl.clock.sampling import Pool
@@ -97,8 +96,8 @@ class Server:
         self.over = ""  #: the limit that this run has met: nothing leaves, nothing enters
         self._clock = clock
         clock.handlers |= {"server.leave": self._leave, "server.publish": self._make_public}
-        self._workload = workload
-        self._streams = streams
+        self.workload = workload
+        self.streams = streams
         self._ledger = ledger
         self._last_version = inf if limits.versions is None else limits.versions
         self._last_update = inf if limits.updates is None else limits.updates
@@ -119,7 +118,7 @@ class Server:
     def sample(self, n: int, among: Sequence[int] | None = None) -> list[int]:
         """Up to n distinct devices, uniform among those that are idle and present now."""
         if type(n) is not int:
-            n = _whole(n)
+            n = whole(n)
         return self.pool.sample(n, self._clock.now, among)
 
     def candidates(self) -> np.ndarray:
@@ -136,35 +135,47 @@ class Server:
     ) -> list[int]:
         """Sends the current model to devices; returns the serials of the new tasks."""
         chosen, first = list(devices), self._serial
-        if self.over:  # nothing leaves any more; the serials refer to tasks that never were
-            return list(range(first, first + len(chosen)))
-        n, extras = len(chosen), extras or {}
-        each = zip(chosen, _each(epochs, n, 0.0), _each(steps, n, 1, whole=True), strict=True)
-        tasks = [
-            self._open_task(self._known(device), its_epochs, its_steps, extras)
-            for device, its_epochs, its_steps in each
-        ]
-        self._send(tasks)
+        if self.over:
+            return self.never(len(chosen))
+        self.send(self.opened(chosen, epochs, steps, extras), self._charged_s)
         return list(range(first, self._serial))
 
-    def _send(self, tasks: list[Task]) -> None:
+    def never(self, n: int) -> list[int]:
+        """Serials of tasks that never were: after the last version nothing leaves any more."""
+        return list(range(self._serial, self._serial + n))
+
+    def opened(
+        self,
+        chosen: Sequence[int],
+        epochs: float | Sequence[float] | None,
+        steps: int | Sequence[int] | None,
+        extras: Mapping[str, Any] | None,
+    ) -> list[Task]:
+        """New tasks of these devices, as `dispatch` takes them; they have not left yet."""
+        n, extras = len(chosen), extras or {}
+        orders = zip(
+            chosen, each(epochs, n, 0.0), each(steps, n, 1, whole=True), strict=True
+        )
+        return [
+            self._open_task(self.known(device), its_epochs, its_steps, extras)
+            for device, its_epochs, its_steps in orders
+        ]
+
+    def send(self, tasks: list[Task], charged_s: float) -> None:
         """The tasks leave now, or when what the server has charged is done."""
-        if not self._charged_s:
-            self._workload.announce(tasks)
+        if not charged_s:
+            self.workload.announce(tasks)
             for task in tasks:
                 self.lifecycle.begin(task)
             return
-        due_s = self._clock.now + self._charged_s
+        due_s = self._clock.now + charged_s
         for task in tasks:
             task.dispatched_s = due_s
             self._clock.at(due_s, Kind.DISPATCH, task.serial, "server.leave", task)
 
     def apply(self, change: Change) -> None:
         """Adds a change to the model and makes the next version."""
-        if not isinstance(change, Change):
-            raise PluginError(
-                f"server.apply takes a Change, as simfl.mean(updates) makes, not {change!r}"
-            )
+        a_change(change)
         if self.over:
             return  # after the last version nothing enters the model any more
         self._charged_s += self.aggregate_s
@@ -172,35 +183,41 @@ class Server:
         used_s, ages, updates = self._clock.now + self._charged_s, [], []
         for serial, weight in change.weights.items():
             task, update = self._close(serial, "applied")
-            if not 0.0 <= weight < inf:
-                raise PluginError(f"the update of task {serial} was given the weight {weight}")
+            a_weight(serial, weight)
             updates.append(update)
-            drift, cosine = self._workload.measure(update, params)
+            drift, cosine = self.workload.measure(update, params)
             age = version - task.version
             ages.append(age)
             ledger.close(
                 task, "applied", version + 1, age, used_s, drift, cosine, weight, update.loss
             )
-        params = self._workload.applied(params, change, updates)
-        if not self._workload.finite(params) and self._are_finite(updates):
+        params = self.workload.applied(params, change, updates)
+        self.check(params, updates)
+        self.trouble = self.trouble or self.workload.trouble(params, updates)
+        self.enter(params, ages, float(sum(change.weights.values())), used_s)
+
+    def check(self, params: Any, updates: list[Update]) -> None:
+        """Raises PluginError for a model that is not finite, though the updates in it are."""
+        if not self.workload.finite(params) and self._are_finite(updates):
             raise PluginError("the change is not finite, though all updates in it are")
+
+    def enter(self, params: Any, ages: list[int], weight_sum: float, used_s: float) -> None:
+        """The next version is this model, made of updates of these ages."""
         self.params = params
-        self.version = version = version + 1
-        self.trouble = self.trouble or self._workload.trouble(params, updates)
-        total = float(sum(change.weights.values()))
-        ledger.version(version, used_s, ages, total, self._charged_s)
+        self.version = version = self.version + 1
+        self._ledger.version(version, used_s, ages, weight_sum, self._charged_s)
         if self._charged_s:
             self._publish(used_s)
         else:
             self.published = (params, version)
         if version >= self._last_version:
             self.over = "versions"
-        elif ledger.applied >= self._last_update:
+        elif self._ledger.applied >= self._last_update:
             self.over = "updates"
 
     def _are_finite(self, updates: list[Update]) -> bool:
         """Updates that are not finite mean that training diverged: no fault of the strategy."""
-        return all(self._workload.finite(part) for u in updates for part in (u.delta, u.base))
+        return all(self.workload.finite(part) for u in updates for part in (u.delta, u.base))
 
     def discard(self, updates: Iterable[Update], cause: str) -> None:
         """Says that these updates will not be used, and why; they count as waste."""
@@ -210,27 +227,25 @@ class Server:
 
     def cancel(self, devices: Iterable[int] | None = None, cause: str = "cancelled") -> None:
         """Ends the tasks of these devices (default: all in flight) at once."""
-        wanted = None if devices is None else {self._known(d, "cancel") for d in devices}
+        wanted = None if devices is None else {self.known(d, "cancel") for d in devices}
         for task in list(self.tasks.values()):
             if wanted is None or task.device in wanted:
                 self.lifecycle.end(task, "cancelled", cause)
 
     def request_partial(self, devices: Iterable[int]) -> None:
         """Tells these devices to end training with the mini-batch at hand and send what is done."""
-        wanted = {self._known(device, "request_partial") for device in devices}
+        wanted = {self.known(device, "request_partial") for device in devices}
         for task in list(self.tasks.values()):
             if task.device in wanted:
                 self.lifecycle.shorten(task)
 
     def charge(self, flops: float = 0.0, seconds: float = 0.0) -> None:
         """Server work: what this step applies and dispatches takes effect when it is done."""
-        if not (0.0 <= flops < inf and 0.0 <= seconds < inf):
-            raise PluginError(f"server.charge was given {flops} FLOP and {seconds} s")
-        self._charged_s += seconds + flops / self.flops_per_s
+        self._charged_s += a_charge(flops, seconds, self.flops_per_s)
 
     def generator(self, purpose: str) -> np.random.Generator:
         """A random generator for this step of the strategy and this purpose."""
-        return self._streams.generator(f"step {purpose}", self.steps)
+        return self.streams.generator(f"step {purpose}", self.steps)
 
     # For code that decides outside of a strategy.
 
@@ -253,14 +268,50 @@ class Server:
 
     # For the kernel.
 
-    def join(self) -> None:
-        """The fleet has one more device, for which the workload has made room."""
+    def join(self, group: int) -> None:
+        """The fleet has one more device, of this group, for which the workload has made room."""
+        self.grow()
+        self.pool.join()
+
+    def grow(self) -> None:
+        """Columns have a row for one more device."""
         self.devices += 1
-        self.examples = self._workload.examples
+        self.examples = self.workload.examples
         if self.devices > len(self._index):
             self._index = np.append(self._index, np.zeros_like(self._index))
             self._next_index = memoryview(self._index.data)
-        self.pool.join()
+
+    @property
+    def made(self) -> int:
+        """Versions made so far, wherever."""
+        return self.version
+
+    def base_of(self, device: int) -> Any:
+        """The model that a task of this device is sent."""
+        return self.params
+
+    def hold(self, task: Task) -> None:
+        """The task's base is kept for it."""
+        self.versions.hold(task.version, task.base)
+
+    def let_go(self, task: Task) -> None:
+        """The task needs its base no longer."""
+        self.versions.release(task.version)
+
+    def ended(self, task: Task) -> None:
+        """The task is in flight no longer, and its device idle."""
+        del self.tasks[task.serial]
+        self.pool.put(task.device)
+
+    def look_again(self, device: int) -> bool:
+        """True if the strategy itself looks for devices that have come back."""
+        return False
+
+    def may_move(self, device: int, cell: int) -> None:
+        """Raises PluginError where a device must not change to this cell."""
+
+    def close(self) -> None:
+        """The run has ended, and no task is open any more."""
 
     def moved_bytes(self) -> tuple[int, int]:
         """Bytes down and up so far, of tasks that ended and of those in flight. A scan of these."""
@@ -274,7 +325,7 @@ class Server:
         self.lost = []
         return charged_s
 
-    def _known(self, device: Any, method: str = "dispatch") -> int:
+    def known(self, device: Any, method: str = "dispatch") -> int:
         """The device's number. Raises PluginError for what is none, or none of this fleet's."""
         if type(device) is int and 0 <= device < self.devices:
             return device
@@ -302,10 +353,11 @@ class Server:
                 f"device {device} was dispatched a task while it is busy with another"
             )
         serial, count = self._serial, self._next_index[device]
-        self.versions.hold(self.version, self.params)
+        base = self.base_of(device)
         task = self.tasks[serial] = Task(
-            serial, device, count, self.version, self.params, self._clock.now, epochs, steps, extras
+            serial, device, count, self.version, base, self._clock.now, epochs, steps, extras
         )
+        self.hold(task)
         self._serial = serial + 1
         self._next_index[device] = count + 1
         return task
@@ -320,7 +372,7 @@ class Server:
             raise PluginError(
                 f"the update of task {serial} was {how}, but it is not there to be used"
             )
-        self.versions.release(entry[0].version)
+        self.let_go(entry[0])
         return entry
 
     def _publish(self, due_s: float) -> None:
@@ -329,46 +381,3 @@ class Server:
 
     def _make_public(self, ready: tuple[Any, int]) -> None:
         self.published = ready
-
-
-_NUMBERS = (int, float, np.number)  # a union made anew at each call takes 0.2 microseconds
-
-#: Epochs or steps that a task may have at most: more is a mistake, and would overflow on the way.
-MOST_WORK = 1_000_000_000
-
-
-def _whole(n: Any) -> int:
-    """How many devices: a count, or a number that is one, as 2.0. Raises PluginError for others."""
-    if isinstance(n, _NUMBERS) and float(n).is_integer():
-        return int(n)
-    raise PluginError(f"sample was asked for {n!r} devices, expected a whole number")
-
-
-def _each(values: Any, n: int, least: float, whole: bool = False) -> Iterable[Any]:
-    """One value for each of n devices: a scalar is repeated, a sequence is taken as it is."""
-    if values is None:
-        return repeat(None, n)
-    if isinstance(values, _NUMBERS):
-        if _is_known_work(values, least, whole):
-            return repeat(values, n)
-        raise PluginError(_no_work(values, whole))
-    each = np.asarray(values).tolist()
-    if len(each) != n:
-        raise PluginError(
-            f"dispatch of {n} devices was given {len(each)} values of epochs or steps"
-        )
-    if not all(_is_work(value, least, whole) for value in each):
-        raise PluginError(_no_work(values, whole))
-    return each
-
-
-def _is_work(value: Any, least: float, whole: bool) -> bool:
-    return bool(least <= value <= MOST_WORK) and not (whole and value % 1)
-
-
-_is_known_work = lru_cache(maxsize=256)(_is_work)  # strategies ask for the same again and again
-
-
-def _no_work(values: Any, whole: bool) -> str:
-    what = f"1 to {MOST_WORK} whole steps" if whole else f"0 to {MOST_WORK} epochs"
-    return f"dispatch was given {values} epochs or steps, expected some work: {what}"

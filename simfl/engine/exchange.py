@@ -60,6 +60,7 @@ class Exchange:
     initial: the model at version 0.
     down, up: the codec of each direction.
     groups: in which a local rule may thin its uploads.
+    senders: servers that send models of their own; the newest of each is encoded once.
 
     totals: `paper_down_bits` and `paper_up_bits` of the messages delivered so far, where a codec
         states them.
@@ -69,7 +70,13 @@ class Exchange:
     __snapshot__ = ("totals", "memories", "_latest")  #: kept by checkpoints
 
     def __init__(
-        self, initial: Params, down: Codec, up: Codec, streams: Streams, groups: Groups | None
+        self,
+        initial: Params,
+        down: Codec,
+        up: Codec,
+        streams: Streams,
+        groups: Groups | None,
+        senders: int = 1,
     ) -> None:
         self.totals: dict[str, float] = {}
         self.memories: dict[int, Memory] = {}
@@ -80,7 +87,8 @@ class Exchange:
         self._groups = groups
         self._streams = streams
         self._unused = streams.generator("unused")  # pure codecs draw nothing
-        self._latest: tuple[int, Wire, Params] | None = None  # of a pure downlink codec
+        self._latest: list[tuple[Params, Wire, Params]] = []  # of a pure downlink codec
+        self._senders = senders
 
     def memory_of(self, device: int) -> Memory:
         """What is remembered for a device, from the beginning if nothing is yet."""
@@ -137,14 +145,21 @@ class Exchange:
     def _encoded(self, task: Task) -> Message:
         extras = encode_extras(task.extras, self._layout) if task.extras else b""
         if self._down.pure:
-            if self._latest is None or self._latest[0] != task.version:
-                wire = self._down.encode(task.base, None, self._unused)
-                start, _ = self._down.decode(wire.payload, self._layout, None)
-                self._latest = task.version, wire, start
-            return Message(self._latest[1], extras, start=self._latest[2])
+            wire, start = self._encoded_once(task.base)
+            return Message(wire, extras, start=start)
         rng = self._streams.generator("down", task.device, task.index)
         sent = self._down.recall(self.memory_of(task.device).down_sent, task.version)
         return Message(self._down.encode(task.base, sent, rng), extras)
+
+    def _encoded_once(self, base: Params) -> tuple[Wire, Params]:
+        """A model as it travels, and as devices decode it."""
+        for known, wire, start in reversed(self._latest):
+            if known is base:
+                return wire, start
+        wire = self._down.encode(base, None, self._unused)
+        start, _ = self._down.decode(wire.payload, self._layout, None)
+        self._latest = [*self._latest, (base, wire, start)][-self._senders :]
+        return wire, start
 
     # Upload.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simfl.clock.workload import TimingOnly
-from simfl.engine import footprint
+from simfl.engine import edges, footprint
 from simfl.engine.build import fleet_of, workload_of
 from simfl.engine.loading import problem_of
 from simfl.fleet.build import unused
@@ -21,6 +21,7 @@ from simfl.learn.problem import Problem
 from simfl.messages import FRAME_BYTES, examples_seen, local_steps, whole_batches
 from simfl.results import formatting
 from simfl.scenario import Scenario, TimingOptions
+from simfl.scenario.edges import worked_for
 from simfl.scenario.parts import kind_of, plain
 from simfl.scenario.sections import WireOptions
 from simfl.streams import Streams
@@ -117,8 +118,8 @@ def _work(scenario: Scenario, load: TimingOnly) -> tuple[np.ndarray, np.ndarray]
 
 def _asked(scenario: Scenario) -> tuple[float | None, int | None]:
     """Epochs and steps that the strategy's options ask for; one epoch if they do not say."""
-    steps = getattr(scenario.strategy, "steps", None)
-    epochs = getattr(scenario.strategy, "epochs", None)
+    strategy = worked_for(scenario)[1]
+    steps, epochs = (getattr(strategy, name, None) for name in ("steps", "epochs"))
     return (None, steps) if steps is not None else (1.0 if epochs is None else epochs, None)
 
 
@@ -183,9 +184,11 @@ def _bytes(load: TimingOnly, bare: TimingOnly) -> str:
 
 
 def _concurrency(scenario: Scenario) -> tuple[str, int] | None:
-    """The option that says how many devices work at once, if the strategy has one."""
-    found = {name: getattr(scenario.strategy, name, None) for name in ("concurrency", "cohort")}
-    return next(((name, n) for name, n in found.items() if isinstance(n, int)), None)
+    """The option that says how many devices work at once, if there is one, and how many at most."""
+    strategy = worked_for(scenario)[1]
+    found = {name: getattr(strategy, name, None) for name in ("concurrency", "cohort")}
+    servers = sum(edge.count for edge in scenario.edge) or 1
+    return next(((name, n * servers) for name, n in found.items() if isinstance(n, int)), None)
 
 
 def _at_once(scenario: Scenario) -> str:
@@ -193,7 +196,9 @@ def _at_once(scenario: Scenario) -> str:
     if found is None:
         return f"as the strategy decides; there are {scenario.fleet.devices} devices"
     name, n = found
-    return f"{name} = {n} of {scenario.fleet.devices} devices"
+    servers = sum(edge.count for edge in scenario.edge)
+    each = f"{name} = {n // servers} at each of {servers} edge(s)" if servers else f"{name} = {n}"
+    return f"{each} of {scenario.fleet.devices} devices"
 
 
 def _server(scenario: Scenario) -> str:
@@ -214,6 +219,7 @@ def _beyond(scenario: Scenario, fleet: Fleet) -> dict[str, str]:
     extras = {
         "deployment": "" if deployment is None else deployment.facts(),
         "processes": ", ".join(kind_of(type(process)) for process in scenario.process),
+        "edges": edges.explained(scenario),
         "cells": "; ".join(map(_cell, cells)),
         "without effect": "; ".join(idle),
     }

@@ -14,7 +14,7 @@ from typing import Any
 
 from simfl import notebook
 from simfl.callbacks import RunInfo, Watchers
-from simfl.clock.kernel import Kernel
+from simfl.clock.kernel import Kernel, Plan
 from simfl.clock.workload import Workload
 from simfl.engine import identity, record, session
 from simfl.engine.build import fleet_of, plan_of, workload_of
@@ -97,6 +97,7 @@ class _Run:
     scenario: as it was given, with "auto" in it.
     settled: with what this machine chose.
     known: what the run depends on.
+    plan: how it is played.
     saved: the checkpoint that it goes on from.
     """
 
@@ -106,6 +107,7 @@ class _Run:
     streams: Streams
     workload: Workload
     known: identity.Identity
+    plan: Plan
     timing: bool
     workers: int
     saved: saving.Saved | None = None
@@ -143,9 +145,8 @@ class _Run:
         )
         store = Store(self.folder, at=None if saved is None else saved[0]["rows"])
         update = None if progress is None else progress.update
-        plan = plan_of(whole)
         kernel = Kernel(
-            fleet, self.workload, whole.strategy, self.streams, plan, store.append, update,
+            fleet, self.workload, whole.strategy, self.streams, self.plan, store.append, update,
             whole.process,
         )  # fmt: skip
         watchers = Watchers(callbacks, self._info(tags))
@@ -195,7 +196,8 @@ def _prepared(
     workload = workload_of(scenario, problem, streams, timing=timing, workers=workers, on=on)
     settled = scenario.settled(workload.choices)
     known = identity.identity_of(settled, timing, problem)
-    return _Run(scenario, settled, folder, streams, workload, known, timing, workers)
+    plan = plan_of(scenario, problem)
+    return _Run(scenario, settled, folder, streams, workload, known, plan, timing, workers)
 
 
 def _single(scenario: Scenario) -> Scenario:

@@ -53,7 +53,7 @@ def summarise(
     found = spread(staleness_of(tasks))
     summary |= {f"staleness_{key}": found[key] for key in ("mean", "p50", "p95", "max")}
     summary["in_flight_age_max"] = ages_in_flight(tasks, summary["versions"]).max()
-    summary |= _failures(tasks, wasted, read("devices", None))
+    summary |= _failures(tasks, wasted, read("devices", None)) | _edges(read("edges", None))
     if devices is not None:
         counts = participation(tasks, devices)
         summary |= {"participation_jain": jain(counts), "participation_gini": gini(counts)}
@@ -130,6 +130,17 @@ def _failures(tasks: pd.DataFrame, wasted: pd.DataFrame, devices: pd.DataFrame) 
         "waste": by_cause(wasted),
         "energy_by_phase_j": energy_by_phase(tasks, devices),
         "never_fired": never_fired(tasks, devices),
+    }
+
+
+def _edges(edges: pd.DataFrame) -> dict[str, Any]:
+    """Versions of edges, and bytes between them and the cloud; nothing without edges."""
+    if edges.empty:
+        return {}
+    return {
+        "edge_versions": (edges["version"] > 0).sum(),
+        "cloud_down_bytes": edges["down_bytes"].sum(),
+        "cloud_up_bytes": edges["up_bytes"].sum(),
     }
 
 

@@ -15,6 +15,7 @@ from simfl.learn.objective.base import has_right_answers
 from simfl.learn.objective.losses import is_plain
 from simfl.learn.optimizers import Sgd, name_of
 from simfl.learn.schedules import by_of
+from simfl.scenario import edges
 from simfl.scenario.complain import KeyPath, Problem
 from simfl.scenario.parts import FAMILIES, Foreign, kind_of
 from simfl.scenario.sections import LearningOptions, TimingOptions
@@ -53,6 +54,7 @@ def problems(scenario: Scenario) -> Iterator[Problem]:
     yield from _learning(scenario)
     yield from _wire(scenario)
     yield from _cells(scenario)
+    yield from edges.problems(scenario)
     yield from _traces(scenario)
     yield from _classes(scenario)
 
@@ -200,7 +202,8 @@ def _optimizer(learning: LearningOptions) -> Iterator[Problem]:
 
 def _assumed(scenario: Scenario, learning: LearningOptions) -> Iterator[Problem]:
     """Local training that the strategy's or the local rule's equations do not fit."""
-    parts = ((("strategy",), scenario.strategy), (("strategy", "local"), _local(scenario)))
+    at, strategy = edges.worked_for(scenario)
+    parts = ((at, strategy), ((*at, "local"), getattr(strategy, "local", None)))
     picky = [(path, part) for path, part in parts if _is_picky(type(part))]
     for path, part in picky:
         training = learning.training  # which loads torch: only where a part looks at it
@@ -218,10 +221,6 @@ def _assumed(scenario: Scenario, learning: LearningOptions) -> Iterator[Problem]
 
 def _is_picky(kind: type) -> bool:
     return getattr(kind, "needs_sgd", False) or getattr(kind, "needs_cross_entropy", False)
-
-
-def _local(scenario: Scenario) -> Any:
-    return getattr(scenario.strategy, "local", None)
 
 
 def _wire(scenario: Scenario) -> Iterator[Problem]:

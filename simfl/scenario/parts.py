@@ -25,7 +25,7 @@ from simfl.errors import InputError, ScenarioError
 from simfl.learn.objective.base import Objective
 from simfl.registry import OBJECT, Registry, target_of
 from simfl.scenario.complain import Problem, carried, problems_of, shown, unknown
-from simfl.strategy.base import LocalRule
+from simfl.strategy.base import LocalRule, Strategy
 from simfl.strategy.optimiser import ServerOptimiser
 from simfl.strategy.selection import Selection
 from simfl.strategy.weighting import Weighting
@@ -225,10 +225,10 @@ FAMILIES: dict[type, Family] = {
     ServerOptimiser: Family("simfl.strategy:SERVER_OPTIMISERS", ("init", "step")),
     Codec: CODEC,
     Objective: OBJECTIVE,
+    Strategy: STRATEGY,
 }
 ALL = (
-    STRATEGY,
-    *FAMILIES.values(),
+    *dict.fromkeys((STRATEGY, *FAMILIES.values())),
     DATASET,
     TRANSFORM,
     PARTITION,
@@ -371,7 +371,7 @@ def _default(option: Field[Any]) -> Any:
     default = option.default
     if default is MISSING:
         return ...
-    if type(default) in FAMILIES or isinstance(default, tuple(FAMILIES)):
+    if any(kind in FAMILIES for kind in type(default).__mro__):
         shown_as = {"default": plain(default)}
         return pydantic.Field(default_factory=lambda: default, json_schema_extra=shown_as)
     return default
