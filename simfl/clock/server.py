@@ -153,9 +153,7 @@ class Server:
     ) -> list[Task]:
         """New tasks of these devices, as `dispatch` takes them; they have not left yet."""
         n, extras = len(chosen), extras or {}
-        orders = zip(
-            chosen, each(epochs, n, 0.0), each(steps, n, 1, whole=True), strict=True
-        )
+        orders = zip(chosen, each(epochs, n, 0.0), each(steps, n, 1, whole=True), strict=True)
         return [
             self._open_task(self.known(device), its_epochs, its_steps, extras)
             for device, its_epochs, its_steps in orders

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf
 from typing import Annotated
 
@@ -137,7 +138,7 @@ def _dealt(
         edge_of[list(by_cell)] = list(by_cell.values())
         found = edge_of[cell_of]  # -1, behind no cell, is the last
     begins, met = np.cumsum([0, *sizes]), dict[tuple[int, int], int]()
-    for g, (begin, end) in enumerate(zip(begins[:-1], begins[1:], strict=True)):
+    for g, (begin, end) in enumerate(pairwise(begins.tolist())):
         first, count = pool = by_group.get(g, rest)
         mine = begin + np.flatnonzero(found[begin:end] < 0)
         if count:

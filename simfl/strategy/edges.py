@@ -35,9 +35,9 @@ class Edge(Server, Protocol):
         """Tasks that are dispatched from now on wait for a model."""
 
     def begin_passage(self, since_s: float, *, up: bool) -> float:
-        """The edge's model leaves for the cloud then, or the cloud's for the edge; when it is there.
+        """A model leaves the edge for the cloud (up), or the cloud for the edge; when it is there.
 
-        up: to the cloud.
+        since_s: when it leaves.
         """
 
     def end_passage(self) -> None:

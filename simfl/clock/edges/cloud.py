@@ -25,9 +25,7 @@ class CloudServer(Server):
 
     __snapshot__ = (*Server.__snapshot__, "edge_versions", "woken")  #: kept by checkpoints
 
-    def __init__(
-        self, edges: Edges, model_bytes: int, rows: EdgeRows, *parts: Any
-    ) -> None:
+    def __init__(self, edges: Edges, model_bytes: int, rows: EdgeRows, *parts: Any) -> None:
         super().__init__(*parts)
         self.message_bytes = model_bytes + FRAME_BYTES
         self.rows = rows

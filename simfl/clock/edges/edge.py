@@ -189,7 +189,7 @@ class EdgeServer:
         self._holds = True
 
     def begin_passage(self, since_s: float, *, up: bool) -> float:
-        """The edge's model leaves for the cloud then, or the cloud's for the edge; when it is there."""
+        """The edge's model leaves for the cloud, or the cloud's for the edge; when it is there."""
         due_s = since_s + self.link.seconds(self.cloud.message_bytes, up=up)
         self._passage = Passage(up, since_s, due_s)
         return due_s

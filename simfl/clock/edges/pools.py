@@ -21,9 +21,7 @@ class EdgePools:
     of_device: (N,) the edge of each.
     """
 
-    def __init__(
-        self, of_device: np.ndarray, edges: int, presence: Presence, draws: Draws
-    ) -> None:
+    def __init__(self, of_device: np.ndarray, edges: int, presence: Presence, draws: Draws) -> None:
         self._edge = array("i", of_device.tolist())
         self._place = array("i", [0]) * len(of_device)  #: in its edge's pool
         self.members = [array("i") for _ in range(edges)]

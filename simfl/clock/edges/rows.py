@@ -12,7 +12,7 @@ from simfl.clock.ledger import CHUNK_ROWS, Append
 
 @dataclass(slots=True)
 class Mark:
-    """Where a task belongs: its edge, the edge's version that it carries, and the one it entered."""
+    """A task's edge, the version of that edge which it carries, and the one that it entered."""
 
     edge: int
     version: int

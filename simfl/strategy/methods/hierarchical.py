@@ -45,7 +45,7 @@ class AtEdge:
     """
 
     inner: Any
-    wait: Wait = Wait()
+    wait: Wait = field(default_factory=Wait)
     place: Literal["works", "up", "cloud", "down"] = "down"
     since: int = 0
     due_s: float = inf
