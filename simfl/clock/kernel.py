@@ -15,7 +15,7 @@ from typing import Any
 
 from simfl.clock.driver import Driver
 from simfl.clock.edges.cloud import CloudServer
-from simfl.clock.edges.rows import EdgeRows
+from simfl.clock.edges.marks import EdgeRows
 from simfl.clock.evaluations import Evaluations
 from simfl.clock.events import Alarm, Clock, Kind
 from simfl.clock.ingest import Ingest

@@ -12,7 +12,7 @@ import numpy as np
 
 from simfl.clock.battery import Batteries, Reachable
 from simfl.clock.events import Clock, Kind
-from simfl.clock.given import a_change, a_charge, a_weight, each, whole
+from simfl.clock.handed import a_change, a_charge, a_weight, each, whole
 from simfl.clock.ledger import Ledger
 from simfl.clock.lifecycle import Lifecycle
 from simfl.clock.sampling import Pool
@@ -43,7 +43,7 @@ class Limits:
 class Server:
     """Model, versions and tasks. Everything a strategy does goes through these methods."""
 
-    __snapshot__ = (
+    __snapshot__: tuple[str, ...] = (
         "version",
         "params",
         "lost",

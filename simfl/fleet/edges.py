@@ -41,7 +41,7 @@ class EdgeOptions(Table):
 
     @property
     def takes_the_rest(self) -> bool:
-        """True if it names nobody."""
+        """True if it names neither cells nor groups."""
         return not (self.cells or self.groups)
 
 

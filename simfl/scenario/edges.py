@@ -118,7 +118,7 @@ def _the_rest(scenario: Scenario) -> Iterator[Problem]:
 def _members(scenario: Scenario) -> Iterator[Problem]:
     groups, cells = scenario.fleet.group, scenario.network.cell
     if any(group.cell not in (None, *(cell.name for cell in cells)) for group in groups):
-        return  # which is told by itself
+        return  # a mistake of its own
     edges = edges_of(scenario.edge, groups, cells)
     begins = np.cumsum([0, *(group.count for group in groups)])
     for g, group in enumerate(groups):

@@ -12,8 +12,9 @@ from simfl.strategy.base import Server
 class Edge(Server, Protocol):
     """One edge: to the strategy that runs there a server like any other, and more to the cloud's.
 
-    `devices` counts the devices under it, `version` and the staleness of its updates are in its
-    own versions. `arrived` and `lost` are what has come since its strategy's last step.
+    `devices` counts the devices under it, which keep their numbers; `version` and the staleness of
+    its updates are in its own versions. `arrived` and `lost` are what has come since its strategy's
+    last step.
     """
 
     number: int

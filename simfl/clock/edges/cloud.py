@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from simfl.clock.edges.edge import EdgeServer
+from simfl.clock.edges.marks import EdgeRows, Mark
 from simfl.clock.edges.pools import EdgePools
-from simfl.clock.edges.rows import EdgeRows, Mark
-from simfl.clock.given import a_weight
+from simfl.clock.handed import a_weight
 from simfl.clock.server import Server
 from simfl.errors import PluginError
 from simfl.fleet.edges import Edges
@@ -23,7 +23,7 @@ class CloudServer(Server):
     message_bytes: of a model on a link between the cloud and an edge, framing included.
     """
 
-    __snapshot__ = (*Server.__snapshot__, "edge_versions", "woken")  #: kept by checkpoints
+    __snapshot__: tuple[str, ...] = (*Server.__snapshot__, "edge_versions", "woken")
 
     def __init__(self, edges: Edges, model_bytes: int, rows: EdgeRows, *parts: Any) -> None:
         super().__init__(*parts)

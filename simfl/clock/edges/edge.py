@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simfl.clock.edges.rows import EdgeVersion
-from simfl.clock.given import a_change, a_charge, a_weight, whole
+from simfl.clock.edges.marks import EdgeVersion
+from simfl.clock.handed import a_change, a_charge, a_weight, whole
 from simfl.clock.watchdog import nothing_sent
 from simfl.errors import PluginError
 from simfl.fleet.edges import EdgeLink
@@ -87,18 +87,22 @@ class EdgeServer:
 
     @property
     def examples(self) -> np.ndarray:
+        """(devices,) int64, of the whole fleet: devices keep their numbers at an edge."""
         return self.cloud.examples
 
     @property
     def fleet(self) -> Any:
+        """Columns of the whole fleet."""
         return self.cloud.fleet
 
     @property
     def learning(self) -> Any:
+        """Facts of local training; None where the server has none."""
         return self.cloud.learning
 
     @property
     def flops_per_s(self) -> float:
+        """An edge computes as fast as the cloud."""
         return self.cloud.flops_per_s
 
     def sample(self, n: int, among: Sequence[int] | None = None) -> list[int]:

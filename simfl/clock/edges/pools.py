@@ -92,10 +92,7 @@ class _Under:
 
     def __init__(self, presence: Presence, members: array[int]) -> None:
         self._presence, self._members = presence, members
-
-    @property
-    def always(self) -> bool:
-        return self._presence.always
+        self.always = presence.always
 
     def is_on(self, device: int, t: float) -> bool:
         return self._presence.is_on(self._members[device], t)

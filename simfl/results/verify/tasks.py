@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -195,7 +198,7 @@ def work(t: Tables) -> str | None:
     return first(tasks, wrong, "other work than the strategy asks for")
 
 
-def _asked(strategy: dict[str, object], batch_size: int, examples: np.ndarray) -> np.ndarray:
+def _asked(strategy: Mapping[str, Any], batch_size: int, examples: np.ndarray) -> np.ndarray:
     """Passes over the data that tasks make, by their number of examples."""
     epochs, steps = strategy.get("epochs"), strategy.get("steps")
 

@@ -126,10 +126,12 @@ class Hierarchical:
     def _look(self, state: HierarchicalState, cloud: Cloud, number: int) -> None:
         """Does what is due at an edge, and says when to look again."""
         at, edge, now_s = state.edges[number], cloud.edges[number], cloud.now_s
-        if at.place in ("up", "down") and at.due_s <= now_s:
+        if at.due_s <= now_s:
             self._arrive(state, cloud, number)
         if at.place == "works" and _is_met(at, edge):
             self._work(state, cloud, number)
+            if at.due_s <= now_s:
+                self._arrive(state, cloud, number)
         before_s, at.next_s = at.next_s, _next_s(at, now_s)
         if at.next_s < inf and (at.next_s != before_s or before_s <= now_s):
             heappush(state.agenda, (at.next_s, number))
@@ -159,8 +161,8 @@ class Hierarchical:
             return
         edge.hold()
         at.place, at.due_s = "up", edge.begin_passage(edge.free_s, up=True)
-        if at.due_s <= edge.now_s:
-            self._arrive(state, cloud, number)
+        if at.due_s <= edge.now_s and state.reported == len(state.edges) - 1:
+            self._arrive(state, cloud, number)  # and the cloud has them all
 
     def _arrive(self, state: HierarchicalState, cloud: Cloud, number: int) -> None:
         """A model has passed an edge's link."""
