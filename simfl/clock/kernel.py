@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -82,13 +83,13 @@ class Kernel:
             if plan.edges is None or self.edge_rows is None
             else CloudServer(plan.edges, plan.model_bytes, self.edge_rows, *parts)
         )
-        self.server.aggregate_s = plan.aggregate_s
         transfers = self._transfers(fleet) if plan.shared_links or fleet.link.varying else None
         lifecycle = LivingLifecycle if processes else Lifecycle
-        self.ingest = (
-            Ingest(self.clock, plan.ingest, self._ended, self._waits) if plan.ingest else None
-        )
-        ended = self._ended if self.ingest is None else self.ingest.enter
+        works = plan.ingest or plan.aggregate_s
+        self.ingest = Ingest(self.clock, plan.ingest, self._ended, self._waits) if works else None
+        if self.ingest is not None and plan.aggregate_s:
+            self.server.aggregate = partial(self.ingest.occupy, work_s=plan.aggregate_s)
+        ended = self.ingest.enter if self.ingest is not None and plan.ingest else self._ended
         self.server.lifecycle = lifecycle(
             self.clock, fleet, workload, streams, ended, transfers, self.server.batteries
         )

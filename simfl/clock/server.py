@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from operator import index
@@ -102,7 +102,7 @@ class Server:
         self._last_version = inf if limits.versions is None else limits.versions
         self._last_update = inf if limits.updates is None else limits.updates
         self._charged_s = 0.0
-        self.aggregate_s = 0.0  #: that each version takes
+        self.aggregate: Callable[[float, float], float] | None = None  #: (now, charged) -> charged
         self._serial = 0
         self._index = np.zeros(self.devices, dtype=np.int32)
         self._next_index = memoryview(self._index.data)
@@ -176,7 +176,7 @@ class Server:
         a_change(change)
         if self.over:
             return  # after the last version nothing enters the model any more
-        self._charged_s += self.aggregate_s
+        self.take_time()
         version, params, ledger = self.version, self.params, self._ledger
         used_s, ages, updates = self._clock.now + self._charged_s, [], []
         for serial, weight in change.weights.items():
@@ -193,6 +193,11 @@ class Server:
         self.check(params, updates)
         self.trouble = self.trouble or self.workload.trouble(params, updates)
         self.enter(params, ages, float(sum(change.weights.values())), used_s)
+
+    def take_time(self) -> None:
+        """A version is about to be made, which may wait for a processor and take its time."""
+        if self.aggregate is not None:
+            self._charged_s = self.aggregate(self._clock.now, self._charged_s)
 
     def check(self, params: Any, updates: list[Update]) -> None:
         """Raises PluginError for a model that is not finite, though the updates in it are."""

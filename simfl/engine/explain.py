@@ -26,6 +26,8 @@ from simfl.scenario.parts import kind_of, plain
 from simfl.scenario.sections import WireOptions
 from simfl.streams import Streams
 from simfl.wire.codec import StatefulCodec
+from simfl.world import PROCESSES
+from simfl.world.base import kind_of as process_kind
 
 if TYPE_CHECKING:
     from simfl.engine.workload import Learning
@@ -218,7 +220,7 @@ def _beyond(scenario: Scenario, fleet: Fleet) -> dict[str, str]:
     deployment = getattr(scenario.strategy, "deployment", None)
     extras = {
         "deployment": "" if deployment is None else deployment.facts(),
-        "processes": ", ".join(kind_of(type(process)) for process in scenario.process),
+        "processes": ", ".join(PROCESSES.name_of(process_kind(one)) for one in scenario.process),
         "edges": edges.explained(scenario),
         "cells": "; ".join(map(_cell, cells)),
         "without effect": "; ".join(idle),

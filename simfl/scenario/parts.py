@@ -184,7 +184,12 @@ DATASET = Family(
 PARTITION = Family("simfl.learn.partition.base:PARTITIONS")
 TRANSFORM = Family("simfl.learn.datasets.transforms:TRANSFORMS")
 CALLBACK = Family("simfl.callbacks:CALLBACKS", ("open",))
-PROCESS = Family("simfl.world:PROCESSES", ("run|next",))
+PROCESS = Family(
+    "simfl.world:PROCESSES",
+    ("run|next",),
+    way_in="simfl.world.function:as_part",
+    objects="a function of (env, world) that yields events",
+)
 MODEL = Family(
     "simfl.learn.models.base:MODELS",
     way_in="simfl.learn.models.given:as_part",

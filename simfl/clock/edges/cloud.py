@@ -61,7 +61,7 @@ class CloudServer(Server):
         """The next version is this model, to which each edge's gave a share; when it is ready."""
         if self.over:
             return self.now_s
-        self._charged_s += self.aggregate_s
+        self.take_time()
         used_s, ages, weights = self.now_s + self._charged_s, list[int](), list[float]()
         for edge, share in zip(self.edges, shares, strict=True):
             for serial, used in edge.merged().items():
