@@ -17,6 +17,7 @@ import numpy as np
 from numpy.random.bit_generator import ISeedSequence
 
 _EIGHT = struct.Struct("<8I")
+_ONE = struct.Struct("<I")
 _PAIR = struct.Struct("<qq")
 _UNIT = 2.0**-32
 
@@ -54,6 +55,13 @@ class Streams:
             (a + 0.5) * _UNIT, (b + 0.5) * _UNIT, (c + 0.5) * _UNIT, (d + 0.5) * _UNIT,
             (e + 0.5) * _UNIT, (f + 0.5) * _UNIT, (g + 0.5) * _UNIT, (h + 0.5) * _UNIT,
         )  # fmt: skip
+
+    def uniform(self, purpose: str, device: int, index: int, which: int) -> float:
+        """One of `uniforms`, where the others are not looked at: in two thirds of the time."""
+        state = (self._roots.get(purpose) or self._root(purpose)).copy()
+        state.update(_PAIR.pack(device, index))
+        word: int = _ONE.unpack_from(state.digest(), 4 * which)[0]
+        return (word + 0.5) * _UNIT
 
     def generator(self, purpose: str, *key: int) -> np.random.Generator:
         """A numpy generator of its own for this purpose and key."""

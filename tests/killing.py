@@ -139,7 +139,7 @@ def watch(ticker: Ticker) -> None:
 
     ticker.around(Kernel, "run", "clock")
     ticker.around(Clock, "advance", "clock")
-    ticker.around(Kernel, "_ask", "step")
+    ticker.around(Kernel, "_step", "step")
     ticker.around(Evaluations, "_metrics", "evaluation")
     ticker.around(Learning, "_train", "training")
     ticker.around(Store, "_flush", "rows", ticks=0)

@@ -104,7 +104,7 @@ def _summary(result: Any) -> dict[str, Any]:
     done = result.tasks[result.tasks["outcome"].isin(["applied", "discarded"])]
     rows = done.sort_values("dispatched_s")
     return {
-        "total_s": float(result.summary["virtual_s"]),
+        "total_s": float(result.summary["app_s"]),
         "rounds": [[a, b] for a, b in zip([0.0, *ends], ends, strict=False)],
         "tasks": [
             {

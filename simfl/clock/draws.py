@@ -12,6 +12,10 @@ from simfl.streams import Streams
 
 DOWNLOAD, TRAIN, UPLOAD, DONE = range(4)
 
+#: Which of the eight draws of a task is that of its training.
+TRAINING = 2
+_NO_DRAWS: tuple[float, ...] = ()
+
 # Why a task fails or is lost; what is not acted upon is a word of the fleet or the strategy.
 DROP_OUT = "drop-out"
 SUSPENDED = "suspended"
@@ -42,27 +46,35 @@ class TaskPlan:
 
 def draw_task(task: Task, fleet: Any, streams: Streams, now_s: float) -> TaskPlan:
     """Everything that the task's own eight draws decide about it."""
-    device = task.device
-    u = streams.uniforms("task", device, task.index)
-    down_latency_s, down_rate = fleet.link.down(device, u[0], u[1])
-    up_latency_s, up_rate = fleet.link.up(device, u[3], u[4])
-    up_bytes = task.up_bytes if task.up_bytes >= 0 else task.down_bytes
+    device, link, faults = task.device, fleet.link, fleet.faults
+    if link.steady and faults.safe:  # one draw is all that is looked at
+        u, u_train = _NO_DRAWS, streams.uniform("task", device, task.index, TRAINING)
+        down_latency_s, down_rate, up_rate = link.of(device)
+        up_latency_s = down_latency_s
+    else:
+        u = streams.uniforms("task", device, task.index)
+        u_train = u[TRAINING]
+        down_latency_s, down_rate = link.down(device, u[0], u[1])
+        up_latency_s, up_rate = link.up(device, u[3], u[4])
+    down_bytes, up_bytes, train_s = task.down_bytes, task.up_bytes, task.stated_s
+    if train_s is None:
+        train_s = fleet.compute.train_s(device, task.flops, task.local_steps, u_train)
     work_s = [
-        down_latency_s + (task.down_bytes + FRAME_BYTES) / down_rate,
-        fleet.compute.train_s(device, task.flops, task.local_steps, u[2])
-        if task.stated_s is None
-        else task.stated_s,
-        up_latency_s + (up_bytes + FRAME_BYTES) / up_rate,
+        down_latency_s + (down_bytes + FRAME_BYTES) / down_rate,
+        train_s,
+        up_latency_s + ((up_bytes if up_bytes >= 0 else down_bytes) + FRAME_BYTES) / up_rate,
     ]
-    share, hang_s, lifetime_s = fleet.faults.fate(device, u[5], u[6], u[7], task.local_steps)
     stop_phase, stop_share, stop_cause = DONE, 1.0, DROP_OUT
-    if share < 1.0:
-        stop_phase, stop_share = _where(work_s, share, DOWNLOAD, fleet.faults.drop_phase(device))
-    elif hang_s < inf:
-        work_s[TRAIN], stop_phase, stop_cause = hang_s, TRAIN, SUSPENDED
-    lost_s, cause, pauses = now_s + lifetime_s, "hazard", False
+    lost_s, cause, pauses = inf, "hazard", False
+    if not faults.safe:
+        share, hang_s, lifetime_s = faults.fate(device, u[5], u[6], u[7], task.local_steps)
+        lost_s = now_s + lifetime_s
+        if share < 1.0:
+            stop_phase, stop_share = _where(work_s, share, DOWNLOAD, faults.drop_phase(device))
+        elif hang_s < inf:
+            work_s[TRAIN], stop_phase, stop_cause = hang_s, TRAIN, SUSPENDED
     if not fleet.presence.always:
-        policy = fleet.faults.on_offline(device)
+        policy = faults.on_offline(device)
         pauses = policy == "pause"
         away_s = fleet.presence.off_after(device, now_s) if policy == "lost" else inf
         if away_s < lost_s:

@@ -39,6 +39,8 @@ from simfl.messages import Task, Update
 from simfl.strategy.base import Strategy, Wait, checked_wait
 from simfl.streams import Streams
 
+_STEP = int(Kind.STEP)  # as a plain number, at hand: looked up once a step
+
 
 class Kernel:
     """One run. `run()` plays it to the first limit and returns why it ended."""
@@ -108,7 +110,7 @@ class Kernel:
         self._deadline: Alarm | None = None
         self._step_due = False
         self._free_s = 0.0  # when the server's charged work is done
-        self._met: Callable[[], bool] = _never
+        self._met: Callable[[], bool] | None = None  # what `play` waits for
         self._wake: Alarm | None = None  # the next step, when it waits for a device
         self._wake_s = inf
         self.processes = Processes(self, processes, streams, append, meter) if processes else None
@@ -139,7 +141,7 @@ class Kernel:
         try:
             self._play()
         finally:
-            self._met = _never
+            self._met = None
         return not self.reason
 
     def finish(self, reason: str = "") -> str:
@@ -175,16 +177,16 @@ class Kernel:
             self._loop()
 
     def _loop(self) -> None:
-        clock, driver, turns = self.clock, self.driver, 0
+        clock, driver, met, turns = self.clock, self.driver, self._met, 0
         left = 1  # turns until more than the next event is looked at
         while not self.reason:
             left -= 1
             if not left:
                 self.watchdog.turned(clock.now, turns)
                 left = turns = driver.look()
-            if self._step_due and clock.due(Kind.STEP):
+            if self._step_due and clock.due(_STEP):
                 self._step()
-                if self._met():
+                if met is not None and met():
                     return
             elif not clock.advance():
                 raise nothing_due(clock.now, self.server.in_flight)
@@ -222,17 +224,19 @@ class Kernel:
 
     def _ended(self, task: Task) -> None:
         server = self.server
-        server.ended(task)
+        serial, delivered = task.serial, task.outcome == "delivered"
+        del server.tasks[serial]
+        server.pool.put(task.device)
         self.ledger.count(task)
-        update = self.workload.deliver(task, server) if task.outcome == "delivered" else None
+        update = self.workload.deliver(task, server) if delivered else None
         if update is not None:
-            server.open[task.serial] = (task, update)
+            server.open[serial] = (task, update)
             self._arrived.append(update)
             self.watchdog.lost_in_a_row = 0
         else:
-            if task.outcome == "delivered":
+            if delivered:
                 task.outcome, task.cause = "discarded", "desynchronised"
-            server.let_go(task)
+            server.versions.release(task.version)
             self.ledger.close(task, task.outcome)
             server.lost.append(task)
             self.watchdog.lost_in_a_row += task.outcome != "cancelled"
@@ -248,48 +252,49 @@ class Kernel:
 
     def _step(self) -> None:
         server = self.server
-        self.watchdog.check(self.clock.now)
+        if not self._arrived or server.steps != self.watchdog.fruitful:  # else all goes well
+            self.watchdog.check(self.clock.now)
         updates, self._arrived = self._arrived, []
         self._wake = None
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        version, made = server.version, server.made
-        wait = self._ask(updates)
+        version = server.version
+        try:
+            wait = self.strategy.step(self.state, server, updates)
+        except (Exception, SystemExit) as error:
+            failure = self._failure(error, updates)
+            if failure is None:
+                raise
+            raise failure from error
+        if wait is not self._wait:  # else it was looked at before
+            self._wait = checked_wait(wait, self._where)
         self._step_due = False
         self._free_s = self.clock.now + server.end_step()
         server.steps += 1
-        self._wait = wait
         if wait.within is not None:
             due_s = self._free_s + wait.within
             self._deadline = self.clock.at(due_s, Kind.DEADLINE, 0, "run.step")
         if server.trouble:
             self.evaluations.diverge(server.trouble)
-        if server.made > made:
-            self.watchdog.fruitful = server.steps
         if server.version > version:
-            self.evaluations.after_versions(version, self._free_s)
+            self.watchdog.fruitful = server.steps
+            if self.plan.evaluate_every_versions:
+                self.evaluations.after_versions(version, self._free_s)
             if server.over:
                 self.clock.at(self._free_s, Kind.STOP, 0, "run.stop", server.over)
         if not (server.tasks or self._deadline or server.over):
             self._never_hang()
 
-    def _ask(self, updates: list[Update]) -> Wait:
-        try:
-            wait = self.strategy.step(self.state, self.server, updates)
-        except SimflError as error:
-            raise type(error)(f"{self._where()}: {error}") from error
-        except (Exception, SystemExit) as error:
-            if is_full(error):
-                raise
-            devices = ", ".join(str(u.device) for u in updates[:5])
-            given = f"{len(updates)} update(s)" + (f" from devices {devices}" if updates else "")
-            raise PluginError(
-                f"{self._where()} failed with {given}: {error!r}{origin(error)}"
-            ) from error
-        if wait is self._wait:
-            return wait  # it was looked at before
-        return checked_wait(wait, self._where())
+    def _failure(self, error: BaseException, updates: list[Update]) -> Exception | None:
+        """What says where a step has raised this; None for what is no fault of the step."""
+        if isinstance(error, SimflError):
+            return type(error)(f"{self._where()}: {error}")
+        if is_full(error):
+            return None
+        devices = ", ".join(str(u.device) for u in updates[:5])
+        given = f"{len(updates)} update(s)" + (f" from devices {devices}" if updates else "")
+        return PluginError(f"{self._where()} failed with {given}: {error!r}{origin(error)}")
 
     def _where(self) -> str:
         name, version = type(self.strategy).__name__, self.server.version
@@ -324,10 +329,6 @@ class Kernel:
         names = ("down", "up")
         down, up = (SharedLink(self.clock, *one) for one in zip(names, rates, cells, strict=True))
         return Transfers(self.clock, fleet, down, up, cells=shared)
-
-
-def _never() -> bool:
-    return False
 
 
 @contextmanager

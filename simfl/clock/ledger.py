@@ -87,9 +87,10 @@ class Ledger:
 
     def count(self, task: Task) -> None:
         """The task has ended: its bytes and its end enter the totals of ended tasks."""
+        down_bytes, up_bytes = task.moved_bytes
         self.ended += 1
-        self.down_bytes += task.moved_bytes[0]
-        self.up_bytes += task.moved_bytes[1]
+        self.down_bytes += down_bytes
+        self.up_bytes += up_bytes
 
     def version(
         self,
@@ -158,13 +159,22 @@ class Ledger:
         if not self._tasks:
             return
         columns: dict[str, Any] = dict(zip(_TASK, zip(*self._tasks, strict=True), strict=True))
-        for name in ("device", "download_s", "train_s", "upload_s"):
-            columns[name] = np.array(columns[name])
+        rows = len(self._tasks)
+        columns["device"] = np.fromiter(columns["device"], np.int64, rows)
+        for name in ("download_s", "train_s", "upload_s"):
+            columns[name] = np.fromiter(columns[name], float, rows)
         device, train_s = columns["device"], columns["train_s"]
-        watts = {name: column[device] for name, column in self._fleet.energy.columns().items()}
+        train_w, radio_w = self._fleet.energy.watts(device)
         radio_s = columns["download_s"] + columns["upload_s"]
-        columns["energy_j"] = watts["train_w"] * train_s + watts["radio_w"] * radio_s
-        classes = np.array(self._fleet.device_classes, dtype=object)
-        columns["device_class"] = classes[self._fleet.class_id[device]]
+        columns["energy_j"] = train_w * train_s + radio_w * radio_s
+        columns["device_class"] = self._classes(device)
         self._append("tasks", columns)
         self._tasks = []
+
+    def _classes(self, device: np.ndarray) -> Sequence[str]:
+        """Names of the classes of these devices."""
+        names = self._fleet.device_classes
+        if len(names) == 1:
+            return tuple(names) * len(device)
+        named: Sequence[str] = np.array(names, dtype=object)[self._fleet.class_id[device]]
+        return named

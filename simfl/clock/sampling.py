@@ -61,26 +61,34 @@ class Pool:
 
     def take(self, device: int) -> bool:
         """The device is busy from now on; False if it was so already."""
-        last = self.idle - 1
-        if self._where[device] > last:
+        order, where, last = self._order, self._where, self.idle - 1
+        here = where[device]
+        if here > last:
             return False
         self.idle = last
-        self._swap(device, last)
+        other = order[last]
+        order[here], order[last] = other, device  # changes of place are written out: asked for
+        where[other], where[device] = here, last  # three times a task, a call each takes a tenth
         return True
 
     def put(self, device: int) -> None:
         """The device is idle again."""
-        self._swap(device, self.idle)
-        self.idle += 1
+        order, where, first = self._order, self._where, self.idle
+        here, other = where[device], order[first]
+        order[here], order[first] = other, device
+        where[other], where[device] = here, first
+        self.idle = first + 1
 
     def sample(self, n: int, now_s: float, among: Sequence[int] | None = None) -> list[int]:
         """Up to n distinct devices, uniform among the idle and present ones (of `among`)."""
         if among is not None:
             there = [d for d in among if self.is_idle(d) and self._is_on(d, now_s)]
             return self._draw(there, n)
-        if self._presence.always:
-            return [self._pick(met) for met in range(min(n, self.idle))]
         chosen: list[int] = []
+        if self._presence.always:
+            for met in range(n if n < self.idle else self.idle):
+                chosen.append(self._pick(met))
+            return chosen
         met, limit = 0, n + self.PATIENCE + n // 2
         while len(chosen) < n and met < self.idle:
             if met == limit:
@@ -97,8 +105,12 @@ class Pool:
 
     def _pick(self, met: int) -> int:
         """One of the idle devices that were not met yet; it is put after those that were."""
-        device = self._order[met + int(self._uniform() * (self.idle - met))]
-        self._swap(device, met)
+        order, where = self._order, self._where
+        u = self._draws.pop() if self._draws else self._uniform()
+        here = met + int(u * (self.idle - met))
+        device, other = order[here], order[met]
+        order[here], order[met] = other, device
+        where[other], where[device] = here, met
         return device
 
     def _uniform(self) -> float:
@@ -120,10 +132,3 @@ class Pool:
         # A copy: a view would pin the array's buffer and outlive later swaps.
         idle = np.array(self._order[met : self.idle], dtype=np.int64)
         return idle if self._presence.always else idle[self._presence.mask(now_s)[idle]]
-
-    def _swap(self, device: int, place: int) -> None:
-        """The device changes places with the one that lies there."""
-        order, where = self._order, self._where
-        here, other = where[device], order[place]
-        order[here], order[place] = other, device
-        where[other], where[device] = here, place

@@ -12,7 +12,7 @@ import numpy as np
 
 from simfl.clock.battery import Batteries, Reachable
 from simfl.clock.events import Clock, Kind
-from simfl.clock.handed import a_change, a_charge, a_weight, each, whole
+from simfl.clock.handed import NUMBERS, a_charge, each, no_change, no_weight, whole
 from simfl.clock.ledger import Ledger
 from simfl.clock.lifecycle import Lifecycle
 from simfl.clock.sampling import Pool
@@ -42,6 +42,8 @@ class Limits:
 
 class Server:
     """Model, versions and tasks. Everything a strategy does goes through these methods."""
+
+    edge_versions = 0  #: made by edges so far; there are none here
 
     __snapshot__: tuple[str, ...] = (
         "version",
@@ -96,8 +98,8 @@ class Server:
         self.over = ""  #: the limit that this run has met: nothing leaves, nothing enters
         self._clock = clock
         clock.handlers |= {"server.leave": self._leave, "server.publish": self._make_public}
-        self.workload = workload
-        self.streams = streams
+        self._workload = workload
+        self._streams = streams
         self._ledger = ledger
         self._last_version = inf if limits.versions is None else limits.versions
         self._last_update = inf if limits.updates is None else limits.updates
@@ -106,6 +108,7 @@ class Server:
         self._serial = 0
         self._index = np.zeros(self.devices, dtype=np.int32)
         self._next_index = memoryview(self._index.data)
+        self._usual: tuple[Any, Any] = (None, None)  # epochs and steps that are known to be work
 
     @property
     def now_s(self) -> float:
@@ -137,35 +140,36 @@ class Server:
         chosen, first = list(devices), self._serial
         if self.over:
             return self.never(len(chosen))
-        self.send(self.opened(chosen, epochs, steps, extras), self._charged_s)
+        extras, usual = extras or {}, self._usual
+        if epochs is usual[0] and steps is usual[1]:  # as before: it has been looked at
+            tasks = [self._open_task(device, epochs, steps, extras) for device in chosen]
+        else:
+            works = self._works(len(chosen), epochs, steps)
+            tasks = [
+                self._open_task(device, its_epochs, its_steps, extras)
+                for device, (its_epochs, its_steps) in zip(chosen, works, strict=True)
+            ]
+        if not self._charged_s:
+            self._workload.announce(tasks)
+            for task in tasks:
+                self.lifecycle.begin(task)
+        else:
+            self.send_later(tasks, self._charged_s)
         return list(range(first, self._serial))
 
     def never(self, n: int) -> list[int]:
         """Serials of tasks that never were: after the last version nothing leaves any more."""
         return list(range(self._serial, self._serial + n))
 
-    def opened(
-        self,
-        chosen: Sequence[int],
-        epochs: float | Sequence[float] | None,
-        steps: int | Sequence[int] | None,
-        extras: Mapping[str, Any] | None,
-    ) -> list[Task]:
-        """New tasks of these devices, as `dispatch` takes them; they have not left yet."""
-        n, extras = len(chosen), extras or {}
-        orders = zip(chosen, each(epochs, n, 0.0), each(steps, n, 1, whole=True), strict=True)
-        return [
-            self._open_task(self.known(device), its_epochs, its_steps, extras)
-            for device, its_epochs, its_steps in orders
-        ]
+    def _works(self, n: int, epochs: Any, steps: Any) -> Iterable[tuple[Any, Any]]:
+        """(epochs, steps) of each of n devices. Raises PluginError for what is no work."""
+        works = zip(each(epochs, n, 0.0), each(steps, n, 1, whole=True), strict=True)
+        if all(one is None or isinstance(one, NUMBERS) for one in (epochs, steps)):
+            self._usual = epochs, steps  # the very objects, which nothing can change
+        return works
 
-    def send(self, tasks: list[Task], charged_s: float) -> None:
-        """The tasks leave now, or when what the server has charged is done."""
-        if not charged_s:
-            self.workload.announce(tasks)
-            for task in tasks:
-                self.lifecycle.begin(task)
-            return
+    def send_later(self, tasks: list[Task], charged_s: float) -> None:
+        """The tasks leave when what is charged is done."""
         due_s = self._clock.now + charged_s
         for task in tasks:
             task.dispatched_s = due_s
@@ -173,36 +177,31 @@ class Server:
 
     def apply(self, change: Change) -> None:
         """Adds a change to the model and makes the next version."""
-        a_change(change)
+        if not isinstance(change, Change):
+            raise no_change(change)
         if self.over:
             return  # after the last version nothing enters the model any more
-        self.take_time()
+        if self.aggregate is not None:
+            self._charged_s = self.aggregate(self._clock.now, self._charged_s)
         version, params, ledger = self.version, self.params, self._ledger
         used_s, ages, updates = self._clock.now + self._charged_s, [], []
         for serial, weight in change.weights.items():
             task, update = self._close(serial, "applied")
-            a_weight(serial, weight)
+            if not 0.0 <= weight < inf:
+                raise no_weight(serial, weight)
             updates.append(update)
-            drift, cosine = self.workload.measure(update, params)
+            drift, cosine = self._workload.measure(update, params)
             age = version - task.version
             ages.append(age)
             ledger.close(
                 task, "applied", version + 1, age, used_s, drift, cosine, weight, update.loss
             )
-        params = self.workload.applied(params, change, updates)
-        self.check(params, updates)
-        self.trouble = self.trouble or self.workload.trouble(params, updates)
-        self.enter(params, ages, float(sum(change.weights.values())), used_s)
-
-    def take_time(self) -> None:
-        """A version is about to be made, which may wait for a processor and take its time."""
-        if self.aggregate is not None:
-            self._charged_s = self.aggregate(self._clock.now, self._charged_s)
-
-    def check(self, params: Any, updates: list[Update]) -> None:
-        """Raises PluginError for a model that is not finite, though the updates in it are."""
-        if not self.workload.finite(params) and self._are_finite(updates):
+        params = self._workload.applied(params, change, updates)
+        trouble = self._workload.trouble(params, updates)
+        if trouble and not self._workload.finite(params) and self._are_finite(updates):
             raise PluginError("the change is not finite, though all updates in it are")
+        self.trouble = self.trouble or trouble
+        self.enter(params, ages, float(sum(change.weights.values())), used_s)
 
     def enter(self, params: Any, ages: list[int], weight_sum: float, used_s: float) -> None:
         """The next version is this model, made of updates of these ages."""
@@ -220,7 +219,7 @@ class Server:
 
     def _are_finite(self, updates: list[Update]) -> bool:
         """Updates that are not finite mean that training diverged: no fault of the strategy."""
-        return all(self.workload.finite(part) for u in updates for part in (u.delta, u.base))
+        return all(self._workload.finite(part) for u in updates for part in (u.delta, u.base))
 
     def discard(self, updates: Iterable[Update], cause: str) -> None:
         """Says that these updates will not be used, and why; they count as waste."""
@@ -248,7 +247,7 @@ class Server:
 
     def generator(self, purpose: str) -> np.random.Generator:
         """A random generator for this step of the strategy and this purpose."""
-        return self.streams.generator(f"step {purpose}", self.steps)
+        return self._streams.generator(f"step {purpose}", self.steps)
 
     # For code that decides outside of a strategy.
 
@@ -279,32 +278,10 @@ class Server:
     def grow(self) -> None:
         """Columns have a row for one more device."""
         self.devices += 1
-        self.examples = self.workload.examples
+        self.examples = self._workload.examples
         if self.devices > len(self._index):
             self._index = np.append(self._index, np.zeros_like(self._index))
             self._next_index = memoryview(self._index.data)
-
-    @property
-    def made(self) -> int:
-        """Versions made so far, wherever."""
-        return self.version
-
-    def base_of(self, device: int) -> Any:
-        """The model that a task of this device is sent."""
-        return self.params
-
-    def hold(self, task: Task) -> None:
-        """The task's base is kept for it."""
-        self.versions.hold(task.version, task.base)
-
-    def let_go(self, task: Task) -> None:
-        """The task needs its base no longer."""
-        self.versions.release(task.version)
-
-    def ended(self, task: Task) -> None:
-        """The task is in flight no longer, and its device idle."""
-        del self.tasks[task.serial]
-        self.pool.put(task.device)
 
     def look_again(self, device: int) -> bool:
         """True if the strategy itself looks for devices that have come back."""
@@ -330,8 +307,6 @@ class Server:
 
     def known(self, device: Any, method: str = "dispatch") -> int:
         """The device's number. Raises PluginError for what is none, or none of this fleet's."""
-        if type(device) is int and 0 <= device < self.devices:
-            return device
         try:
             number = index(device)
         except TypeError:
@@ -351,16 +326,18 @@ class Server:
         steps: int | None,
         extras: Mapping[str, Any],
     ) -> Task:
+        if type(device) is not int or not 0 <= device < self.devices:
+            device = self.known(device)
         if not self.pool.take(device):
             raise PluginError(
                 f"device {device} was dispatched a task while it is busy with another"
             )
         serial, count = self._serial, self._next_index[device]
-        base = self.base_of(device)
+        version, params = self.version, self.params
+        self.versions.hold(version, params)
         task = self.tasks[serial] = Task(
-            serial, device, count, self.version, base, self._clock.now, epochs, steps, extras
+            serial, device, count, version, params, self._clock.now, epochs, steps, extras
         )
-        self.hold(task)
         self._serial = serial + 1
         self._next_index[device] = count + 1
         return task
@@ -375,7 +352,7 @@ class Server:
             raise PluginError(
                 f"the update of task {serial} was {how}, but it is not there to be used"
             )
-        self.let_go(entry[0])
+        self.versions.release(entry[0].version)
         return entry
 
     def _publish(self, due_s: float) -> None:

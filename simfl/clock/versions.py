@@ -40,3 +40,21 @@ class VersionStore:
 
     def __getitem__(self, version: Hashable) -> Any:
         return self._held[version][0]
+
+
+class EdgeVersions(VersionStore):
+    """The models of edges, by (edge, version). The cloud's own go to no device and are not kept."""
+
+    def hold(self, version: Any, params: Any) -> None:
+        """Nothing: a task is sent its edge's model."""
+
+    def release(self, version: Any) -> None:
+        """Nothing, for nothing is held."""
+
+    def hold_at(self, edge: int, version: int, params: Any) -> None:
+        """Keeps an edge's version for one more task."""
+        super().hold((edge, version), params)
+
+    def release_at(self, edge: int, version: int) -> None:
+        """One task less needs an edge's version, which is dropped with the last."""
+        super().release((edge, version))

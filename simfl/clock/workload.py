@@ -7,6 +7,7 @@ the call that needs its result (`ready`, `deliver`, and for some codecs `lose`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from math import nan
 from typing import Any, Protocol
 
@@ -64,7 +65,10 @@ class Workload(Protocol):
         """False if any element is NaN or infinite."""
 
     def trouble(self, params: Any, updates: Sequence[Update]) -> str:
-        """What is not finite of a model or of the updates that made it; empty if all is well."""
+        """What is not finite of a model or of the updates that made it; empty if all is well.
+
+        Never empty where the model is not `finite`.
+        """
 
     def evaluate(self, params: Any) -> dict[str, Any]:
         """Metrics of a model, by name; under BY_DEVICE those of each device, if there are any."""
@@ -148,12 +152,15 @@ class TimingOnly:
         self.sent_bytes = sent_bytes
         self.extras_nbytes = extras_nbytes
         self._sizes = memoryview(np.ascontiguousarray(examples, dtype=np.int64).data)
+        self._work = lru_cache(maxsize=4096)(self._work_of)  # most tasks ask for what others did
 
     def announce(self, tasks: Sequence[Task]) -> None:
         """Nothing is computed."""
 
     def start(self, task: Task) -> None:
-        self._size(task, self._sizes[task.device])
+        task.examples = n = self._sizes[task.device]
+        task.local_steps, task.epochs, task.flops = self._work(n, task.epochs, task.steps)
+        task.asked_steps = task.local_steps
         task.down_bytes = self.down_bytes
         if task.extras:
             task.down_bytes += self.extras_nbytes(task.extras)
@@ -161,10 +168,13 @@ class TimingOnly:
 
     def shorten(self, task: Task, steps: int) -> None:
         task.steps = steps
-        self._size(task, task.examples)
-
-    def _size(self, task: Task, n: int) -> None:
+        n = task.examples
         size_up(task, n, self.batch_size, self.flops, self.passes, self.drop_last)
+
+    def _work_of(self, n: int, epochs: float | None, steps: int | None) -> tuple[int, float, float]:
+        """(steps, epochs, FLOP) of a task on n examples, see `size_up`."""
+        made, seen, passed = work_of(n, self.batch_size, epochs, steps, self.drop_last)
+        return made, passed, self.flops * (seen + self.passes * n)
 
     def ready(self, task: Task) -> None:
         """Nothing to do: sizes are known from the start."""

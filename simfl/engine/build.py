@@ -20,7 +20,7 @@ from simfl.learn.loops.base import called, directions_of
 from simfl.learn.problem import Problem, Sizes, training_bytes
 from simfl.params import Layout, Params
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
-from simfl.scenario.checks import trace_dirs
+from simfl.scenario.beside import trace_dirs
 from simfl.scenario.edges import edges_in
 from simfl.strategy.base import overrides
 from simfl.strategy.special_rules import step_flops
@@ -38,6 +38,10 @@ def fleet_of(scenario: Scenario, streams: Streams | None = None) -> Fleet:
     """All devices of a scenario. Raises InputError: CatalogueError and TraceError among them.
 
     streams: by default those of the scenario's seed.
+
+    >>> from simfl.scenario import load
+    >>> len(fleet_of(load("quickstart")))
+    100
     """
     if not isinstance(scenario, Scenario):
         raise InputError(f"fleet_of takes a Scenario, as simfl.load gives it, not {scenario!r}")

@@ -23,8 +23,8 @@ from simfl.fingerprint import array_digest, digest, file_digest, source_digest
 from simfl.fleet.catalogue import catalogue_dirs, load_device, load_network
 from simfl.scenario import LearningOptions, Scenario
 from simfl.scenario.complain import dotted
+from simfl.scenario.foreign import Foreign
 from simfl.scenario.naming import parts_of
-from simfl.scenario.parts import Foreign
 
 FILE = "identity.json"
 

@@ -85,7 +85,8 @@ class _Loading:
 
         with _part("model", self.options.model):
             seed, example = self.streams.integer("model"), self.dataset.x[:1]
-            model = build(self.options.model, self.dataset, seed, self.free)
+            precision = self.options.precision
+            model = build(self.options.model, self.dataset, seed, self.free, precision)
             if not self.free:
                 check_model(model, self.dataset, self.training.objective)
             flops, initial = flops_per_example(model, example, self.free), params_of(model)

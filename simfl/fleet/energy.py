@@ -82,6 +82,11 @@ class Energy:
         """Watts while the link is busy, either way."""
         return self._radio_w[self._group[device]]
 
+    def watts(self, devices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) watts of these devices while training, and while the link is busy."""
+        groups = self.group[devices]
+        return np.array(self._train_w)[groups], np.array(self._radio_w)[groups]
+
     def battery(self, device: int) -> tuple[float, float, float]:
         """(joules when full, watts flowing in, joules needed for a task); inf, 0, 0 on mains."""
         return self._battery[self._group[device]]

@@ -110,6 +110,8 @@ class Faults:
         self.options = tuple(options)
         self.group = group
         self._risk = [_risk(one) for one in options]
+        #: Nothing can happen to any task: there is no fate to ask for.
+        self.safe = not any(self._risk)
         self._on_offline = [one.on_offline for one in options]
         self._drop_phase = [_LEGS[one.drop_phase] for one in options]
         self._group = view(group)

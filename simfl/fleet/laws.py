@@ -7,7 +7,7 @@ of a group; the law itself is that of the group's median device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import exp, log
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from simfl.fleet.table import Table, view
 from simfl.streams import normal
 from simfl.units import GFLOPS, Duration, NonNegative, Positive, Seconds
+
+#: (flops, steps, u) -> seconds of one task of the median device.
+Sampler = Callable[[float, int, float], float]
 
 
 class Law(Table):
@@ -37,6 +40,10 @@ class Law(Table):
     def seconds(self, flops: float, steps: int, u: float) -> float:
         """Seconds of one task of the median device."""
         return self.draw(u) if self.per == "task" else steps * self.draw(u)
+
+    def sampler(self) -> Sampler:
+        """`seconds` for those who ask once a task: a table takes long to look at its fields."""
+        return self.seconds
 
     def setup(self, u: float) -> float:
         """Seconds of one task before its first step: none that the law tells apart."""
@@ -68,6 +75,12 @@ class Exponential(Law):
 
     def draw(self, u: float) -> float:
         return -self.mean_s * log(u)
+
+    def sampler(self) -> Sampler:
+        mean_s = self.mean_s
+        if self.per == "task":
+            return lambda flops, steps, u: -mean_s * log(u)
+        return lambda flops, steps, u: steps * (-mean_s * log(u))
 
     def mean(self) -> float:
         return self.mean_s
@@ -125,6 +138,13 @@ class FlopRate(Table):
         """Seconds of one task of the median device."""
         return self._work_s(flops, steps) * self._jitter(u)
 
+    def sampler(self) -> Sampler:
+        """`seconds`, which looks at its fields once."""
+        if self.jitter_sigma:
+            return self.seconds
+        setup_s, overhead_s, rate = self.setup_s, self.step_overhead_s, self.gflops * GFLOPS
+        return lambda flops, steps, u: setup_s + overhead_s * steps + flops / rate
+
     def setup(self, u: float) -> float:
         """Seconds of one task before its first step."""
         return self.setup_s * self._jitter(u)
@@ -170,7 +190,7 @@ class Compute:
         self.laws = tuple(laws)
         self.group = group
         self.slowness = slowness
-        self._seconds = [law.seconds for law in laws]
+        self._seconds = [law.sampler() for law in laws]
         self._setup = [law.setup for law in laws]
         self._group = view(group)
         self._slowness = view(slowness)

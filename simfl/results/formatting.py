@@ -12,7 +12,11 @@ _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def seconds(value: float | None) -> str:
-    """A duration in the largest of s, min, h, d that is not below one and a half of it."""
+    """A duration in the largest of s, min, h, d that is not below one and a half of it.
+
+    >>> seconds(5400.0), seconds(80.0)
+    ('1.5 h', '80 s')
+    """
     if value is None or not math.isfinite(value):
         return _odd(value)
     scale, unit = time_unit(value)
@@ -20,12 +24,20 @@ def seconds(value: float | None) -> str:
 
 
 def time_unit(value: float) -> tuple[float, str]:
-    """Seconds in the unit that suits a duration, and its name."""
+    """Seconds in the unit that suits a duration, and its name.
+
+    >>> time_unit(200.0)
+    (60.0, 'min')
+    """
     return next((st for st in _TIMES if abs(value) >= 1.5 * st[0]), _TIMES[-1])
 
 
 def amount(value: float | None, unit: str) -> str:
-    """A quantity with a decimal prefix: 41.5 MB is 41.5 million bytes."""
+    """A quantity with a decimal prefix: 41.5 MB is 41.5 million bytes.
+
+    >>> amount(41_500_000, "B")
+    '41.5 MB'
+    """
     if value is None or not math.isfinite(value):
         return _odd(value)
     scale, prefix = prefix_of(value)
@@ -33,17 +45,29 @@ def amount(value: float | None, unit: str) -> str:
 
 
 def prefix_of(value: float) -> tuple[float, str]:
-    """The decimal prefix that suits a quantity: its factor and its letter."""
+    """The decimal prefix that suits a quantity: its factor and its letter.
+
+    >>> prefix_of(41_500_000)
+    (1000000.0, 'M')
+    """
     return next((sp for sp in _PREFIXES if abs(value) >= sp[0]), (1.0, ""))
 
 
 def share(value: float | None) -> str:
-    """A fraction as a percentage."""
+    """A fraction as a percentage.
+
+    >>> share(0.8734)
+    '87.3 %'
+    """
     return _odd(value) if value is None or math.isnan(value) else f"{100 * value:.1f} %"
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, or all digits of a whole number."""
+    """Three significant digits, or all digits of a whole number.
+
+    >>> number(0.123456), number(1234.0)
+    ('0.123', '1234')
+    """
     if value is None or not math.isfinite(value):
         return _odd(value)
     if float(value).is_integer() or abs(value) >= 100:
@@ -52,7 +76,11 @@ def number(value: float | None) -> str:
 
 
 def factor(value: float) -> str:
-    """A speed-up: 3.2 x."""
+    """A speed-up: 3.2 x.
+
+    >>> factor(3.2345)
+    '3.23 x'
+    """
     return _odd(value) if math.isnan(value) else f"{value:.3g} x"
 
 

@@ -63,12 +63,20 @@ def to_target(result: Result, target: Mapping[str, float]) -> dict[str, float]:
 
 
 def cost_of(spent: Mapping[str, float], cost: str) -> float:
-    """One of COSTS, or "bytes", both ways, of what `to_target` found."""
+    """One of COSTS, or "bytes", both ways, of what `to_target` found.
+
+    >>> cost_of({"seconds": 9.0, "down_bytes": 300, "up_bytes": 100}, "bytes")
+    400
+    """
     return spent["down_bytes"] + spent["up_bytes"] if cost == "bytes" else spent[cost]
 
 
 def best_of(evaluations: pd.DataFrame, metric: str) -> float:
-    """The best value of a metric in a run; NaN without evaluations. Raises InputError."""
+    """The best value of a metric in a run; NaN without evaluations. Raises InputError.
+
+    >>> best_of(pd.DataFrame({"loss": [2.0, 0.5, 0.7]}), "loss")
+    0.5
+    """
     if metric not in evaluations:
         raise InputError(f"{metric!r} was not evaluated {did_you_mean(metric, evaluations)}")
     found = evaluations[metric]
@@ -143,7 +151,12 @@ def _equal_at_once(ratio: np.ndarray) -> np.ndarray:
 
 
 def median(low: np.ndarray, high: np.ndarray, level: float = 0.95) -> Estimate:
-    """Bounds of the median of values between (n,) low and high, and its bootstrap interval."""
+    """Bounds of the median of values between (n,) low and high, and its bootstrap interval.
+
+    >>> found = median(np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 4.0]))
+    >>> found.low, found.high
+    (2.0, 2.0)
+    """
     if not len(low):
         return Estimate(*[math.nan] * 4)
     rng = np.random.Generator(np.random.Philox(key=_KEY))

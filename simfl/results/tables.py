@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -334,9 +335,17 @@ def _nullable(dtype: pa.DataType) -> Any:
 
 def _array(values: Sequence[Any], dtype: pa.DataType) -> pa.Array:
     if pa.types.is_dictionary(dtype):
-        return pa.array(values, pa.string()).dictionary_encode()
+        return _words(values)
     array = pa.array(values, dtype, from_pandas=False)
     return array.fill_null(float("nan")) if pa.types.is_floating(dtype) else array
+
+
+def _words(values: Sequence[str]) -> pa.Array:
+    """A dictionary in order of appearance. Many parts of a table hold one word all through."""
+    if isinstance(values, tuple) and values and values.count(values[0]) == len(values):
+        codes = np.zeros(len(values), np.int32)
+        return pa.DictionaryArray.from_arrays(codes, pa.array(values[:1], pa.string()))
+    return pa.array(values, pa.string()).dictionary_encode()
 
 
 def _empty(table: str, columns: list[str] | None) -> pa.Table:

@@ -45,7 +45,11 @@ _WORD = re.compile(r"[\w-]{1,60}")
 
 
 def dotted(path: KeyPath) -> str:
-    """A key path as `--set` takes it: `fleet.group.0.count`; other than short words in quotes."""
+    """A key path as `--set` takes it: `fleet.group.0.count`; other than short words in quotes.
+
+    >>> dotted(("fleet", "group", 0, "my phones"))
+    'fleet.group.0."my phones"'
+    """
     return ".".join(str(key) if _WORD.fullmatch(str(key)) else shown(str(key)) for key in path)
 
 
@@ -53,6 +57,15 @@ def shown(value: Any) -> str:
     """A value as TOML would have it, or nearly so, on at most sixty characters."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def all_of(names: Sequence[str]) -> str:
+    """Names as a sentence lists them: `a, b and c`.
+
+    >>> all_of(["a", "b", "c"])
+    'a, b and c'
+    """
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def unknown(path: KeyPath, owner: str, options: Iterable[str]) -> Problem:

@@ -11,7 +11,8 @@ from simfl.errors import did_you_mean
 from simfl.fleet.edges import Edges, cells_named, edges_of, groups_named, names_of_edge
 from simfl.fleet.network.cells import names_of
 from simfl.scenario.complain import KeyPath, Problem
-from simfl.scenario.parts import Foreign, kind_of
+from simfl.scenario.foreign import Foreign
+from simfl.scenario.parts import kind_of
 
 if TYPE_CHECKING:
     from simfl.scenario import Scenario

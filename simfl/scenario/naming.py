@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from simfl.registry import OBJECT, reached, target_of
 from simfl.scenario.complain import KeyPath, Problem, dotted, tables_in
-from simfl.scenario.parts import STRATEGY, Foreign, option_fields
+from simfl.scenario.foreign import Foreign
+from simfl.scenario.parts import STRATEGY, option_fields
 
 
 def parts_of(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:

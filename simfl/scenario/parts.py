@@ -14,7 +14,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from datetime import date, time
 from difflib import get_close_matches
 from functools import cache, partial
-from types import BuiltinFunctionType, FunctionType, MethodType, UnionType
+from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import pydantic
@@ -25,26 +25,12 @@ from simfl.errors import InputError, ScenarioError
 from simfl.learn.objective.base import Objective
 from simfl.registry import OBJECT, Registry, target_of
 from simfl.scenario.complain import Problem, carried, problems_of, shown, unknown
+from simfl.scenario.foreign import Foreign, given_before, is_table, recorded
 from simfl.strategy.base import LocalRule, Strategy
 from simfl.strategy.optimiser import ServerOptimiser
 from simfl.strategy.selection import Selection
 from simfl.strategy.weighting import Weighting
 from simfl.wire.codec import Codec
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """A function named by dotted path with its options, or any part that was not imported."""
-
-    kind: str
-    options: Mapping[str, Any]
-    function: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
-
-    def __call__(self, *args: Any) -> Any:
-        """Calls the function as a shipped part is called, its options last."""
-        if self.function is None:
-            raise ScenarioError(f"{self.kind} was not imported, so it cannot be used")
-        return self.function(*args, **self.options)
 
 
 @dataclass
@@ -84,7 +70,7 @@ class Family:
 
     def make(self, given: Any, reading: Reading) -> Any:
         """The part that a table describes. Raises PydanticCustomError with all its problems."""
-        if not (isinstance(given, str) or _is_table(given)):
+        if not (isinstance(given, str) or is_table(given)):
             given = self._taken_in(given)
         if not isinstance(given, str | dict):
             return self._object(given)
@@ -109,7 +95,7 @@ class Family:
                 self.complete(given)
         except (InputError, TypeError) as error:
             raise carried([Problem((), f": {error}")]) from error
-        return _recorded(given)
+        return recorded(given)
 
     @property
     def _is_function(self) -> bool:
@@ -139,7 +125,7 @@ class Family:
             if not reading.trusted:
                 return Foreign(kind, options)
         if kind.startswith(OBJECT):
-            raise ScenarioError(_given_before(kind, self.registry.noun))
+            raise ScenarioError(given_before(kind, self.registry.noun))
         part = self.registry.get(kind)
         if not is_dataclass(part):
             taken = self._taken_in(part, **options)
@@ -310,32 +296,6 @@ def _table_of(part: Any) -> dict[str, Any]:
         return {"kind": part.kind, **part.options}
     options = {f.name: getattr(part, f.name) for f in option_fields(part)}
     return {"kind": kind_of(type(part)), **options}
-
-
-def _is_table(given: Any) -> bool:
-    """Whether this is what a file can hold, and no dictionary of arrays."""
-    if not isinstance(given, dict) or "kind" in given:
-        return isinstance(given, dict)
-    halves = {"train", "test"} <= set(given)
-    return not halves and all(isinstance(value, _PLAIN) for value in given.values())
-
-
-_PLAIN = (str, int, float, list, dict, date, time)
-
-
-def _given_before(kind: str, noun: str) -> str:
-    """What to do about a part that was a Python object when its scenario was written."""
-    key = {"data set": "dataset"}.get(noun, noun)
-    return (
-        f"{kind} was a Python object, which no file can hold: give it again, as in "
-        f'simfl.run("scenario.toml", {key}=...)'
-    )
-
-
-def _recorded(given: Any) -> Any:
-    """A part made in Python; a function or a plain class goes by its name."""
-    function = isinstance(given, type | FunctionType | BuiltinFunctionType | MethodType)
-    return Foreign(target_of(given), {}, given) if function else given
 
 
 def _does(part: Any, duty: str) -> bool:

@@ -22,6 +22,7 @@ from simfl.fleet.memory import Policy
 from simfl.fleet.network.cells import CellOptions
 from simfl.fleet.options import GroupOptions
 from simfl.fleet.table import Table
+from simfl.learn.models.base import Precision
 from simfl.learn.objective.base import as_objective
 from simfl.learn.optimizers import Sgd
 from simfl.scenario import parts
@@ -152,6 +153,8 @@ class LearningOptions(Table):
     drop_last: leave out an epoch's last batch where it is smaller than `batch_size` and not the
         only one.
     trainer: how this machine computes; nothing on the virtual clock depends on it.
+    device: on which processor; "cuda" gives each worker one of the GPUs that are visible.
+    precision: what models compute in, by autocast; what is trained and sent stays float32.
     """
 
     dataset: Annotated[Any, parts.DATASET]
@@ -180,7 +183,8 @@ class LearningOptions(Table):
     lr_decay: Share = 1.0
     drop_last: bool = False
     trainer: Literal["auto", "one-by-one", "batched", "compiled"] = "auto"
-    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    device: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
+    precision: Precision | None = None
 
     @property
     def training(self) -> TrainingOptions:

@@ -39,17 +39,17 @@ class Wait(NamedTuple):
     losses: int | None = None
 
 
-def checked_wait(wait: object, where: str) -> Wait:
+def checked_wait(wait: object, where: Callable[[], str]) -> Wait:
     """What a step has returned. Raises PluginError for what nothing can meet.
 
-    where: the step, in words.
+    where: gives the step in words.
     """
     if not isinstance(wait, Wait):
-        raise PluginError(f"{where}: must return a Wait, not {wait!r}")
+        raise PluginError(f"{where()}: must return a Wait, not {wait!r}")
     arrivals, within, losses = wait
     if not ((arrivals or 0) >= 0 and (within or 0.0) >= 0.0 and (losses or 0) >= 0):
         expected = "expected counts and seconds of 0 or more"
-        raise PluginError(f"{where}: cannot wait for {wait!r}, {expected}")
+        raise PluginError(f"{where()}: cannot wait for {wait!r}, {expected}")
     return wait
 
 

@@ -95,9 +95,11 @@ class Options:
 
     def stepped(self, state: State, updates: Sequence[Update], change: Change) -> Change:
         """What is applied: the fold of updates, through the server optimiser, times the rate."""
-        lr = self.rate(updates)
-        state.optimiser, delta = self.server_optimiser.step(state.optimiser, change.delta)
-        return scaled(change.with_delta(delta), lr)
+        lr, optimiser = self.rate(updates), self.server_optimiser
+        if type(optimiser) is not ServerOptimiser:  # else the fold is the step
+            state.optimiser, delta = optimiser.step(state.optimiser, change.delta)
+            change = change.with_delta(delta)
+        return change if lr == 1.0 else scaled(change, lr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +112,9 @@ class Choosing(Options):
         return {**super().parts(params), "selection": self.selection.init()}
 
     def observe(self, state: State, server: Server, updates: Sequence[Update]) -> None:
-        """The selection has seen what came back."""
-        self.selection.observe(state.selection, server, updates)
+        """The selection has seen what came back, if it remembers anything."""
+        if state.selection is not None:
+            self.selection.observe(state.selection, server, updates)
 
     def choose(self, state: State, server: Server, n: int) -> list[int]:
         """Up to n devices for the next tasks."""

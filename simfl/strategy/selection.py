@@ -30,7 +30,10 @@ class Selection:
         return server.sample(n)
 
     def observe(self, memory: Any, server: Server, updates: Sequence[Update]) -> None:
-        """Takes note of what arrived since the last step, and of `server.lost`."""
+        """Takes note of what arrived since the last step, and of `server.lost`.
+
+        Called where there is a memory.
+        """
 
 
 @dataclass(frozen=True)

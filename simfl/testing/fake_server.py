@@ -147,8 +147,9 @@ class FakeServer:
             e, s = (v[k] if isinstance(v, Sequence) else v for v in (epochs, steps))
             task = Task(
                 self._serial, device, self._index[device], self.version, self.params, self.now_s,
-                epochs=e, steps=s, extras=extras or {}, examples=int(self.examples[device]),
+                epochs=e, steps=s, extras=extras or {},
             )  # fmt: skip
+            task.examples = int(self.examples[device])
             self._serial += 1
             self._index[device] += 1
             self.flying[task.serial] = task

@@ -8,7 +8,11 @@ from simfl.errors import WireError
 
 
 def packed_nbytes(n: int, width: int) -> int:
-    """ceil(n * width / 8): bytes of n integers of `width` bits."""
+    """ceil(n * width / 8): bytes of n integers of `width` bits.
+
+    >>> packed_nbytes(10, 3)
+    4
+    """
     return (n * width + 7) // 8
 
 
@@ -16,6 +20,9 @@ def pack(codes: np.ndarray, width: int) -> bytes:
     """codes: (n,) unsigned integers below 2**width, as exactly `packed_nbytes(n, width)` bytes.
 
     Whole low bytes come first, as planes; of what is left, eight codes share `width` bytes.
+
+    >>> pack(np.array([1, 0, 1, 1]), 1)
+    b'\\r'
     """
     planes = []
     while width >= 8:
@@ -25,7 +32,11 @@ def pack(codes: np.ndarray, width: int) -> bytes:
 
 
 def unpack(payload: bytes, n: int, width: int) -> np.ndarray:
-    """(n,) uint32, or uint8 up to 8 bits: the inverse of `pack`. Raises WireError."""
+    """(n,) uint32, or uint8 up to 8 bits: the inverse of `pack`. Raises WireError.
+
+    >>> unpack(pack(np.array([5, 300]), 9), 2, 9)
+    array([  5, 300], dtype=uint32)
+    """
     if len(payload) != packed_nbytes(n, width):
         raise WireError(f"{n} codes of {width} bits do not fit {len(payload)} bytes exactly")
     raw = np.frombuffer(payload, dtype=np.uint8)
@@ -66,7 +77,11 @@ def _unpack_words(raw: np.ndarray, n: int, width: int) -> np.ndarray:
 
 
 def index_width(n: int) -> int:
-    """ceil(log2 n): bits that tell n positions apart."""
+    """ceil(log2 n): bits that tell n positions apart.
+
+    >>> index_width(1000)
+    10
+    """
     return max(n - 1, 0).bit_length()
 
 

@@ -40,16 +40,19 @@ class ToyFleet:
             train_s=lambda i, flops, steps, u: self.train_s[i], setup_s=lambda i, u: self.setup_s
         )
         link = lambda i, a, b: (self.latency_s, self.rate)  # noqa: E731
-        self.link = SimpleNamespace(down=link, up=link, goodput=lambda i: 1.0, varying=False)
+        self.link = SimpleNamespace(
+            down=link, up=link, goodput=lambda i: 1.0, varying=False, steady=False
+        )
         self.cells = SimpleNamespace(rates=np.empty((0, 2)), of=lambda i: -1)
         self.faults = SimpleNamespace(
+            safe=False,
             fate=lambda i, a, b, c, steps: (self.drop_share, self.hang_s, self.lifetime_s),
             on_offline=lambda i: self.offline,
             drop_phase=lambda i: None,
             again=lambda i, attempt: self.retry if attempt <= self.retries else None,
         )
         self.energy = SimpleNamespace(
-            columns=lambda: {"train_w": np.ones(len(self)), "radio_w": np.ones(len(self))},
+            watts=lambda devices: (np.ones(len(devices)), np.ones(len(devices))),
             train_w=lambda i: 1.0,
             radio_w=lambda i: 1.0,
             battery=lambda i: self.battery or (inf, 0.0, 0.0),

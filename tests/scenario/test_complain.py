@@ -78,7 +78,10 @@ def test_a_typo_in_any_key_is_caught_and_corrected(night: Path) -> None:
             "learning.model.hidden.0 = 1.5, expected a whole number",
         ),
         ("learning.model.hidden=3", "learning.model.hidden = 3, expected a list"),
-        ("learning.device=tpu", "learning.device = \"tpu\", expected 'cpu', 'cuda' or 'auto'"),
+        (
+            "learning.device=tpu",
+            "learning.device = \"tpu\", expected 'cpu', 'cuda', 'mps' or 'auto'",
+        ),
         ("server.down_mbps=-3", "server.down_mbps = -3, expected a number above 0"),
         ("fleet.group.0.count=0", "fleet.group.0.count = 0, expected a number not below 1"),
         ("fleet.group=[]", "fleet.group = [], expected at least 1 of them"),

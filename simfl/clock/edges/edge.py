@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simfl.clock.edges.marks import EdgeVersion
-from simfl.clock.handed import a_change, a_charge, a_weight, whole
+from simfl.clock.handed import a_charge, no_change, no_weight, whole
 from simfl.clock.watchdog import nothing_sent
 from simfl.errors import PluginError
 from simfl.fleet.edges import EdgeLink
@@ -58,7 +58,7 @@ class EdgeServer:
         self.steps = 0
         self.arrived: list[Update] = []  #: since the last step
         self.lost: list[Task] = []
-        self.flying: dict[int, Task] = {}  #: in flight, by serial
+        self.flying: dict[int, Task] = {}  #: in flight, by device
         self.used: dict[int, Used] = {}  #: that have not reached the cloud's model, by serial
         self.row = EdgeVersion(self.name, 0, 0.0, cloud_version=0)
         self._open: dict[int, Update] = {}  # delivered, neither applied nor discarded
@@ -127,7 +127,7 @@ class EdgeServer:
         if self.cloud.over:
             return self.cloud.never(len(chosen))
         tasks = self.cloud.opened(chosen, epochs, steps, extras)
-        self.flying.update((task.serial, task) for task in tasks)
+        self.flying.update((task.device, task) for task in tasks)
         if self._holds:
             self._held += tasks
         else:
@@ -136,17 +136,17 @@ class EdgeServer:
 
     def apply(self, change: Change) -> None:
         """Adds a change to the edge's model and makes the edge's next version."""
-        a_change(change)
+        if not isinstance(change, Change):
+            raise no_change(change)
         if self.cloud.over:
             return
         version, params, workload = self.version, self.params, self.cloud.workload
         updates = [self._use(serial, weight) for serial, weight in change.weights.items()]
         ages = [version - update.version for update in updates]
         params = workload.applied(params, change, updates)
-        self.cloud.check(params, updates)
+        self.cloud.noted(params, updates)
         self.params, self.version = params, version + 1
         self._put_row(ages, float(sum(change.weights.values())))
-        self.cloud.noted(params, updates)
 
     def discard(self, updates: Iterable[Update], cause: str) -> None:
         """Says that these updates will not be used, and why; they count as waste."""
@@ -157,8 +157,7 @@ class EdgeServer:
 
     def cancel(self, devices: Iterable[int] | None = None, cause: str = "cancelled") -> None:
         """Ends the tasks of these devices (default: all in flight) at once."""
-        flying = [task.device for task in self.flying.values()]
-        mine = flying if devices is None else [self._known(d, "cancel") for d in devices]
+        mine = list(self.flying) if devices is None else [self._known(d, "cancel") for d in devices]
         self.cloud.cancel(mine, cause)
 
     def request_partial(self, devices: Iterable[int]) -> None:
@@ -205,7 +204,7 @@ class EdgeServer:
         if passage is None or passage.up:
             return
         self.params, self._holds = self.cloud.params, False
-        tasks = [task for task in self._held if task.serial in self.flying]
+        tasks = [task for task in self._held if self.flying.get(task.device) is task]
         self._held = []
         for task in tasks:
             self.cloud.renew(task)
@@ -271,8 +270,10 @@ class EdgeServer:
     def _use(self, serial: int, weight: float) -> Update:
         """The update enters the edge's next version with this weight."""
         update = self._taken(serial, "applied")
+        if not 0.0 <= weight < inf:
+            raise no_weight(serial, weight)
         drift, cosine = self.cloud.workload.measure(update, self.params)
-        self.used[serial] = Used(a_weight(serial, weight), drift, cosine)
+        self.used[serial] = Used(weight, drift, cosine)
         self.cloud.lighten(serial, self.version + 1)
         return update
 

@@ -22,6 +22,7 @@ class EdgePools:
     """
 
     def __init__(self, of_device: np.ndarray, edges: int, presence: Presence, draws: Draws) -> None:
+        self.freed: Callable[[int], None] | None = None  #: called with a device that is idle again
         self._edge = array("i", of_device.tolist())
         self._place = array("i", [0]) * len(of_device)  #: in its edge's pool
         self.members = [array("i") for _ in range(edges)]
@@ -52,6 +53,8 @@ class EdgePools:
     def put(self, device: int) -> None:
         """The device is idle again."""
         self.pools[self._edge[device]].put(self._place[device])
+        if self.freed is not None:
+            self.freed(device)
 
     def candidates(self, now_s: float) -> np.ndarray:
         """All idle and present devices, ascending."""

@@ -23,10 +23,10 @@ class AlteredLink:
     varying = True
 
     def __init__(self, members: Members) -> None:
-        link: Any = Joined(members, "link", "down", "up", "goodput", "swing")
+        link: Any = Joined(members, "link", "down", "up", "of", "goodput", "swing")
         self._link = link
         self.factors: dict[int, tuple[float, float]] = {}
-        self.down, self.up, self.goodput = link.down, link.up, link.goodput
+        self.down, self.up, self.of, self.goodput = link.down, link.up, link.of, link.goodput
 
     def swing(self, device: int, t: float, *, up: bool) -> tuple[float, float]:
         """(factor, until_s): what the rate is multiplied by at t, and until when."""

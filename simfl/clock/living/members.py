@@ -98,24 +98,19 @@ class Joined:
 
 
 class JoinedEnergy(Joined):
-    """Power and batteries, whose columns are those of all devices that ever were."""
+    """Power and batteries, of all devices that ever were."""
 
     def __init__(self, members: Members) -> None:
         super().__init__(members, "energy", "train_w", "radio_w", "battery", "charger", "inflow")
         self._members = members
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """Watts of each device, newcomers behind the others."""
-        own: dict[str, np.ndarray] = self._own.columns()
-        groups = self._members.groups
-        if not groups:
-            return own
-        firsts = np.searchsorted(self._members.base.group, np.arange(max(groups) + 1))
-        rows = firsts[np.asarray(groups)]
-        return {name: np.concatenate([own[name], own[name][rows]]) for name in _WATTS}
-
-
-_WATTS = ("train_w", "radio_w")
+    def watts(self, devices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) watts of these devices; a newcomer has those of its group."""
+        base, groups = self._members.base, np.asarray(self._members.groups)
+        rows, new = devices.copy(), devices >= self._members.first
+        rows[new] = np.searchsorted(base.group, groups[devices[new] - self._members.first])
+        watts: tuple[np.ndarray, np.ndarray] = self._own.watts(rows)
+        return watts
 
 
 def _asking(members: Members, part: str, question: str) -> Callable[..., Any]:

@@ -49,6 +49,7 @@ class Pipe:
     """
 
     capacity: float
+    number: int = 0  #: of the cell, from 1 on; 0 is the server
     level: float = inf
     used: float = 0.0
     held: int = 0

@@ -9,6 +9,7 @@ is not shared at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
 from math import inf
 
 from simfl.clock.events import Alarm, Clock, Kind
@@ -33,7 +34,11 @@ class SharedLink:
         "_fresh",
         "_started",
         "_stale",
+        "_due",
+        "_turn",
+        "_moved",
         "_next",
+        "_next_s",
     )  #: kept by checkpoints
 
     def __init__(
@@ -48,14 +53,18 @@ class SharedLink:
         clock.handlers |= zip(self._handlers, calls, strict=True)
         self.flows: dict[int, Flow] = {}  #: by task serial
         self._root = Pipe(capacity)
-        self._cells = [Pipe(each, own=each < inf) for each in cells]
+        self._cells = [Pipe(each, n, own=each < inf) for n, each in enumerate(cells, 1)]
         self._finite = [cell for cell in self._cells if cell.own]
         self._asked = 0.0  # what all flows could take; up to the capacity, the server slows no flow
         self._dirty: list[Pipe] = []
         self._fresh: list[Flow] = []  # entered a pipe since it was filled
         self._started = 0
         self._stale = False
+        self._due: list[tuple[float, int, Pipe]] = []  # heap; void where the pipe has another due_s
+        self._turn = 0  # of the last entry
+        self._moved = 0  # finite cells whose flows are in the server's pipe
         self._next: Alarm | None = None
+        self._next_s = inf
 
     def start(self, task: Task, nbytes: float, cap: float, cell: int = -1) -> None:
         """Begins to carry nbytes; calls `done` when the last one has passed.
@@ -103,6 +112,7 @@ class SharedLink:
         pipe.capacity = capacity
         if pipe not in self._finite:
             self._finite.append(pipe)
+            self._moved += not pipe.own
             if self.capacity == inf:  # else its flows move when they are shared anew
                 self._move(pipe, self.clock.now)
         self._touch(pipe)
@@ -196,9 +206,11 @@ class SharedLink:
         for pipe in dirty:
             pipe.dirty = False
             if pipe.own and pipe is not self._root:
-                self._fresh += pipe.fill(now_s)
-        if self.capacity < inf:
+                self._fill(pipe, now_s)
+        if self._slows_some():
             self._balance(now_s)
+        else:
+            self._root.due_s = inf
         fresh, self._fresh = self._fresh, []
         for flow in fresh:
             if flow.free and flow.pipe is not None and flow.alarm is None:
@@ -213,7 +225,7 @@ class SharedLink:
         while True:
             own = sum(cell.rate() for cell in self._finite if cell.own)
             self._root.capacity = self.capacity - own
-            self._fresh += self._root.fill(now_s)
+            self._fill(self._root, now_s)
             misplaced = [cell for cell in self._finite if self._is_misplaced(cell)]
             if not misplaced:
                 return
@@ -234,24 +246,52 @@ class SharedLink:
             here.remove(flow, now_s)
             there.add(flow, now_s)
         cell.own = not cell.own
+        self._moved += -1 if cell.own else 1
         cell.due_s = inf
         self._fresh += cell.members.values()
         if cell.own:
-            self._fresh += cell.fill(now_s)
+            self._fill(cell, now_s)
+
+    def _fill(self, pipe: Pipe, now_s: float) -> None:
+        self._fresh += pipe.fill(now_s)
+        if pipe.due_s < inf:
+            self._turn += 1
+            heappush(self._due, (pipe.due_s, self._turn, pipe))
+
+    def _slows_some(self) -> bool:
+        """Whether the server may slow a flow down, or has done so: its pipe is not just open."""
+        return self.capacity < inf and (
+            self._asked > self.capacity or self._root.held > 0 or self._moved > 0
+        )
 
     def _look_out(self) -> None:
         """Waits for the first of the held flows."""
+        due = self._due
+        if len(due) > 2 * len(self._finite) + 64:  # mostly void
+            due[:] = sorted(entry for entry in due if entry[0] == entry[2].due_s)
+        while due and due[0][0] != due[0][2].due_s:
+            heappop(due)
+        first_s = due[0][0] if due else inf
         if self._next is not None:
+            if first_s == self._next_s:
+                return
             self._next.cancel()
-        pipe = min((self._root, *self._finite), key=_due_s)
-        if pipe.due_s < inf:
-            self._next = self.clock.at(pipe.due_s, Kind.TASK, 0, self._handlers[2])
+        self._next = None
+        if first_s < inf:
+            self._next_s = first_s
+            self._next = self.clock.at(first_s, Kind.TASK, 0, self._handlers[2])
 
     def _held_through(self, _: object) -> None:
-        now_s = self.clock.now
-        due = [pipe for pipe in (self._root, *self._finite) if pipe.due_s <= now_s]
-        flows = [flow for pipe in due for flow in pipe.through(now_s)]
-        for pipe in due:
+        now_s, due, pipes = self.clock.now, self._due, list[Pipe]()
+        self._next = None
+        while due and due[0][0] <= now_s:
+            due_s, _, pipe = heappop(due)
+            if due_s == pipe.due_s:
+                pipe.due_s = inf  # until it is filled anew, at this instant
+                pipes.append(pipe)
+        pipes.sort(key=_number)
+        flows = [flow for pipe in pipes for flow in pipe.through(now_s)]
+        for pipe in pipes:
             self._touch(pipe)
         self._share_soon()
         for flow in flows:
@@ -274,5 +314,5 @@ def _takes_s(flow: Flow) -> float:
     return flow.left_bytes / flow.cap if flow.cap else inf
 
 
-def _due_s(pipe: Pipe) -> float:
-    return pipe.due_s
+def _number(pipe: Pipe) -> int:
+    return pipe.number

@@ -108,6 +108,8 @@ class Link:
         self._shape = [_shape(one) for one in options]
         self._transfer = [shape.transfer for shape in self._shape]
         self._steady = [shape.steady for shape in self._shape]  # no call for what never varies
+        #: No transfer of any device differs from its others: there is no draw to look at.
+        self.steady = None not in self._steady
         self._group, self._down, self._up = view(group), view(down), view(up)
 
     def down(self, device: int, u_rate: float, u_latency: float) -> tuple[float, float]:
@@ -125,6 +127,11 @@ class Link:
         if steady is None:
             return self._transfer[group](rate, u_rate, u_latency)
         return steady[0], rate * steady[1]
+
+    def of(self, device: int) -> tuple[float, float, float]:
+        """(seconds before the first byte, bytes_per_s down, and up) of all transfers, if steady."""
+        latency_s, goodput = self._steady[self._group[device]]
+        return latency_s, self._down[device] * goodput, self._up[device] * goodput
 
     def goodput(self, device: int) -> float:
         """Bytes that arrive for each byte that takes capacity."""

@@ -210,6 +210,7 @@ class AppRun:
             LOG.warning("%s", _UNSEEN.format(target=dict(self.scenario.stop.target)))
 
     def _end(self, grid: VirtualGrid, kernel: Kernel, workload: AppWorkload) -> None:
+        workload.ended_s = kernel.clock.now
         kernel.finish("app ended")
         model, version = kernel.server.published
         params = self.flower.params_of(model) if isinstance(model, Model) else None

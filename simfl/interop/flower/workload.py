@@ -84,11 +84,13 @@ class AppWorkload:
         self.times: DeployedTimes | None = None  #: of a deployment
         self._eager = app.examples == "reported" or app.measured_gflops is not None
         self._calls: Counter[str] = Counter()  # of the client app, by family of message
-        self._errors: Counter[str] = Counter()  # calls that ended with an exception, likewise
+        self._errors: Counter[str] = Counter()  # calls that ended with an exception, by family
+        self.ended_s = 0.0  #: when the app's code ended
 
     @property
     def totals(self) -> Mapping[str, float]:
-        return {"client_calls": self._calls.total(), "client_errors": self._errors.total()}
+        calls, errors = self._calls.total(), self._errors.total()
+        return {"app_s": self.ended_s, "client_calls": calls, "client_errors": errors}
 
     def check(self) -> None:
         """Raises PluginError if every call for training failed; warns if every second one did."""

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from simfl.errors import DataError, PluginError
 from simfl.lazy import nn, torch
@@ -43,12 +44,20 @@ MODELS = Registry(
 )
 
 
+#: What a model of float32 can compute in beside float32: it has the same range.
+Precision = Literal["bfloat16"]
+
+
 def build(
-    factory: Callable[[Dataset], nn.Module], dataset: Dataset, seed: int, free: bool = False
+    factory: Callable[[Dataset], nn.Module],
+    dataset: Dataset,
+    seed: int,
+    free: bool = False,
+    precision: Precision | None = None,
 ) -> nn.Module:
     """A model whose initial values depend on the seed alone. Raises PluginError if it is none.
 
-    free: as for `prepared`.
+    free, precision: as for `prepared`.
 
     Layers draw their initial values from torch's global generator and from no other, so that
     one is seeded, and given back as it was.
@@ -61,7 +70,7 @@ def build(
         if not isinstance(model, nn.Module):
             raise PluginError(f"must make a torch Module, not {model!r}")
         keep_origin(model, factory)
-        return prepared(model, dataset.x[:2], free)
+        return prepared(model, dataset.x[:2], free, precision)
 
 
 def check_numbers(dataset: Dataset) -> None:

@@ -16,12 +16,15 @@ from torch.nn.parameter import is_lazy
 
 from simfl.errors import PluginError
 from simfl.learn.failures import computing
+from simfl.learn.models.base import Precision
 
 _HALVES = (torch.float16, torch.bfloat16)
 _NAMES = ("logits", "output", "outputs", "prediction", "predictions")
 
 
-def prepared(model: nn.Module, x: Tensor, free: bool = False) -> nn.Module:
+def prepared(
+    model: nn.Module, x: Tensor, free: bool = False, precision: Precision | None = None
+) -> nn.Module:
     """The model, ready to be trained in float32. Raises PluginError.
 
     Lazy layers take their shapes from an example, and their values from torch's generator. A
@@ -29,8 +32,10 @@ def prepared(model: nn.Module, x: Tensor, free: bool = False) -> nn.Module:
 
     x: two examples.
     free: it need not compute anything from an example alone.
+    precision: in which any model computes under autocast; by default as it is.
     """
-    half = next((p.dtype for p in model.parameters() if p.dtype in _HALVES), None)
+    asked = None if precision is None else getattr(torch, precision)
+    half = next((p.dtype for p in model.parameters() if p.dtype in _HALVES), asked)
     if any(map(is_lazy, (*model.parameters(), *model.buffers()))):
         _tried(model, x)
     model = model.float()

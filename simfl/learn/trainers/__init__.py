@@ -34,11 +34,11 @@ from simfl.strategy.special_rules import FeatureRule
 from simfl.units import Cluster
 
 Kind = Literal["auto", "one-by-one", "batched", "compiled"]
-TorchDevice = Literal["cpu", "cuda", "auto"]
+TorchDevice = Literal["cpu", "cuda", "mps", "auto"]
 
 _HELD_BYTES = 256 * 2**20  # of results that wait to be used
-_CHUNK_BYTES = {"cpu": 3 * 2**20, "cuda": 512 * 2**20}  # of models in one stack
-_CHUNK_MAX = {"cpu": 32, "cuda": 256}
+_CHUNK_BYTES = {"cpu": 3 * 2**20, "cuda": 512 * 2**20, "mps": 128 * 2**20}  # of models in a stack
+_CHUNK_MAX = {"cpu": 32, "cuda": 256, "mps": 64}
 _SMALL_FLOPS = 20e6  # of a step, below which a CPU spends most of it between operations
 
 
@@ -70,13 +70,21 @@ def make(kind: Kind, local: Local, workers: int = 1, on: Cluster | None = None) 
 
 def torch_device_of(name: TorchDevice) -> str:
     """The device to compute on; "auto" takes a GPU where there is one. Raises ScenarioError."""
-    found = torch.cuda.is_available()
-    if name == "cuda" and not found:
+    found = [gpu for gpu, is_here in _GPUS.items() if is_here()]
+    if name == "auto":
+        return next(iter(found), "cpu")
+    if name != "cpu" and name not in found:
         raise ScenarioError(
-            'learning.device = "cuda", but PyTorch finds no CUDA GPU here; use "cpu", or "auto" to '
-            "take a GPU only where there is one"
+            f'learning.device = "{name}", but PyTorch finds no such GPU here; use "cpu", or "auto" '
+            "to take a GPU only where there is one"
         )
-    return "cuda" if found and name != "cpu" else "cpu"
+    return name
+
+
+_GPUS: dict[str, Callable[[], bool]] = {
+    "cuda": lambda: torch.cuda.is_available(),
+    "mps": lambda: torch.backends.mps.is_available(),
+}
 
 
 @single_thread()

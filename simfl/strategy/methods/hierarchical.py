@@ -142,7 +142,7 @@ class Hierarchical:
         name = type(self.edge).__name__
         server: Any = _Reporting(edge, partial(self._made, state, cloud, number))
         wait = self.edge.step(at.inner, server, edge.begin_step())
-        at.wait = checked_wait(wait, f"{name}.step of edge {edge.name}")
+        at.wait = checked_wait(wait, lambda: f"{name}.step of edge {edge.name}")
         at.wake_s, at.sleeps = inf, False
         at.free_s = edge.now_s + edge.end_step()
         if at.place == "up":

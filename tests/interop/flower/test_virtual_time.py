@@ -36,6 +36,17 @@ def test_an_app_reads_and_sleeps_on_the_virtual_clock() -> None:
     assert time.perf_counter() > begun  # and the real clock is back
 
 
+def test_the_summary_says_when_the_app_s_code_ended() -> None:
+    """What an app does after its last reply leaves no row in a table."""
+
+    def main(grid, context):
+        grid.send_and_receive([ToyMessage(0, weight=SECOND)])
+        time.sleep(7.0)
+
+    summary = played(main, scene({"count": 1})).summary
+    assert (summary["virtual_s"], summary["app_s"]) == (3.0, 10.0)
+
+
 def test_devices_code_reads_the_real_clock_and_the_app_s_threads_the_virtual_one() -> None:
     seen = []
 

@@ -12,7 +12,7 @@ import simfl
 from simfl.errors import DataError, PluginError
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.datasets.transforms import Crop, Flip, Normalise, transformed
-from simfl.scenario.parts import Foreign
+from simfl.scenario.foreign import Foreign
 
 IMAGES = torch.arange(2 * 3 * 4 * 5.0).reshape(2, 3, 4, 5) + 1
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from simfl.errors import PluginError
+import simfl
+from simfl.errors import PluginError, ScenarioError
 from simfl.learn.datasets.base import Dataset
 from simfl.learn.models.base import build
 from simfl.learn.models.flat import FlatModule, params_of
@@ -130,3 +131,17 @@ def test_a_half_precision_model_computes_so_from_float32_values(dtype: torch.dty
     assert set(seen) == {dtype}
     PLAIN.loss(model(X), DATA.y).mean().backward()
     assert next(model.parameters()).grad is not None
+
+
+def test_precision_is_asked_for_in_the_scenario_and_changes_what_is_learnt() -> None:
+    short = {"stop.versions": 2, "learning.trainer": "one-by-one"}
+    usual, half = (
+        simfl.run("quickstart", **short, **{"learning.precision": precision})
+        for precision in (None, "bfloat16")
+    )
+    assert half.params.flat.dtype == torch.float32
+    assert not torch.equal(usual.params.flat, half.params.flat)
+    assert torch.allclose(usual.params.flat, half.params.flat, atol=0.02)
+    assert half.tasks["up_bytes"].tolist() == usual.tasks["up_bytes"].tolist()
+    with pytest.raises(ScenarioError, match=r'learning\.precision = "int8", expected .*bfloat16'):
+        simfl.load("quickstart", {"learning.precision": "int8"})

@@ -149,10 +149,14 @@ def test_one_layer_used_twice_is_no_chain() -> None:
 
 
 def test_a_gpu_must_be_there_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for backend in (torch.cuda, torch.backends.mps):
+        monkeypatch.setattr(backend, "is_available", lambda: False)
     assert torch_device_of("auto") == torch_device_of("cpu") == "cpu"
-    with pytest.raises(ScenarioError, match=r'learning\.device = "cuda".*use "cpu"'):
-        torch_device_of("cuda")
+    for name in ("cuda", "mps"):
+        with pytest.raises(ScenarioError, match=rf'learning\.device = "{name}".*use "cpu"'):
+            torch_device_of(name)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert torch_device_of("auto") == torch_device_of("mps") == "mps"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert torch_device_of("auto") == torch_device_of("cuda") == "cuda"
     assert torch_device_of("cpu") == "cpu"

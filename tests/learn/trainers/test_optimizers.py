@@ -15,7 +15,7 @@ from simfl.learn.schedules import Cosine, Step, WarmUp
 from simfl.learn.trainers import choose
 from simfl.learn.trainers.jobs import Job, TrainingOptions, batches
 from simfl.learn.trainers.one_by_one import OneByOne
-from simfl.scenario.parts import Foreign
+from simfl.scenario.foreign import Foreign
 from simfl.strategy.local_rules import Proximal
 from tests.learn.trainers.trainer_bench import STREAMS, deltas, equal, jobs, problem
 

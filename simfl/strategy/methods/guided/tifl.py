@@ -27,7 +27,11 @@ from simfl.units import Count
 
 
 def tiers_of(seconds: dict[int, float], tiers: int) -> list[list[int]]:
-    """Devices in tiers of (almost) equal size, the quickest first; empty tiers are left out."""
+    """Devices in tiers of (almost) equal size, the quickest first; empty tiers are left out.
+
+    >>> tiers_of({0: 9.0, 1: 2.0, 2: 5.0}, 2)
+    [[1, 2], [0]]
+    """
     order = sorted(seconds, key=lambda device: (seconds[device], device))
     return [part.tolist() for part in np.array_split(order, tiers) if len(part)]
 
