@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simfl.clock.workload import TimingOnly
-from simfl.engine import edges, footprint
+from simfl.engine import footprint
 from simfl.fleet.build import unused
 from simfl.fleet.columns import Fleet
+from simfl.fleet.edges import EdgeOptions, edges_of
 from simfl.fleet.network.cells import CellOptions
 from simfl.learn.loops.base import called
 from simfl.messages import FRAME_BYTES
 from simfl.results import formatting
 from simfl.scenario import Scenario, TimingOptions
 from simfl.scenario.edges import worked_for
-from simfl.scenario.parts import plain
+from simfl.scenario.parts import kind_of, plain
 from simfl.wire.codec import StatefulCodec
 from simfl.world import PROCESSES
 from simfl.world.base import kind_of as process_kind
@@ -97,11 +98,45 @@ def beyond(scenario: Scenario, fleet: Fleet) -> dict[str, str]:
     extras = {
         "deployment": "" if deployment is None else deployment.facts(),
         "processes": ", ".join(PROCESSES.name_of(process_kind(one)) for one in scenario.process),
-        "edges": edges.explained(scenario),
+        "edges": _edges(scenario),
         "cells": "; ".join(map(_cell, cells)),
         "without effect": "; ".join(idle),
     }
     return {subject: text for subject, text in extras.items() if text}
+
+
+def _edges(scenario: Scenario) -> str:
+    """Who is under them, their links, and what runs there; empty without edges."""
+    if not scenario.edge:
+        return ""
+    edges = edges_of(scenario.edge, scenario.fleet.group, scenario.network.cell)
+    sizes = np.bincount(edges.of_device, minlength=len(edges)).tolist()
+    parts, first = [], 0
+    for edge in scenario.edge:
+        parts.append(_edge(edge, sizes[first : first + edge.count]))
+        first += edge.count
+    return "; ".join(parts) + _at_edges(scenario)
+
+
+def _edge(edge: EdgeOptions, sizes: list[int]) -> str:
+    least, most = min(sizes), max(sizes)
+    devices = f"{most} devices" if least == most else f"{least} to {most} devices"
+    parts = [devices + (" each" if edge.count > 1 else "")]
+    rates = [
+        f"{way} {mbps:g} Mbit/s" for way in ("down", "up") if (mbps := getattr(edge, f"{way}_mbps"))
+    ]
+    parts += rates or ["the cloud at once"]
+    parts += [f"latency {formatting.seconds(edge.latency_s)}"] * bool(edge.latency_s)
+    count = f"{edge.count} x " if edge.count > 1 else ""
+    return f"{count}{edge.name} ({', '.join(parts)})"
+
+
+def _at_edges(scenario: Scenario) -> str:
+    inner, k2 = (getattr(scenario.strategy, name, None) for name in ("edge", "k2"))
+    if inner is None or k2 is None:
+        return ""
+    merged = "every version" if k2 == 1 else f"every {k2} versions"
+    return f"; {kind_of(type(inner))} at each, merged by the cloud after {merged} of theirs"
 
 
 def _cell(cell: CellOptions) -> str:
