@@ -79,6 +79,7 @@ def commands_of(page: Path) -> list[str]:
     return [line for block in SHELL.findall(text) for line in block.splitlines()]
 
 
+@pytest.mark.study  # ten CPU seconds; tests/engine/checkpoints kills and resumes every day
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell and SIGKILL")
 def test_a_killed_run_is_resumed_and_verified_as_the_page_says(tmp_path: Path) -> None:
     (story,) = SHELL.findall((ROOT / "docs" / "reliability.md").read_text("utf-8"))

@@ -46,7 +46,6 @@ LARGER = {
     "learn/models": (11, "one file for each family of models"),
     "learn/trainers": (12, "one file for each trainer, and what they share"),
     "results": (20, "one file for each question that is asked of the tables"),
-    "scenario": (11, "one file for each thing that is read, checked or explained"),
     "strategy/methods": (18, "one file a method"),
 }
 

@@ -92,6 +92,7 @@ def picture(main: Study, parts: Study, path: Path) -> None:
     figure, axes = plt.subplots(2, 2, figsize=(12, 8), layout="constrained")
     seen = main.evaluations[main.evaluations.group == 0.1]
     simfl.plot.bands(seen.assign(variant=seen.strategy), between=(0.25, 0.75), ax=axes[0, 0])
+    axes[0, 0].legend(fontsize=8)
     axes[0, 0].set_title("P = 0.1: median and quartiles over seeds", fontsize=11)
     _robustness(main, axes[0, 1])
     fixed = parts.frame("tasks", ["device", "outcome", "drift"])

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from parts.chosen import options_of
 from parts.pages import markdown, put_block
 from parts.whole import whole
 
@@ -20,7 +21,6 @@ import simfl
 from simfl.cli.console import StudyProgress, err
 from simfl.results.stats import how_made, in_words, median, target_table
 from simfl.results.study import Study
-from simfl.results.tuning import Best
 
 PAGE = Path(__file__).parents[2] / "docs" / "results" / "baselines.md"
 SCENARIO, OUT = "studies/baselines", Path("runs/studies/baselines")
@@ -48,24 +48,12 @@ def tuning(study: Study, found: pd.DataFrame) -> pd.DataFrame:
     if study.tuning is None:
         raise SystemExit(f"{study.folder}: nothing was tuned")
     rows = {
-        name: chosen(best)
+        name: options_of(best)
         | {"mean time, tuning seeds": f"{best.value:.0f} s" + " (missed)" * (not best.met)}
         for name, best in study.tuning.best.items()
     }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
     return table.loc[list(found.index[by_time(found)])]
-
-
-def chosen(best: Best) -> dict[str, str]:
-    """The best options of a method, its own one last, and which lie on the edge."""
-    names = {path: path.rpartition(".")[2] for path in best.options}
-    (rate, own) = sorted(best.options, key=lambda path: path != "learning.lr")
-    edges = [f"{names[path]}, {side}" for path, side in best.edges.items() if side]
-    return {
-        "lr": f"{best.options[rate]:g}",
-        "own option": f"{names[own]} = {best.options[own]:g}",
-        "on the edge": "; ".join(edges) or "-",
-    }
 
 
 def write(study: Study) -> None:

@@ -1,9 +1,9 @@
 """FedDyn (Acar et al., ICLR 2021) against FedAvg, FedProx and SCAFFOLD, in rounds and in time.
 
-    python benchmarks/studies/feddyn.py [--seeds 5] [--long]
+    python benchmarks/studies/feddyn.py [--seeds 5] [--long | --picture]
 
 Writes docs/results/feddyn.md and its picture. Fashion-MNIST needs SIMFL_DATA_DIR, and so does
-MNIST, which --long adds for half an hour.
+MNIST, which --long adds for half an hour. --picture plays what the picture shows and no more.
 """
 
 from __future__ import annotations
@@ -72,10 +72,12 @@ def played(name: str, scenario: str, methods: dict[str, Any], seeds: range, **mo
 # A: gaps to the minimum of a convex loss.
 
 
+SYNTHETIC: tuple[str, dict[str, Any]] = ("feddyn/synthetic", {"kind": "synthetic-types"})
+
+
 def write_gaps(seeds: range) -> dict[str, pd.DataFrame]:
-    """Four settings, the alphas, and full participation; returns what the picture shows."""
-    base, kind = "feddyn/synthetic", {"kind": "synthetic-types"}
-    seen = {}
+    """The four settings; returns what the picture shows."""
+    (base, kind), seen = SYNTHETIC, {}
     for name, (options, steps) in SETTINGS.items():
         dataset = {**kind, **options}
         methods = rounds(10, steps, (0.01,), **coins(20, 0.1))
@@ -86,6 +88,12 @@ def write_gaps(seeds: range) -> dict[str, pd.DataFrame]:
         seen[name] = gaps(study, base, dataset)
         put_block(PAGE, f"A {name}", markdown(gap_table(seen[name])))
     put_block(PAGE, "A acceptance", markdown(acceptance(seen)))
+    return seen
+
+
+def write_more_gaps(seeds: range) -> None:
+    """The alphas, and full participation."""
+    base, kind = SYNTHETIC
     methods = rounds(10, 200, (0.001, 0.1, 1.0), **coins(20, 0.1))
     alphas = {name: method for name, method in methods.items() if "FedDyn" in name}
     found = gaps(played("alphas", base, alphas, seeds), base, kind)
@@ -93,7 +101,6 @@ def write_gaps(seeds: range) -> dict[str, pd.DataFrame]:
     methods = rounds(10, 200, (0.01,), cohort=20)
     found = gaps(played("full", base, methods, seeds, **{"stop.versions": 60}), base, kind)
     put_block(PAGE, "A full participation", markdown(gap_table(found)))
-    return seen
 
 
 # B and C: accuracy.
@@ -170,11 +177,16 @@ def picture(seen: dict[str, pd.DataFrame], phones: Study, path: Path) -> None:
             ax.plot(curve.index, curve.clip(lower=1e-5), label=variant, linewidth=1.3)
         ax.set(yscale="log", xlabel="round", ylabel="gap to the least loss", title=name)
     axes[0, 0].legend(fontsize=8)
+    axes[1, 0].legend(fontsize=8)
     shown = phones.evaluations[phones.evaluations.time_s <= 300]
-    simfl.plot.bands(shown, between=(0.25, 0.75), ax=axes[1, 1])
-    axes[1, 1].set_title("phones and boards that drop out", fontsize=11)
-    simfl.plot.bands(shown, against="bytes", between=(0.25, 0.75), ax=axes[1, 2])
-    axes[1, 2].set_title("the same against bytes", fontsize=11)
+    titles = {"time": "phones and boards that drop out", "bytes": "the same against bytes"}
+    for ax, (against, title) in zip(axes[1, 1:], titles.items(), strict=True):
+        simfl.plot.bands(shown, against=against, between=(0.25, 0.75), ax=ax)
+        ax.set_title(title, fontsize=11)
+        ax.set_ylim(0.6, 1.0)
+        ax.get_legend().remove()
+    handles = axes[1, 1].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower right", ncols=4, fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -182,11 +194,15 @@ def picture(seen: dict[str, pd.DataFrame], phones: Study, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--long", action="store_true")
+    more = parser.add_mutually_exclusive_group()
+    more.add_argument("--long", action="store_true")
+    more.add_argument("--picture", action="store_true")
     given = parser.parse_args()
-    seeds = range(given.seeds)
-    seen = write_gaps(range(min(3, given.seeds)))
-    write_accuracies(seeds, given.long)
+    seeds, few = range(given.seeds), range(min(3, given.seeds))
+    seen = write_gaps(few)
+    if not given.picture:
+        write_more_gaps(few)
+        write_accuracies(seeds, given.long)
     phones = write_phones(seeds)
     picture(seen, phones, PAGE.with_suffix(".png"))
 

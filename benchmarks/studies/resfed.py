@@ -1,9 +1,10 @@
 """ResFed (Song et al., IEEE IoT Journal 11(6), 2024) on digits: accuracy, sizes, slow uplinks.
 
-    python benchmarks/studies/resfed.py [--seeds 3] [--long]
+    python benchmarks/studies/resfed.py [--seeds 3] [--long | --rivals]
 
 Writes docs/results/resfed.md and resfed.png. --long plays the CNN of 4.08 MB on CIFAR-10 instead,
-seed 0, and writes its table and resfed-cifar10.png; it needs SIMFL_DATA_DIR.
+seed 0, and writes its table and resfed-cifar10.png; it needs SIMFL_DATA_DIR. --rivals plays error
+feedback in both directions and no more.
 """
 
 from __future__ import annotations
@@ -82,6 +83,16 @@ METHODS = {
     "published code, id 0, both": both(Swapped(0, 0.05)),
     "published code, id 1, up": wire(Swapped(1, 0.05)),
     "published code, id 1, both": both(Swapped(1, 0.05)),
+}
+
+#: Feedback on the way up, and on the way down what the device's model lacks of the server's: the
+#: closed loop of rule 0 sends next time what it left out, as feedback does.
+RIVALS = {
+    **{name: METHODS[name] for name in ("FedAvg", "ResFed rule 1, both")},
+    "ResFed rule 1, both, shared start": METHODS["ResFed rule 1, both, shared start"],
+    "error feedback up, whole models down": wire(feedback()),
+    "error feedback up, rule 0 down": wire(feedback(), resfed(0)),
+    "error feedback up, rule 0 down, shared start": wire(feedback(), resfed(0, start="shared")),
 }
 
 #: What is compared on slow links.
@@ -196,6 +207,15 @@ def refused() -> str:
     return f"{(tasks['cause'] == 'desynchronised').sum()} of {len(tasks)} tasks"
 
 
+def rivals(seeds: range) -> None:
+    """Error feedback both ways beside ResFed both ways: the same links, and NB-IoT."""
+    study = played("rivals", RIVALS, seeds)
+    iot = played("rivals-nb-iot", RIVALS, seeds, **{"fleet.group.0.network": "nb-iot"})
+    put_block(PAGE, "rivals", markdown(by_method(study)))
+    found = target_table(iot.at_target("FedAvg", accuracy=0.85)).drop(columns="device time")
+    put_block(PAGE, "rivals, nb-iot", markdown(found))
+
+
 def picture(study: Study, iot: Study) -> None:
     """Accuracy over what was sent up, and over time on links of both kinds."""
     shown = study.evaluations[study.evaluations["variant"].isin(LINKED)]
@@ -222,11 +242,15 @@ def _far(frame: pd.DataFrame) -> float:
 def main() -> None:
     given = argparse.ArgumentParser(description=__doc__)
     given.add_argument("--seeds", type=int, default=3)
-    given.add_argument("--long", action="store_true")
+    more = given.add_mutually_exclusive_group()
+    more.add_argument("--long", action="store_true")
+    more.add_argument("--rivals", action="store_true")
     options = given.parse_args()
     if options.long:
         long()
     else:
+        rivals(range(options.seeds))
+    if not options.long and not options.rivals:
         short(range(options.seeds))
 
 

@@ -59,18 +59,13 @@ def rates(study: Study) -> pd.DataFrame:
                 "lr/(1 - ρ)": step,
                 "ρ": rho,
                 "lr": f"{float(step) * (1.0 - float(rho)):.3g}",
-                "local, 10": said(accuracy[rounds == 10][0]),
-                "local, 25": said(accuracy[-1]),
-                "best": said(np.nanmax(accuracy)),
+                "local, 10": percent(accuracy[rounds == 10][0]),
+                "local, 25": percent(accuracy[-1]),
+                "best": percent(np.nanmax(accuracy)),
                 "not finite from round": str(rounds[lost[0]]) if len(lost) else "–",
             }
         )
     return pd.DataFrame(rows).set_index("drift control")
-
-
-def said(value: float) -> str:
-    """In percent; a dash where the model was not finite."""
-    return percent(value) if np.isfinite(value) else "–"
 
 
 def rewarded() -> dict[str, dict[str, Any]]:

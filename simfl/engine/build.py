@@ -20,8 +20,8 @@ from simfl.learn.loops.base import called, directions_of
 from simfl.learn.problem import Problem, Sizes, training_bytes
 from simfl.params import Layout, Params
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
-from simfl.scenario.beside import trace_dirs
-from simfl.scenario.edges import edges_in
+from simfl.scenario.checks.beside import trace_dirs
+from simfl.scenario.checks.edges import edges_in
 from simfl.strategy.base import overrides
 from simfl.strategy.special_rules import step_flops
 from simfl.streams import Streams

@@ -20,8 +20,8 @@ from simfl.engine import identity, record, session
 from simfl.engine.build import fleet_of, plan_of, workload_of
 from simfl.engine.checkpoints import checkpoint, resuming, saving
 from simfl.engine.loading import problem_of
+from simfl.engine.overrides import resolve, single, with_objects, with_processes
 from simfl.engine.playing import Progress, one_thread, play
-from simfl.engine.resolve import resolve, single, with_objects, with_processes
 from simfl.errors import Diverged, Stalled
 from simfl.fleet.memory import fitting
 from simfl.results.result import Result

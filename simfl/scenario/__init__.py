@@ -26,7 +26,7 @@ from pydantic import (
 from simfl.errors import InputError
 from simfl.fleet.edges import EdgeOptions
 from simfl.fleet.table import Table
-from simfl.scenario import beside, checks, naming, parts, reading
+from simfl.scenario import checks, naming, parts, reading
 from simfl.scenario.complain import KeyPath, Problem, dotted, problems_of
 from simfl.scenario.renamed import current
 from simfl.scenario.sections import (
@@ -91,11 +91,11 @@ class Scenario(Table):
 
         Copied to `devices/` beside another copy of the scenario, they make that one complete.
         """
-        return beside.own_classes(self)
+        return checks.beside.own_classes(self)
 
     def trace_files(self) -> list[Path]:
         """Files of its traces; they go to `traces/` beside a copy of the scenario."""
-        return beside.traces(self)
+        return checks.beside.traces(self)
 
     def resolved(self) -> dict[str, Any]:
         """Every option as plain tables, defaults included; `parse` turns it back."""

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from simfl.engine.resolve import resolve, with_objects
+from simfl.engine.overrides import resolve, with_objects
 from simfl.engine.session import in_turn, is_held
 from simfl.errors import InputError
 from simfl.files import own_folder

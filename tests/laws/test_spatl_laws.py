@@ -12,7 +12,7 @@ import simfl
 from simfl.clock.kernel import Kernel
 from simfl.engine.build import fleet_of, plan_of, workload_of
 from simfl.engine.loading import problem_of
-from simfl.engine.resolve import resolve
+from simfl.engine.overrides import resolve
 from simfl.learn.models.structure import structure_of
 from simfl.messages import FRAME_BYTES, Task
 from simfl.params import Part

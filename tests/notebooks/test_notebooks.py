@@ -39,7 +39,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 #: Notebooks of half a minute each are played by `make studies`.
-LONG = ("adapter", "flower")
+LONG = ("adapter", "flower", "tuning")
 BOOKS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.study] * (path.stem in LONG))
     for path in sorted(HERE.glob("*.ipynb"))

@@ -13,7 +13,7 @@ from typing import Any
 from simfl.fleet.presence.onoff import Poisson
 from simfl.fleet.traces import load_trace
 from simfl.scenario import Scenario
-from simfl.scenario.beside import trace_dirs
+from simfl.scenario.checks.beside import trace_dirs
 from simfl.streams import Streams
 from simfl.units import MBPS
 

@@ -11,7 +11,7 @@ from parts.pages import verdicts
 from scipy.optimize import minimize
 
 from simfl.engine.loading import problem_of
-from simfl.engine.resolve import resolve
+from simfl.engine.overrides import resolve
 from simfl.results.study import Study
 from simfl.streams import Streams
 

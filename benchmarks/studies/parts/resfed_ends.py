@@ -10,7 +10,7 @@ from simfl.clock.kernel import Kernel
 from simfl.engine.build import fleet_of, plan_of, workload_of
 from simfl.engine.exchange import Memory
 from simfl.engine.loading import problem_of
-from simfl.engine.resolve import resolve
+from simfl.engine.overrides import resolve
 from simfl.engine.workload import Learning
 from simfl.messages import Task
 from simfl.streams import Streams

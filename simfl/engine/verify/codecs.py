@@ -13,7 +13,7 @@ from simfl.messages import FRAME_BYTES
 from simfl.results.tables import DELIVERED
 from simfl.results.verify import Unchecked
 from simfl.scenario import TimingOptions
-from simfl.scenario.edges import worked_for
+from simfl.scenario.checks.edges import worked_for
 from simfl.scenario.parts import kind_of
 from simfl.strategy.common import Options
 from simfl.wire.chain import chain

@@ -12,7 +12,7 @@ from simfl.params import Layout
 from simfl.results.verify import Unchecked
 from simfl.results.verify.subject import apart, first
 from simfl.scenario import TimingOptions
-from simfl.scenario.edges import edges_in
+from simfl.scenario.checks.edges import edges_in
 from simfl.wire.chain import chain
 
 

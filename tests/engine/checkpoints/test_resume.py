@@ -82,8 +82,11 @@ def scenario(case: str, versions: int = 16) -> dict:
     }
 
 
-#: How often each run is killed, the last time while it is finished off: 32 kills in all.
+#: How often each run is killed, the last time while it is finished off.
 KILLS = 4
+
+#: Whose state is that of others in another guise: killed by `make studies`.
+LIKE_OTHERS = ("rounds", "error feedback", "control variates", "deadline")
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +97,9 @@ def executions() -> Iterator[Executioner]:
         yield one
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=[pytest.mark.study] * (c in LIKE_OTHERS)) for c in CASES]
+)
 def test_a_killed_run_ends_as_if_it_had_not_been(
     tmp_path: Path, case: str, executions: Executioner
 ) -> None:

@@ -70,6 +70,7 @@ def _folder(scenario: Scenario) -> Path | None:
 
 
 def unknown_classes(scenario: Scenario) -> Iterator[Problem]:
+    """Classes of devices and networks that are not in the catalogue, nor in files beside it."""
     dirs = catalogue_dirs(_folder(scenario))
     for i, group in enumerate(scenario.fleet.group):
         for key, load in (("device", load_device), ("network", load_network)):

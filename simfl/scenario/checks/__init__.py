@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from simfl.errors import ScenarioError, did_you_mean
-from simfl.scenario import beside, edges, learning_checks
+from simfl.scenario.checks import beside, edges, learning
 from simfl.scenario.complain import KeyPath, Problem, all_of
 from simfl.scenario.foreign import Foreign
 from simfl.scenario.parts import FAMILIES
@@ -43,7 +43,7 @@ def problems(scenario: Scenario) -> Iterator[Problem]:
     yield from _stop(scenario)
     yield from _timing(scenario)
     yield from _strategy(scenario)
-    yield from learning_checks.problems(scenario)
+    yield from learning.problems(scenario)
     yield from _wire(scenario)
     yield from _cells(scenario)
     yield from edges.problems(scenario)
@@ -66,7 +66,7 @@ def _stop(scenario: Scenario) -> Iterator[Problem]:
     if stop.target is None:
         return
     where = ("stop", "target")
-    unknown = list(learning_checks.metrics(scenario, *stop.target.wanted)) if endless else []
+    unknown = list(learning.metrics(scenario, *stop.target.wanted)) if endless else []
     yield from unknown
     if len(stop.target.wanted) != 1 and not unknown:
         yield Problem(where, ": give one metric and its value, as in { accuracy = 0.9 }")

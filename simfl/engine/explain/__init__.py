@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simfl.clock.workload import TimingOnly
-from simfl.engine import facts
 from simfl.engine.build import fleet_of, workload_of
+from simfl.engine.explain import facts
 from simfl.engine.loading import problem_of
 from simfl.fleet.columns import Fleet
 from simfl.learn.problem import Problem
@@ -58,8 +58,8 @@ def explain(scenario: Scenario, data_dir: Path | None = None, timing: bool = Fal
         "ends": facts.ends(scenario),
     }
     if timing and not isinstance(scenario.learning, TimingOptions):
-        said = {**around, **facts.beyond(scenario, fleet)}
-        return Explanation(_title(scenario, fleet), [row for row, _ in _rows(fleet)], said)
+        words = {**around, **facts.beyond(scenario, fleet)}
+        return Explanation(_title(scenario, fleet), [row for row, _ in _rows(fleet)], words)
     problem = problem_of(scenario, streams, data_dir)
     load = bare = _sizes(scenario, streams, problem)
     if scenario.wire != WireOptions():
@@ -67,7 +67,7 @@ def explain(scenario: Scenario, data_dir: Path | None = None, timing: bool = Fal
         bare = _sizes(dense, streams, problem)
     steps, flops = _work(scenario, load)
     trainer = None if problem is None else _trainer(scenario, streams, problem)
-    said = {
+    words = {
         "learning": facts.learning(scenario, load),
         **({} if trainer is None else {"trainer": trainer.notes["trainer"]}),
         "a task": facts.task(scenario, steps, flops),
@@ -77,7 +77,7 @@ def explain(scenario: Scenario, data_dir: Path | None = None, timing: bool = Fal
         **({} if trainer is None else {"memory": facts.memory(scenario, bare, trainer)}),
         **facts.beyond(scenario, fleet),
     }
-    return Explanation(_title(scenario, fleet), _classes(fleet, load, steps, flops), said)
+    return Explanation(_title(scenario, fleet), _classes(fleet, load, steps, flops), words)
 
 
 def _title(scenario: Scenario, fleet: Fleet) -> str:

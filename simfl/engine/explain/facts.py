@@ -16,7 +16,7 @@ from simfl.learn.loops.base import called
 from simfl.messages import FRAME_BYTES
 from simfl.results import formatting
 from simfl.scenario import Scenario, TimingOptions
-from simfl.scenario.edges import worked_for
+from simfl.scenario.checks.edges import worked_for
 from simfl.scenario.parts import kind_of, plain
 from simfl.wire.codec import StatefulCodec
 from simfl.world import PROCESSES
@@ -34,6 +34,7 @@ def asked(scenario: Scenario) -> tuple[float | None, int | None]:
 
 
 def learning(scenario: Scenario, load: TimingOnly) -> str:
+    """The data set, the model, and how many examples devices have."""
     sizes, learning = load.examples, scenario.learning
     spread = f"{sizes.min()} to {sizes.max()} examples a device (median {np.median(sizes):g})"
     if isinstance(learning, TimingOptions):
@@ -44,6 +45,7 @@ def learning(scenario: Scenario, load: TimingOnly) -> str:
 
 
 def task(scenario: Scenario, steps: np.ndarray, flops: np.ndarray) -> str:
+    """How many steps and FLOP a task has."""
     epochs, fixed = asked(scenario)
     amount = f"{fixed} steps" if fixed is not None else f"{epochs:g} epoch(s)"
     batch = scenario.learning.batch_size
@@ -55,6 +57,7 @@ def task(scenario: Scenario, steps: np.ndarray, flops: np.ndarray) -> str:
 
 
 def sent(load: TimingOnly, bare: TimingOnly) -> str:
+    """Bytes of a message down and up."""
     parts = []
     for way in ("down", "up"):
         now, before = (getattr(one, f"{way}_bytes") for one in (load, bare))
@@ -71,6 +74,7 @@ def _concurrency(scenario: Scenario) -> tuple[str, int] | None:
 
 
 def at_once(scenario: Scenario) -> str:
+    """How many devices work at a time."""
     found = _concurrency(scenario)
     if found is None:
         return f"as the strategy decides; there are {scenario.fleet.devices} devices"
@@ -81,6 +85,7 @@ def at_once(scenario: Scenario) -> str:
 
 
 def server(scenario: Scenario) -> str:
+    """What transfers share."""
     server = scenario.server
     if server.sharing == "none":
         return "every transfer has its device's own rate"
@@ -153,6 +158,7 @@ def _cell(cell: CellOptions) -> str:
 
 
 def faults(scenario: Scenario) -> str:
+    """Faults of each group."""
     parts = []
     for i, group in enumerate(scenario.fleet.group):
         faults = group.faults.model_dump(exclude_defaults=True)
@@ -165,6 +171,7 @@ def faults(scenario: Scenario) -> str:
 
 
 def evaluated(scenario: Scenario) -> str:
+    """When the model is evaluated."""
     evaluate = scenario.evaluate
     parts = ["at the start"] if evaluate.at_start else []
     if evaluate.every_s is not None:
@@ -175,6 +182,7 @@ def evaluated(scenario: Scenario) -> str:
 
 
 def ends(scenario: Scenario) -> str:
+    """When the run ends."""
     stop, parts = scenario.stop, []
     if stop.after_s is not None:
         parts.append(f"after {formatting.seconds(stop.after_s)}")
@@ -204,6 +212,7 @@ def memory(scenario: Scenario, bare: TimingOnly, trainer: Learning) -> str:
 
 
 def held(scenario: Scenario, bare: TimingOnly, trainer: Learning | None) -> str:
+    """How many versions of the model are in memory."""
     if trainer is None:
         return "no models are held"
     model = formatting.amount(bare.down_bytes, "B")

@@ -12,8 +12,8 @@ from simfl.learn.objective.base import has_right_answers
 from simfl.learn.objective.losses import is_plain
 from simfl.learn.optimizers import Sgd, name_of
 from simfl.learn.schedules import by_of
+from simfl.scenario.checks.edges import worked_for
 from simfl.scenario.complain import Problem, all_of
-from simfl.scenario.edges import worked_for
 from simfl.scenario.foreign import Foreign
 from simfl.scenario.parts import kind_of
 from simfl.scenario.sections import LearningOptions, TimingOptions
