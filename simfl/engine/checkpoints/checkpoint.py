@@ -23,7 +23,7 @@ from simfl import __version__
 from simfl.errors import InputError, shorten
 from simfl.files import own_folder, read_file, regular, remove, settle, settle_folder
 
-FORMAT = 4
+FORMAT = 5
 FOLDER = "checkpoint"
 KEPT = 2
 
