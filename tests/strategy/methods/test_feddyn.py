@@ -79,7 +79,7 @@ class Watched:
     def step(self, state, server, updates):
         devices = [update.device for update in updates]
         wait = self.strategy.step(state, server, updates)
-        rules = [memory.rule for memory in server.workload.memories.values()]
+        rules = [memory.rule for memory in server._workload.memories.values()]
         mean_h = sum(float(rule["h"]) for rule in rules if rule) / server.devices
         theta, s = server.params.flat.item(), state.dynamics.s.flat.item()
         self.steps.append(Seen(devices, theta, s, mean_h))
