@@ -8,8 +8,8 @@ next message to it starts afresh.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from simfl.errors import OutOfStep, PluginError
 from simfl.messages import Task
@@ -25,6 +25,9 @@ from simfl.wire.extras import (
     pack_part,
     part_layout,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(slots=True)
@@ -87,7 +90,7 @@ class Exchange:
         self._groups = groups
         self._streams = streams
         self._unused = streams.generator("unused")  # pure codecs draw nothing
-        self._latest: list[tuple[Params, Wire, Params]] = []  # of a pure downlink codec
+        self._latest: list[tuple[Params, int, Wire, Params]] = []  # of a pure downlink codec
         self._senders = senders
 
     def memory_of(self, device: int) -> Memory:
@@ -103,8 +106,9 @@ class Exchange:
 
     def encode_download(self, task: Task) -> int:
         """Gives the task its message; returns the payload bytes of the download."""
-        message = task.message = self._encoded(task)
-        return message.down.nbytes + len(message.extras)
+        message, nbytes = self._encoded(task)
+        task.message = message
+        return nbytes + len(message.extras)
 
     def decode_download(self, task: Task) -> Params | None:
         """The model as the device decodes it with what it kept; None if it is out of step."""
@@ -117,6 +121,11 @@ class Exchange:
             except OutOfStep:
                 message.refused = True
         return message.start
+
+    def started(self, task: Task) -> list[Tensor]:
+        """What the device starts from, where it is known and is not what the server holds."""
+        start = task.message.start
+        return [] if start is None or start is task.base else [start.flat]
 
     def extras_of(self, task: Task) -> Mapping[str, Any]:
         """What the device receives beside the model."""
@@ -142,24 +151,37 @@ class Exchange:
         memory = self.memory_of(device)
         memory.down_sent = self._down.restart(memory.down_sent)
 
-    def _encoded(self, task: Task) -> Message:
+    def _encoded(self, task: Task) -> tuple[Message, int]:
+        """The message and the bytes of its payload.
+
+        Of a pure codec the payload is decoded here, once for each version, and let go. What decodes
+        to the very model that was sent is that model: it is held once, and not once for each end.
+        """
         extras = encode_extras(task.extras, self._layout) if task.extras else b""
         if self._down.pure:
-            wire, start = self._encoded_once(task.base)
-            return Message(wire, extras, start=start)
+            nbytes, wire, start = self._encoded_once(task.base)
+            return Message(wire, extras, start=start), nbytes
         rng = self._streams.generator("down", task.device, task.index)
         sent = self._down.recall(self.memory_of(task.device).down_sent, task.version)
-        return Message(self._down.encode(task.base, sent, rng), extras)
+        wire = self._down.encode(task.base, sent, rng)
+        return Message(wire, extras), wire.nbytes
 
-    def _encoded_once(self, base: Params) -> tuple[Wire, Params]:
-        """A model as it travels, and as devices decode it."""
-        for known, wire, start in reversed(self._latest):
-            if known is base:
-                return wire, start
+    def _sent_to_all(self, base: Params) -> tuple[int, Wire, Params]:
+        """Bytes, the message without them, and the model that every device decodes."""
         wire = self._down.encode(base, None, self._unused)
         start, _ = self._down.decode(wire.payload, self._layout, None)
-        self._latest = [*self._latest, (base, wire, start)][-self._senders :]
-        return wire, start
+        same = start.flat.data_ptr() == base.flat.data_ptr()
+        return wire.nbytes, replace(wire, payload=b""), base if same else start
+
+    def _encoded_once(self, base: Params) -> tuple[int, Wire, Params]:
+        """What `_sent_to_all` makes of a model; of the newest models it is remembered."""
+        for known, *sent in reversed(self._latest):
+            if known is base:
+                nbytes, wire, start = sent
+                return nbytes, wire, start
+        made = self._sent_to_all(base)
+        self._latest = [*self._latest, (base, *made)][-self._senders :]
+        return made
 
     # Upload.
 
@@ -168,10 +190,10 @@ class Exchange:
         message: Message = task.message
         if message.up is not None:
             return
-        delta, extras, rng = report.delta, report.extras, self._unused
+        delta, extras, rng, sent = report.delta, report.extras, self._unused, None
         if not self.up.pure:
             rng = self._streams.generator("up", task.device, task.index)
-        sent = self.up.recall(self.memory_of(task.device).up_sent, task.version)
+            sent = self.up.recall(self.memory_of(task.device).up_sent, task.version)
         up = self.up.encode(delta, sent, rng)
         message.up_extras = encode_extras(extras, self._layout) if extras else b""
         message.up_names = pack_part(delta, self._layout, self._groups)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import erf, sqrt
+from math import erf, nan, sqrt
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,8 @@ class Loops:
 class Judged:
     """A group's task, measured and as fitted to other tasks, in mean seconds.
 
+    tasks: that were kept aside to judge by; where there is none, nothing is known of the fit, and
+        `fitted_s` is nan.
     distance: between the training times and a log-normal law, as Kolmogorov and Smirnov have it.
     """
 
@@ -61,10 +63,14 @@ class Judged:
 
 @dataclass(frozen=True)
 class Calibration:
-    """groups: tables for [[fleet.group]]. judged: one for each of them."""
+    """groups: tables for [[fleet.group]]. judged: one for each of them.
+
+    nbytes: mean length of a message, (down, up).
+    """
 
     groups: list[dict[str, Any]]
     judged: list[Judged]
+    nbytes: tuple[float, float]
 
 
 def calibrate(
@@ -88,7 +94,8 @@ def calibrate(
         mine = log.of(np.isin(log.device, members))
         groups.append(_fit(name, mine, loops))
         judged.append(_judge(name, mine, loops))
-    return Calibration(groups, judged)
+    down, up = (float(known[name].mean()) for name in ("down_bytes", "up_bytes"))
+    return Calibration(groups, judged, (down, up))
 
 
 def _groups(log: Phases) -> dict[str, list[str]]:
@@ -166,15 +173,16 @@ def _judge(name: str, log: Phases, loops: Loops) -> Judged:
         mine = log.device == device
         order[mine] = np.arange(mine.sum())
     used = order % 2 == 0
-    fitted, kept = log.of(used), log if used.all() else log.of(~used)
+    alone = bool(used.all())  # one task a device: there is none to judge by
+    fitted, kept = log.of(used), log if alone else log.of(~used)
     phases = [p for p in PHASES if not (loops.asks and p == "wait_s")]
     measured_s = float(sum(kept.seconds[p] for p in phases).mean())  # type: ignore[union-attr]
     return Judged(
         name=name,
         devices=len(set(log.device.tolist())),
-        tasks=len(kept),
+        tasks=0 if alone else len(kept),
         measured_s=measured_s,
-        fitted_s=task_s(_fit(name, fitted, loops), kept, loops),
+        fitted_s=nan if alone else task_s(_fit(name, fitted, loops), kept, loops),
         distance=_distance(log),
     )
 
