@@ -181,7 +181,7 @@ class LearningOptions(Table):
     clip_norm: Positive | None = None
     lr_decay: Share = 1.0
     drop_last: bool = False
-    trainer: Literal["auto", "one-by-one", "batched", "compiled"] = "auto"
+    trainer: Literal["auto", "one-by-one", "channels-last", "batched", "compiled"] = "auto"
     device: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
     precision: Precision | None = None
 

@@ -20,7 +20,7 @@ from trainer_bench import distance, equal, jobs, noise, problem
 from simfl.errors import PluginError, SimflError
 from simfl.learn.trainers import choose, make
 from simfl.learn.trainers.shared_memory import SharedMemory
-from simfl.learn.trainers.workers import Workers
+from simfl.learn.trainers.workers import Workers, _Worker
 from simfl.params import Params
 from simfl.strategy.methods.scaffold import ControlVariate
 
@@ -96,14 +96,14 @@ def test_jobs_that_kill_every_worker_are_given_up(monkeypatch: pytest.MonkeyPatc
     local = problem()
     workers = make("one-by-one", local, workers=2).trainer
     assert isinstance(workers, Workers)
-    before, send = processes(workers), Workers._send
+    before, send = processes(workers), _Worker.send
 
-    def murder(self: Workers, worker: Any, *rest: Any) -> None:
-        worker.process.kill()
-        worker.process.join()
-        send(self, worker, *rest)
+    def murder(self: _Worker, *given: Any) -> None:
+        self.process.kill()
+        self.process.join()
+        send(self, *given)
 
-    monkeypatch.setattr(Workers, "_send", murder)
+    monkeypatch.setattr(_Worker, "send", murder)
     with pytest.raises(SimflError, match=r"3 worker processes died .*enough memory"):
         workers.train(jobs(local)[:1])
     assert alive(before) == processes(workers) == []
