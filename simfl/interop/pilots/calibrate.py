@@ -64,8 +64,10 @@ class Judged:
 
 @dataclass(frozen=True)
 class Calibration:
-    """groups: tables for [[fleet.group]]. judged: one for each of them.
+    """What a log says of a fleet.
 
+    groups: tables for [[fleet.group]].
+    judged: one for each of them.
     nbytes: mean length of a message, (down, up).
     """
 
