@@ -9,11 +9,14 @@ optimisers, norms and control variates may touch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from simfl.lazy import torch
+
+#: Elements that a processor adds up without going back to memory for their sum.
+_STRETCH = 2**15
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ class Params:
 
     @property
     def trained(self) -> torch.Tensor:
-        return self.flat[: self.layout.trainable]
+        layout = self.layout
+        return self.flat if layout.trainable == layout.size else self.flat[: layout.trainable]
 
     @property
     def nbytes(self) -> int:
@@ -145,6 +149,26 @@ class Params:
 
     def __repr__(self) -> str:
         return f"Params({len(self.layout.shapes)} tensors, {self.layout.size} elements)"
+
+
+def weighted_sum(terms: Sequence[tuple[Params, float]]) -> Params:
+    """Σ wᵢxᵢ in the order of the terms, one or more of one layout: the bits of `x * w + y * v`.
+
+    A stretch of the sum stays in the processor's cache until all terms are in it.
+
+    >>> x, y = (Params.from_named({"w": torch.tensor(w)}) for w in ([1.0, 2.0], [10.0, 20.0]))
+    >>> weighted_sum([(x, 0.5), (y, 2.0)]).flat
+    tensor([20.5000, 41.0000])
+    """
+    (first, weight), *rest = terms
+    parts = [(first._same(term).flat, factor) for term, factor in rest]
+    total = first.flat * weight
+    for start in range(0, len(total), _STRETCH):
+        stretch = total[start : start + _STRETCH]
+        scaled = torch.empty_like(stretch)
+        for flat, factor in parts:
+            stretch += torch.mul(flat[start : start + _STRETCH], factor, out=scaled)
+    return first.like(total)
 
 
 def zeros_like(params: Params) -> Params:

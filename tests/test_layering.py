@@ -48,7 +48,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     ),
     "engine.exchange": ("learn", "wire", "strategy.base"),
     "engine.workload": (
-        *("engine.exchange", "learn", "wire", "clock.workload"),
+        *("engine.exchange", "engine.overflow", "learn", "wire", "clock.workload"),
         *("strategy.base", "strategy.special_rules"),
         "strategy.aggregation",  # how running statistics enter the model, whatever the strategy
     ),
@@ -97,8 +97,8 @@ HOMES: dict[str, tuple[str, ...]] = {
         *("cli.catalogue", "interop.measure", "interop.pilots", "results.report", "scenario"),
     ),
     "torch": (
-        *("engine.checkpoints.snapshot", "interop", "learn", "params", "strategy", "testing"),
-        "wire",
+        *("engine.checkpoints.snapshot", "engine.overflow", "interop", "learn", "params"),
+        *("strategy", "testing", "wire"),
     ),
     "cloudpickle": (
         "learn.trainers.packing",

@@ -218,8 +218,8 @@ def calibrate(
             str(one.devices),
             str(one.tasks),
             f"{one.measured_s:.2f} s",
-            f"{one.fitted_s:.2f} s",
-            f"{one.error:+.1%}",
+            f"{one.fitted_s:.2f} s" if one.tasks else "-",
+            f"{one.error:+.1%}" if one.tasks else "-",
             f"{one.distance:.2f}",
         )
         for one in judged
@@ -228,6 +228,9 @@ def calibrate(
     console.out().print(console.table(heads, rows))
     print("fitted to every second task of a device and judged on the others; distance: of training")
     print("times from a log-normal law (Kolmogorov-Smirnov)")
+    unjudged = [one.name for one in judged if not one.tasks]
+    if unjudged:
+        print(f"one task a device says nothing of the fit: {', '.join(unjudged)} is not judged")
     print(f"wrote {out}, fitted to all tasks")
 
 

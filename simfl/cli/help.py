@@ -1,7 +1,7 @@
 """The command line as click has it, with the help that its options were given.
 
 typer escapes brackets for a markup that is not used here, and with newer versions of click it loses
-the help of arguments: both are put right on the finished commands.
+the help of arguments, or lists them twice: all is put right on the finished commands.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ def command(app: typer.Typer) -> Any:
     whole = get_command(app)
     callbacks = {name: callback for name, callback in _callbacks(app, "")}
     for name, leaf in _leaves(whole, ""):
+        leaf.format_arguments = _nothing  # click's own list; typer has them among the options
         known = _arguments(callbacks[name]) if name in callbacks else {}
         for parameter in leaf.params:
             if parameter.name in known:
                 parameter.help = known[parameter.name]
             parameter.get_help_record = _plain(parameter.get_help_record)
     return whole
+
+
+def _nothing(context: Any, formatter: Any) -> None: ...
 
 
 def _callbacks(app: typer.Typer, above: str) -> Iterator[tuple[str, Callable[..., Any]]]:

@@ -39,6 +39,10 @@ def run(
     workers: Annotated[int, typer.Option(min=1, help="Processes that train.")] = 1,
     backend: Annotated[str, typer.Option(help="Where they are: local or ray.")] = "local",
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
+    memory_gb: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="GB to fill before models that wait go to disk; default: half."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run folder.")
     ] = False,
@@ -61,6 +65,7 @@ def run(
         workers=workers,
         backend=backend,
         address=address,
+        memory_gb=memory_gb,
         resume=resume,
         data_dir=data_dir,
         progress=watch,

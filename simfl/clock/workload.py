@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from math import nan
+from math import inf, nan
 from typing import Any, Protocol
 
 import numpy as np
@@ -95,6 +95,12 @@ def size_up(
     task.examples, task.epochs = n, epochs
     task.asked_steps = task.local_steps = steps
     task.flops = flops * (seen + passes * n)
+
+
+def due_s(task: Task) -> float:
+    """When the phases of a task that are planned by now will end; inf where none is."""
+    ends_s = getattr(task.plan, "ends_s", None)
+    return ends_s[-1] if ends_s else inf
 
 
 class OpenWorkload(Workload, Protocol):

@@ -129,7 +129,7 @@ def stated_sizes(scenario: Scenario) -> Sizes:
     options = scenario.learning
     assert isinstance(options, TimingOptions)
     return Sizes(
-        Layout((("model", (options.parameters,)),), options.parameters),
+        _one_part(options.parameters),
         np.broadcast_to(np.array(options.examples, np.int64), (scenario.fleet.devices,)),
         options.batch_size,
         options.flops_per_example,
@@ -153,13 +153,23 @@ def timing_of(scenario: Scenario, sizes: Sizes, initial: Params | None = None) -
         sizes.batch_size,
         step_flops(rule, sizes.flops),
         _nbytes(chain(scenario.wire.down), layout),
-        _nbytes(chain(scenario.wire.up), layout),
+        _nbytes(chain(scenario.wire.up), _stated_up(scenario) or layout),
         passes=rule.passes(),
         drop_last=sizes.drop_last,
         sent_bytes=extras_nbytes(sends or {}, layout),
         extras_nbytes=lambda extras: extras_nbytes(extras, layout),
         memory_bytes=sizes.memory_bytes,
     )
+
+
+def _stated_up(scenario: Scenario) -> Layout | None:
+    """What comes back, where [learning] states that it is of another length than the model."""
+    length = getattr(scenario.learning, "up_parameters", None)
+    return None if length is None else _one_part(length)
+
+
+def _one_part(length: int) -> Layout:
+    return Layout((("model", (length,)),), length)
 
 
 def _learning(

@@ -8,8 +8,8 @@ next message to it starts afresh.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from simfl.errors import OutOfStep, PluginError
 from simfl.messages import Task
@@ -25,6 +25,9 @@ from simfl.wire.extras import (
     pack_part,
     part_layout,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(slots=True)
@@ -80,7 +83,7 @@ class Exchange:
         self._groups = groups
         self._streams = streams
         self._unused = streams.generator("unused")  # pure codecs draw nothing
-        self._latest: tuple[int, Wire, Params] | None = None  # of a pure downlink codec
+        self._latest: tuple[int, int, Wire, Params] | None = None  # of a pure downlink codec
 
     def memory_of(self, device: int) -> Memory:
         """What is remembered for a device, from the beginning if nothing is yet."""
@@ -95,8 +98,9 @@ class Exchange:
 
     def encode_download(self, task: Task) -> int:
         """Gives the task its message; returns the payload bytes of the download."""
-        message = task.message = self._encoded(task)
-        return message.down.nbytes + len(message.extras)
+        message, nbytes = self._encoded(task)
+        task.message = message
+        return nbytes + len(message.extras)
 
     def decode_download(self, task: Task) -> Params | None:
         """The model as the device decodes it with what it kept; None if it is out of step."""
@@ -109,6 +113,11 @@ class Exchange:
             except OutOfStep:
                 message.refused = True
         return message.start
+
+    def started(self, task: Task) -> list[Tensor]:
+        """What the device starts from, where it is known and is not what the server holds."""
+        start = task.message.start
+        return [] if start is None or start is task.base else [start.flat]
 
     def extras_of(self, task: Task) -> Mapping[str, Any]:
         """What the device receives beside the model."""
@@ -134,17 +143,29 @@ class Exchange:
         memory = self.memory_of(device)
         memory.down_sent = self._down.restart(memory.down_sent)
 
-    def _encoded(self, task: Task) -> Message:
+    def _encoded(self, task: Task) -> tuple[Message, int]:
+        """The message and the bytes of its payload.
+
+        Of a pure codec the payload is decoded here, once for each version, and let go. What decodes
+        to the very model that was sent is that model: it is held once, and not once for each end.
+        """
         extras = encode_extras(task.extras, self._layout) if task.extras else b""
         if self._down.pure:
             if self._latest is None or self._latest[0] != task.version:
-                wire = self._down.encode(task.base, None, self._unused)
-                start, _ = self._down.decode(wire.payload, self._layout, None)
-                self._latest = task.version, wire, start
-            return Message(self._latest[1], extras, start=self._latest[2])
+                self._latest = (task.version, *self._sent_to_all(task.base))
+            _, nbytes, wire, start = self._latest
+            return Message(wire, extras, start=start), nbytes
         rng = self._streams.generator("down", task.device, task.index)
         sent = self._down.recall(self.memory_of(task.device).down_sent, task.version)
-        return Message(self._down.encode(task.base, sent, rng), extras)
+        wire = self._down.encode(task.base, sent, rng)
+        return Message(wire, extras), wire.nbytes
+
+    def _sent_to_all(self, base: Params) -> tuple[int, Wire, Params]:
+        """Bytes, the message without them, and the model that every device decodes."""
+        wire = self._down.encode(base, None, self._unused)
+        start, _ = self._down.decode(wire.payload, self._layout, None)
+        same = start.flat.data_ptr() == base.flat.data_ptr()
+        return wire.nbytes, replace(wire, payload=b""), base if same else start
 
     # Upload.
 
@@ -153,10 +174,10 @@ class Exchange:
         message: Message = task.message
         if message.up is not None:
             return
-        delta, extras, rng = report.delta, report.extras, self._unused
+        delta, extras, rng, sent = report.delta, report.extras, self._unused, None
         if not self.up.pure:
             rng = self._streams.generator("up", task.device, task.index)
-        sent = self.up.recall(self.memory_of(task.device).up_sent, task.version)
+            sent = self.up.recall(self.memory_of(task.device).up_sent, task.version)
         up = self.up.encode(delta, sent, rng)
         message.up_extras = encode_extras(extras, self._layout) if extras else b""
         message.up_names = pack_part(delta, self._layout, self._groups)

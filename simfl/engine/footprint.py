@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from math import inf
 
 from simfl.results import formatting
 
@@ -25,19 +26,25 @@ LATER_BYTES = 120e6
 #: Share of the machine's memory from which on a run is tight.
 TIGHT = 0.8
 
+#: Share of the machine's memory that a run fills before models that wait are moved to disk.
+FILLED = 0.5
 
-def parts_of(model: float, versions: int, tasks: int, devices: int) -> dict[str, float]:
+
+def parts_of(
+    model: float, waiting: int, tasks: int, devices: int, budget: float = inf
+) -> dict[str, float]:
     """Bytes at most, by what holds them, of a run whose data are loaded by now.
 
     model: bytes of the dense model.
-    versions: most of them that are alive at once.
+    waiting: most versions, and updates, that are alive at once.
     tasks: trained at a time.
     devices: that keep a model or a memory of their own.
+    budget: bytes of models that wait beyond which they are moved to disk.
     """
     held = {
         "loaded by now": loaded_bytes(),
         "loaded later": LATER_BYTES,
-        "versions": versions * model,
+        "versions and updates": min(waiting * model, budget),
         "tasks that train": tasks * PER_TASK * model,
         "memories of devices": devices * model,
         "strategy and checkpoint": SPARE * model,
@@ -45,8 +52,11 @@ def parts_of(model: float, versions: int, tasks: int, devices: int) -> dict[str,
     return {name: value for name, value in held.items() if value}
 
 
-def in_words(parts: Mapping[str, float], machine: float | None) -> str:
-    """The total, its parts, and a verdict. machine: bytes of memory; None if they are not known.
+def in_words(parts: Mapping[str, float], machine: float | None, on_disk: float = 0.0) -> str:
+    """The total, its parts, and a verdict.
+
+    machine: bytes of memory; None if they are not known.
+    on_disk: bytes that are moved there.
 
     >>> in_words({"versions": 3e9, "tasks that train": 1e9}, 8e9)
     'at most 4 GB (versions 3 GB, tasks that train 1 GB), which fits into the 8 GB here'
@@ -56,6 +66,8 @@ def in_words(parts: Mapping[str, float], machine: float | None) -> str:
     total = sum(parts.values())
     listed = ", ".join(f"{name} {formatting.amount(value, 'B')}" for name, value in parts.items())
     text = f"at most {formatting.amount(total, 'B')} ({listed})"
+    if on_disk:
+        text += f", and {formatting.amount(on_disk, 'B')} of versions and updates on disk"
     if machine is None:
         return text
     here = f"the {formatting.amount(machine, 'B')} here"
@@ -75,6 +87,12 @@ def machine_bytes() -> float | None:
     with suppress(ValueError, OSError), open("/sys/fs/cgroup/memory.max") as file:
         found.append(float(file.read()))  # "max" is no number
     return min(found, default=None)
+
+
+def allowed_bytes(runs: int = 1) -> float:
+    """What each of so many runs on this machine may fill."""
+    machine = machine_bytes()
+    return inf if machine is None else FILLED * machine / runs
 
 
 def loaded_bytes() -> float:

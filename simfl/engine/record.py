@@ -82,7 +82,7 @@ def _summary(
 ) -> dict[str, Any]:
     """What summary.json says of the run, but for its digest."""
     diverged = kernel.evaluations.diverged
-    numbers = summarise(Result(folder).read, devices=kernel.server.devices)
+    numbers = summarise(Result(folder).parts, devices=kernel.server.devices)
     return {
         "name": scenario.name,
         "scenario": scenario.hash,

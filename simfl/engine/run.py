@@ -46,6 +46,7 @@ def run(
     workers: int = 1,
     backend: str = "local",
     address: str | None = None,
+    memory_gb: float | None = None,
     resume: bool = False,
     data_dir: str | Path | None = None,
     progress: Progress | bool | None = None,
@@ -68,6 +69,8 @@ def run(
     workers: processes that train; results do not depend on it.
     backend: where they are: "local", or "ray" for the cluster at `address`, by default one of this
         machine's own.
+    memory_gb: that the run may fill, in GB, before models that wait are moved to disk, into the run
+        folder; by default half of the machine's. Results do not depend on it.
     resume: go on from the newest checkpoint in `out`, if there is one, to the digest of an unbroken
         run; a run that has ended is not played again, and a folder of any other run is refused.
     data_dir: folder of data sets.
@@ -85,6 +88,7 @@ def run(
     folder, workers = None if out is None else Path(out), counted("workers", workers)
     with _held(folder, resume):
         mine = _prepared(whole, folder, data_dir, timing, workers, cluster_of(backend, address))
+        mine.memory_gb = memory_gb
         if resume and mine.look_for_saved():
             return mine.finished()
         shown = notebook.run_bar() if progress is None or progress is True else progress or None
@@ -109,6 +113,7 @@ class _Run:
     known: identity.Identity
     timing: bool
     workers: int
+    memory_gb: float | None = None
     saved: saving.Saved | None = None
 
     def look_for_saved(self) -> bool:
@@ -143,6 +148,9 @@ class _Run:
             fleet_of(whole, self.streams), self.workload.memory_bytes, whole.fleet.memory
         )
         store = Store(self.folder, at=None if saved is None else saved[0]["rows"])
+        overflow = getattr(self.workload, "overflow", None)
+        if overflow is not None:
+            overflow.begin(store.folder, self.memory_gb)
         update = None if progress is None else progress.update
         plan = plan_of(whole)
         kernel = Kernel(

@@ -3,12 +3,15 @@
 A task's base, data, memory and mini-batches are fixed when it is dispatched, so its training may
 be done at any moment until its result is needed. Results are computed when the first of them is:
 then everything in flight that is bound to arrive is handed to the trainer together, up to
-`trainer.width` tasks. `simfl.engine.exchange` says how models travel and what is remembered.
+`trainer.width` tasks, those first that are due first. `simfl.engine.exchange` says how models
+travel and what is remembered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from itertools import chain, islice
 from math import ceil, inf, isfinite, isinf
 from types import MappingProxyType
@@ -16,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from simfl.clock.workload import size_up
+from simfl.clock.workload import due_s, size_up
 from simfl.engine.exchange import Exchange, Memory, upload_nbytes
+from simfl.engine.overflow import LEAST_BYTES, Overflow
 from simfl.errors import PluginError, plugin_errors
 from simfl.learn.evaluator import Evaluator
 from simfl.learn.loops.base import called
 from simfl.learn.problem import Problem
-from simfl.learn.trainers.jobs import Job, JobResult, Trainer
+from simfl.learn.trainers.jobs import Job, JobResult, Result, Trainer
 from simfl.learn.trainers.local_training import Local
 from simfl.messages import PHASES, Counter, Task, Update
 from simfl.params import Params, Part
@@ -65,7 +69,9 @@ class Learning:
         self.choices = choices
         self.exchange = exchange
         self.trainer = trainer
+        self.overflow = Overflow()  #: where versions and updates wait
         self._sizes = sizes
+        self._large = problem.initial.nbytes >= LEAST_BYTES
         self._evaluator = Evaluator(problem, local)
         self._rule = local.rule
         self._rate = problem.training.rate
@@ -75,6 +81,7 @@ class Learning:
         self._up_bytes = upload_nbytes(exchange.up, local.rule, problem.initial)
         self._untrained: dict[int, Task] = {}
         self._trained: dict[int, JobResult] = {}
+        self._begun: dict[int, Result] = {}  # of those untrained tasks that the trainer has
 
     @property
     def totals(self) -> Mapping[str, float]:
@@ -128,6 +135,8 @@ class Learning:
     def _begin(self, task: Task) -> None:
         self._size(task, int(self.examples[task.device]))
         task.down_bytes = self.exchange.encode_download(task)
+        if self._large:
+            self.overflow.wait("versions", [task.base.flat, *self.exchange.started(task)])
         self._untrained[task.serial] = task
         task.up_bytes = self._up_bytes
 
@@ -151,6 +160,7 @@ class Learning:
         task.steps = steps
         self._size(task, task.examples)
         self._trained.pop(task.serial, None)
+        self._begun.pop(task.serial, None)
         self._untrained[task.serial] = task
 
     def ready(self, task: Task) -> None:
@@ -158,8 +168,12 @@ class Learning:
 
         A device that could not decode the download says so in an empty message.
         """
-        if self._encode(task) is None:
+        trained = self._encode(task)
+        if trained is None:
             task.up_bytes = 0
+        else:  # what was learnt waits once, in the message
+            report = replace(trained.report, delta=None)
+            self._trained[task.serial] = replace(trained, report=report)
 
     def deliver(self, task: Task, server: Counter) -> Update | None:
         """The update as the server decodes it; both ends remember what was delivered.
@@ -177,6 +191,8 @@ class Learning:
             return None
         self.exchange.memory_of(task.device).optimizer = trained.kept
         delta, extras = received
+        if self._large:
+            self.overflow.wait("updates", [delta.flat])
         return Update(
             task=task.serial,
             device=task.device,
@@ -242,14 +258,21 @@ class Learning:
         return "" if lost is None else f"the training loss of device {lost.device} is {lost.loss}"
 
     def _size(self, task: Task, n: int) -> None:
-        with plugin_errors(f"local rule {type(self._rule).__name__}"):
-            passes, each = self._rule.passes(), step_flops(self._rule, self._sizes.flops)
-            trials = 0
-            if isinstance(self._rule, PersonalRule):
-                trials = self._rule.trials(self.kept(task.device))
-        sizes = self._sizes
+        sizes, (passes, each) = self._sizes, self._cost
         size_up(task, n, sizes.batch_size, each, passes, sizes.drop_last)
-        task.flops += trials * float(self._tried_flops[task.device])
+        if isinstance(self._rule, PersonalRule):
+            with self._asking():
+                trials = self._rule.trials(self.kept(task.device))
+            task.flops += trials * float(self._tried_flops[task.device])
+
+    @cached_property
+    def _cost(self) -> tuple[float, float]:
+        """Passes that the local rule makes beside the steps, and FLOP of a step's example."""
+        with self._asking():
+            return self._rule.passes(), step_flops(self._rule, self._sizes.flops)
+
+    def _asking(self) -> plugin_errors:
+        return plugin_errors(f"local rule {type(self._rule).__name__}")
 
     # Training.
 
@@ -262,18 +285,30 @@ class Learning:
         return trained
 
     def _train(self, task: Task) -> JobResult:
-        """Trains the task, together with others that will be needed, as many as fit.
+        """The task's result, which is waited for where it is not there yet."""
+        serial = task.serial
+        if serial not in self._begun:
+            self._begin_training(task)
+        trained = self._trained[serial] = self._begun.pop(serial)()
+        del self._untrained[serial]
+        return trained
+
+    def _begin_training(self, task: Task) -> None:
+        """Hands the task to the trainer, together with those that will be needed next.
 
         Of results that wait to be used there are at most `trainer.width`, this one aside.
         """
-        others = (t for t in self._untrained.values() if t is not task and not t.doomed)
-        room = max(1, self.trainer.width - len(self._trained))
+        room = max(1, self.trainer.width - len(self._trained) - len(self._begun))
+        others = self._others(task) if room > 1 else ()
         batch = list(islice(self._jobs(chain([task], others)), room))
-        results = self.trainer.train([job for _, job in batch])
-        for (serial, _), trained in zip(batch, results, strict=True):
-            self._trained[serial] = trained
-            del self._untrained[serial]
-        return results[0]
+        results = self.trainer.begin([job for _, job in batch])
+        self._begun.update((serial, one) for (serial, _), one in zip(batch, results, strict=True))
+
+    def _others(self, task: Task) -> list[Task]:
+        """Tasks in flight whose training has not begun, in the order in which they are due."""
+        begun, all_ = self._begun, self._untrained.values()
+        others = [t for t in all_ if t is not task and not t.doomed and t.serial not in begun]
+        return sorted(others, key=due_s)
 
     def _jobs(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Job]]:
         """By serial, the work of those tasks whose device can read what it was sent."""
@@ -299,3 +334,4 @@ class Learning:
         task.message = None
         self._untrained.pop(task.serial, None)
         self._trained.pop(task.serial, None)
+        self._begun.pop(task.serial, None)

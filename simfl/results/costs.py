@@ -55,6 +55,15 @@ def spent(tasks: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def united(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """What `spent` found in one or more parts of the tasks, as it finds it in all of them."""
+    if len(tables) == 1:
+        return tables[0]
+    keys = ["outcome", "cause", "phase"]
+    sums = pd.concat(tables).groupby(keys, sort=False)[["device_s", "bytes"]].sum()
+    return sums.reset_index()
+
+
 def waste(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of what `spent` found for tasks that were neither applied nor evaluated."""
     return table[table["outcome"].isin(WASTED)].reset_index(drop=True)
@@ -89,15 +98,18 @@ def energy(tasks: pd.DataFrame, column: str = "device_class") -> pd.DataFrame:
     return table.groupby(tasks[column], observed=True).sum()
 
 
-def traffic(tasks: pd.DataFrame, bin_s: float) -> pd.DataFrame:
+def traffic(tasks: pd.DataFrame, bin_s: float, last_s: float | None = None) -> pd.DataFrame:
     """Bytes moved in each bin of virtual time: columns time_s (its start), down_bytes, up_bytes.
 
     A transfer's bytes are spread evenly over its seconds: a download follows the dispatch, an
     upload ends with its task. The columns sum to all bytes.
+
+    tasks: of the run, or a part of them.
+    last_s: when the last bin ends; by default with the last of the tasks.
     """
     sent, ended = tasks["dispatched_s"].to_numpy(), tasks["ended_s"].to_numpy()
     download_s, upload_s = tasks["download_s"].to_numpy(), tasks["upload_s"].to_numpy()
-    last_s = ended.max(initial=0.0)
+    last_s = ended.max(initial=0.0) if last_s is None else last_s
     edges = np.arange(max(1, math.ceil(last_s / bin_s)) + 1) * bin_s
     edges[-1] = max(edges[-1], last_s)  # the last bin holds the last instant
     down = _spread(sent, sent + download_s, tasks["down_bytes"].to_numpy(), edges)

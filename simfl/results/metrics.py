@@ -13,6 +13,7 @@ import pandas as pd
 
 from simfl import directions
 from simfl.errors import InputError, did_you_mean
+from simfl.results.counts import Counts
 
 #: Attribute of a frame of evaluations: names of further metrics that are the better the lower.
 LOWER = "lower_is_better"
@@ -129,22 +130,12 @@ def staleness_of(tasks: pd.DataFrame, final_version: int | None = None) -> pd.Se
 
 
 def spread(values: pd.Series) -> dict[str, float]:
-    """count, mean, p50, p95 and max; NaN where there is nothing.
+    """count, mean, p50, p95 and max of whole numbers; NaN where there is nothing.
 
     >>> spread(pd.Series([0, 1, 5]))
     {'count': 3, 'mean': 2.0, 'p50': 1, 'p95': 5, 'max': 5}
     """
-    if values.empty:
-        return {"count": 0, "mean": math.nan, "p50": math.nan, "p95": math.nan, "max": math.nan}
-    array = values.to_numpy()
-    p50, p95 = np.quantile(array, [0.5, 0.95], method="inverted_cdf").tolist()
-    return {
-        "count": len(array),
-        "mean": float(array.mean()),
-        "p50": p50,
-        "p95": p95,
-        "max": array.max().item(),
-    }
+    return Counts.of(values).spread()
 
 
 def staleness_summary(tasks: pd.DataFrame, final_version: int | None = None) -> dict[str, float]:

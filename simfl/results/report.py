@@ -189,7 +189,7 @@ def _one(run: Result) -> list[str]:
         ("critical-path", lambda: plots.critical_path(run)),
         ("timeline", lambda: plots.timeline(run)),
     ]
-    if len(run.versions):
+    if run.count("versions"):
         pictures.append(("slowest-version", lambda: plots.slowest_version(run)))
     scenario = html.folded("The resolved scenario", tomli_w.dumps(run.scenario))
     return [html.note(f"digest {run.digest}"), html.figures(pictures), scenario]

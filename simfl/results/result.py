@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,7 @@ class Result:
         """What the run wrote as summary.json; computed from the tables if it did not get there."""
         path = self.folder / SUMMARY
         if not path.exists():
-            return summarise(self.read)
+            return summarise(self.parts)
         return read_object(path)
 
     @property
@@ -111,10 +112,26 @@ class Result:
 
     def read(self, table: str, columns: list[str] | None = None) -> pd.DataFrame:
         """A table afresh, or only some of its columns, without keeping it. Raises InputError."""
+        return tables.read(self.folder, self._known(table), columns)
+
+    def _known(self, table: str) -> str:
         known = [*tables.TABLES, "devices"]
         if table not in known:
             raise InputError(f"{table!r} is not a table of a run {did_you_mean(table, known)}")
-        return tables.read(self.folder, table, columns)
+        return table
+
+    def parts(
+        self, table: str, columns: list[str] | None = None, rows: int | None = None
+    ) -> Iterator[pd.DataFrame]:
+        """What `read` gives, so many rows at a time: of a long run no table is held whole.
+
+        rows: by default a quarter of a million. Raises InputError.
+        """
+        return tables.parts(self.folder, self._known(table), columns, rows)
+
+    def count(self, table: str) -> int:
+        """How many rows a table has; none of them is read. Raises InputError."""
+        return tables.count(self.folder, self._known(table))
 
     def describe(self, table: str) -> pd.DataFrame:
         """Unit and meaning of every column of a table, by name. Raises InputError.

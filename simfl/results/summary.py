@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,51 +11,42 @@ import pandas as pd
 
 from simfl.errors import InputError
 from simfl.files import read_object
-from simfl.results.costs import PHASE_BYTES, PHASE_S, spent, waste, wasted_share
-from simfl.results.metrics import (
-    ages_in_flight,
-    gini,
-    jain,
-    measures,
-    participation,
-    spread,
-    staleness_of,
-)
+from simfl.results.costs import waste, wasted_share
+from simfl.results.metrics import gini, jain, measures
 from simfl.results.tables import OUTCOMES, SUMMARY
-from simfl.results.waste import by_cause, energy_by_phase, never_fired
+from simfl.results.totals import COLUMNS, Totals
+from simfl.results.waste import AT_RISK, by_cause, silent
 
 #: Evaluations whose mean is `last10_accuracy`, or all if there are fewer.
 LAST = 10
 
-# What is read of the tasks; the other columns stay on disk.
-_TASK_COLUMNS = [
-    *("device", "version", "ended_s", "outcome", "cause", "staleness", "energy_j"),
-    *PHASE_S.values(),
-    *PHASE_BYTES.values(),
-]
+#: Gives some columns of a table of the run part by part, as `Result.parts` does.
+Parts = Callable[[str, list[str] | None], Iterable[pd.DataFrame]]
 
 
-def summarise(
-    read: Callable[[str, list[str] | None], pd.DataFrame], devices: int | None = None
-) -> dict[str, Any]:
+def summarise(parts: Parts, devices: int | None = None) -> dict[str, Any]:
     """The numbers of summary.json, ready for JSON: None where there is nothing to say.
 
-    read: gives some columns of a table of the run (`Result.read`), so that a long run is never
-    held whole. devices: size of the fleet, for fairness of participation.
+    parts: of the run's tables, so that a long run is never held whole. devices: size of the fleet,
+    for fairness of participation.
     """
-    tasks = read("tasks", _TASK_COLUMNS)
-    evaluations = read("evaluations", None)
-    versions = read("versions", ["time_s", "version"])
-    summary = _extent(tasks, evaluations, versions) | _learnt(evaluations)
-    table = spent(tasks)
-    wasted = waste(table)
-    summary |= _cost(tasks, table, wasted)
-    found = spread(staleness_of(tasks))
+    fleet = pd.concat([part.filter(AT_RISK) for part in parts("devices", None)])
+    totals = Totals(parts("tasks", COLUMNS), fleet)
+    evaluations = pd.concat(list(parts("evaluations", None)))
+    made = [part.max() for part in parts("versions", ["time_s", "version"])]
+    summary = _extent(totals, evaluations, made) | _learnt(evaluations)
+    wasted = waste(totals.spent)
+    summary |= _cost(totals, wasted)
+    found = totals.staleness.spread()
     summary |= {f"staleness_{key}": found[key] for key in ("mean", "p50", "p95", "max")}
-    summary["in_flight_age_max"] = ages_in_flight(tasks, summary["versions"]).max()
-    summary |= _failures(tasks, wasted, read("devices", None))
+    summary["in_flight_age_max"] = summary["versions"] - min(totals.flying, default=math.nan)
+    summary |= {
+        "waste": by_cause(wasted),
+        "energy_by_phase_j": totals.energy_j,
+        "never_fired": silent(totals.risks),
+    }
     if devices is not None:
-        counts = participation(tasks, devices)
+        counts = totals.participation(devices)
         summary |= {"participation_jain": jain(counts), "participation_gini": gini(counts)}
     return {key: _plain(value) for key, value in summary.items()}
 
@@ -86,16 +77,19 @@ def is_end(ended: object) -> bool:
     return isinstance(ended, str) and bool(ended) and not ended.startswith(broken)
 
 
-def _extent(
-    tasks: pd.DataFrame, evaluations: pd.DataFrame, versions: pd.DataFrame
-) -> dict[str, Any]:
-    times = pd.concat([tasks["ended_s"], evaluations["time_s"], versions["time_s"]])
-    counts = tasks["outcome"].value_counts()
+def _extent(totals: Totals, evaluations: pd.DataFrame, made: list[pd.Series]) -> dict[str, Any]:
+    """How far the run came.
+
+    made: last time and version of each part of the versions.
+    """
+    latest = pd.DataFrame(made)
+    times = pd.Series([*totals.ends_s, evaluations["time_s"].max(), latest["time_s"].max()])
+    newest = latest["version"].max()
     return {
         "virtual_s": times.max(),
-        "versions": 0 if versions.empty else versions["version"].max(),
-        "tasks": len(tasks),
-        **{outcome: int(counts.get(outcome, 0)) for outcome in OUTCOMES},
+        "versions": 0 if pd.isna(newest) else int(newest),
+        "tasks": totals.tasks,
+        **{outcome: totals.outcomes[outcome] for outcome in OUTCOMES},
     }
 
 
@@ -111,25 +105,17 @@ def _learnt(evaluations: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _cost(tasks: pd.DataFrame, table: pd.DataFrame, wasted: pd.DataFrame) -> dict[str, Any]:
+def _cost(totals: Totals, wasted: pd.DataFrame) -> dict[str, Any]:
+    table, sums = totals.spent, totals.sums
     return {
-        "down_bytes": tasks["down_bytes"].sum(),
-        "up_bytes": tasks["up_bytes"].sum(),
+        "down_bytes": sums["down_bytes"],
+        "up_bytes": sums["up_bytes"],
         "wasted_bytes": wasted["bytes"].sum(),
         "device_s": table["device_s"].sum(),
         "wasted_device_s": wasted["device_s"].sum(),
         "wasted_share": wasted_share(table),
         "in_flight_share": wasted_share(table, ("in_flight",)),
-        "energy_j": tasks["energy_j"].sum(),
-    }
-
-
-def _failures(tasks: pd.DataFrame, wasted: pd.DataFrame, devices: pd.DataFrame) -> dict[str, Any]:
-    """Lost work and bytes by cause and phase, energy by phase, and faults without effect."""
-    return {
-        "waste": by_cause(wasted),
-        "energy_by_phase_j": energy_by_phase(tasks, devices),
-        "never_fired": never_fired(tasks, devices),
+        "energy_j": sums["energy_j"],
     }
 
 

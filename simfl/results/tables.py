@@ -7,7 +7,8 @@ that never entered the model) are `<NA>` in pandas, missing real numbers are NaN
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ SCENARIO, SUMMARY, MODEL = "scenario.toml", "summary.json", "model.safetensors"
 
 #: Hidden folder of a run folder in which a table grows, part by part, while the run lives.
 PARTS = ".parts"
+
+#: Rows of a table that are looked at together where it is read part by part.
+ROWS_AT_ONCE = 250_000
 
 _DTYPES = {
     "int": pa.int64(),
@@ -263,17 +267,80 @@ def read(folder: Path, table: str, columns: list[str] | None = None) -> pd.DataF
     paths = paths_of(folder, table)
     if not paths and table not in TABLES:
         return pd.DataFrame()
-    try:
+    with _damage(folder, table):
         found = [pq.read_table(regular(path), columns=columns) for path in paths]
+    return _framed(folder, table, columns, found)
+
+
+def _framed(
+    folder: Path, table: str, columns: list[str] | None, found: Sequence[pa.Table]
+) -> pd.DataFrame:
+    """The frame of these rows. Raises InputError where a column is missing."""
+    with _damage(folder, table):
         whole = unite(found) if found else _empty(table, columns)
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        reason = first_line(error)
-        raise InputError(f"{folder}: cannot read its table {table!r} ({reason})") from error
     wanted = columns or [column.name for column in TABLES.get(table, ())]
     missing = [name for name in wanted if name not in whole.column_names]
     if missing:
         raise InputError(f"{folder}: its table {table!r} has no column {missing[0]!r}")
     return to_pandas(whole, table)
+
+
+def parts(
+    folder: Path, table: str, columns: list[str] | None = None, rows: int | None = None
+) -> Iterator[pd.DataFrame]:
+    """The frames that `read` would give as one, in order, of so many rows each but the last.
+
+    There is at least one. Raises InputError on a damaged file.
+    """
+    rows = rows or ROWS_AT_ONCE
+    paths = paths_of(folder, table)
+    if sum(map(_length, paths)) <= rows:
+        yield read(folder, table, columns)
+        return
+    with _damage(folder, table):
+        for part in _cut(_batches(paths, columns, rows), rows):
+            yield _framed(folder, table, columns, [part])
+
+
+def _batches(paths: Sequence[Path], columns: list[str] | None, rows: int) -> Iterator[pa.Table]:
+    """The files' rows in order, at most so many at a time."""
+    for path in paths:
+        with pq.ParquetFile(regular(path)) as file:
+            for batch in file.iter_batches(rows, columns=columns):
+                yield pa.Table.from_batches([batch])
+
+
+def _cut(found: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows, exactly so many at a time, and what is left."""
+    held: list[pa.Table] = []
+    for table in found:
+        held.append(table)
+        while sum(map(len, held)) >= rows:
+            whole = unite(held)
+            yield whole.slice(0, rows)
+            held = [whole.slice(rows)] if len(whole) > rows else []
+    if held:
+        yield unite(held)
+
+
+def count(folder: Path, table: str) -> int:
+    """Rows of a table, without reading them. Raises InputError on a damaged file."""
+    with _damage(folder, table):
+        return sum(map(_length, paths_of(folder, table)))
+
+
+def _length(path: Path) -> int:
+    return int(pq.read_metadata(regular(path)).num_rows)
+
+
+@contextmanager
+def _damage(folder: Path, table: str) -> Iterator[None]:
+    """What reading a damaged file raises becomes an InputError."""
+    try:
+        yield
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        reason = first_line(error)
+        raise InputError(f"{folder}: cannot read its table {table!r} ({reason})") from error
 
 
 def unite(tables: Sequence[pa.Table]) -> pa.Table:

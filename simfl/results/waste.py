@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,10 @@ _FAULTS = {
     "suspend_probability": ("suspended", "was suspended"),
     "hazard_per_hour": ("hazard", "was lost to its hazard"),
 }
+
+
+#: Columns of `devices` that are read here.
+AT_RISK = ["train_w", "radio_w", *_FAULTS, "retries"]
 
 
 def by_cause(wasted: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
@@ -55,21 +58,32 @@ def never_fired(tasks: pd.DataFrame, devices: pd.DataFrame) -> list[str]:
 
     Retries may heal every drop-out, so devices with retries are not asked about theirs.
     """
-    return list(_silent(tasks, devices))
+    return silent(risks(tasks, devices))
 
 
-def _silent(tasks: pd.DataFrame, devices: pd.DataFrame) -> Iterator[str]:
+def risks(tasks: pd.DataFrame, devices: pd.DataFrame) -> pd.DataFrame:
+    """One row for each fault: `tasks` that ended on devices that have it, and those `struck`.
+
+    Rows of several parts of the tasks add up. The index has the fault and how many devices have it.
+    """
     ended = tasks[tasks["outcome"] != "in_flight"]
-    for column, (cause, words) in _FAULTS.items():
+    rows = {}
+    for column, (cause, _) in _FAULTS.items():
         have = _at_risk(devices, column)
-        if not have.any():
-            continue
-        theirs = ended[have[ended["device"].to_numpy()]]
-        if not (theirs["cause"] == cause).any():
-            yield (
-                f"{column} is set for {have.sum()} devices, but none of their {len(theirs)} tasks "
-                f"{words}"
-            )
+        if have.any():
+            theirs = ended[have[ended["device"].to_numpy()]]
+            struck = int((theirs["cause"] == cause).sum())
+            rows[column, int(have.sum())] = [len(theirs), struck]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["tasks", "struck"], dtype="int64")
+
+
+def silent(found: pd.DataFrame) -> list[str]:
+    """A sentence for each fault of `risks` that struck no task."""
+    return [
+        f"{column} is set for {have} devices, but none of their {tasks} tasks {_FAULTS[column][1]}"
+        for (column, have), tasks, struck in found.itertuples(name=None)
+        if not struck
+    ]
 
 
 def _at_risk(devices: pd.DataFrame, column: str) -> np.ndarray:

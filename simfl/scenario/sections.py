@@ -181,7 +181,7 @@ class LearningOptions(Table):
     clip_norm: Positive | None = None
     lr_decay: Share = 1.0
     drop_last: bool = False
-    trainer: Literal["auto", "one-by-one", "batched", "compiled"] = "auto"
+    trainer: Literal["auto", "one-by-one", "channels-last", "batched", "compiled"] = "auto"
     device: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
     precision: Precision | None = None
 
@@ -211,12 +211,14 @@ class TimingOptions(Table):
     """[learning] with dataset = "none": the same clock and bytes, and nothing is learnt.
 
     parameters: of the model that is sent.
+    up_parameters: of what comes back, where that is longer or shorter than the model.
     examples: on each device, one number or one for each.
     flops_per_example: of training on one example (forward and backward).
     """
 
     dataset: Literal["none"]
     parameters: Annotated[Count, Le(2**40)]  #: four terabytes
+    up_parameters: Annotated[Count, Le(2**40)] | None = None
     examples: Count | Annotated[tuple[Count, ...], Strict(False)]
     flops_per_example: NonNegative
     batch_size: Count = 10

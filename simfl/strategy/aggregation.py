@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from simfl.messages import Update
+from simfl.params import Params, weighted_sum
 from simfl.strategy.base import Change, Server
 
 Weights = Literal["examples", "uniform", "steps"]
@@ -202,6 +203,8 @@ def _is_partial(update: Update) -> bool:
 
 
 def _sum(pairs: Pairs) -> Any:
+    if all(type(update.delta) is Params for update, _ in pairs):
+        return weighted_sum([(update.delta, weight) for update, weight in pairs])
     (first, weight), *rest = pairs
     total = first.delta * weight
     for update, weight in rest:

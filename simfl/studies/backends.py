@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simfl.engine.checkpoints.resuming import check_runs
+from simfl.engine.footprint import allowed_bytes
 from simfl.engine.session import is_held
 from simfl.errors import ScenarioError, first_line
 from simfl.registry import safe_path
@@ -97,7 +98,9 @@ class Player:
     def _job(self, run: PlannedRun) -> Job:
         where = None if self.data_dir is None else str(Path(self.data_dir).absolute())
         tags = {"study": self.folder.name, "variant": run.variant}
-        return Job(run.scenario.table(), run.scenario.path, self._folder(run), where, tags)
+        share = allowed_bytes(self.workers) / 1e9 if self.backend == "local" else None
+        table, path = run.scenario.table(), run.scenario.path
+        return Job(table, path, self._folder(run), where, tags, share)
 
 
 def _check_travels(runs: Sequence[PlannedRun]) -> None:

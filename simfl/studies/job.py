@@ -22,6 +22,7 @@ class Job:
     folder: Path
     data_dir: str | None
     tags: Mapping[str, str] = field(default_factory=dict)  #: the run's labels, for callbacks
+    memory_gb: float | None = None  #: that the run may fill
 
 
 def play(job: Job) -> str:
@@ -33,7 +34,7 @@ def play(job: Job) -> str:
     try:
         scenario = parse(job.table, path=job.path)
         run(scenario, job.folder, data_dir=job.data_dir, resume=True, progress=False,
-            tags=job.tags)  # fmt: skip
+            tags=job.tags, memory_gb=job.memory_gb)  # fmt: skip
     except HeldError:
         return HELD
     except (Exception, SystemExit) as error:  # what a plug-in raises must not end the study

@@ -121,7 +121,7 @@ def refused_lengths(codec: Codec) -> None:
     """A payload of another length raises WireError."""
     for name, shape in SHAPES.items():
         params = params_of(shape)
-        payload = codec.encode(params, None, rng()).payload
+        payload = bytes(codec.encode(params, None, rng()).payload)
         for other in _wrong(payload):
             try:
                 codec.decode(other, params.layout, None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -26,7 +26,7 @@ Direction = Literal["down", "up"]
 class Wire:
     """One encoded message. Its length is what the link charges (framing is added there)."""
 
-    payload: bytes
+    payload: bytes  #: or a memoryview of what is not going to be altered any more
     delivered: Any = None  #: the sender's memory once the message has been delivered
     lost: Any = None  #: the sender's memory if the message was lost under way
     paper_bits: int | None = None  #: its length as the method's authors count it, if they differ
@@ -53,7 +53,8 @@ class Codec:
 
         memory: what this side kept of the last delivered message, or None.
         """
-        return Wire(dense(params.flat.numpy()))
+        packed = view_of if type(self) is Codec else dense  # others go on to work with bytes
+        return Wire(packed(params.flat.numpy()))
 
     def decode(self, payload: bytes, layout: Layout, memory: Any) -> tuple[Params, Any]:
         """The inverse on the other side: the params, and the receiver's memory from now on.
@@ -179,7 +180,7 @@ class Guarded(StatefulCodec):
     def encode(self, params: Params, memory: Any, rng: np.random.Generator) -> Wire:
         with plugin_errors(f"{self.name}.encode"):
             wire = self.inner.encode(params, memory, rng)
-        if not isinstance(wire, Wire) or not isinstance(wire.payload, bytes):
+        if not isinstance(wire, Wire) or not isinstance(wire.payload, bytes | memoryview):
             raise PluginError(f"{self.name}.encode must return a Wire of bytes, not {wire!r}")
         if wire.delivered is not None and not self._stateful:
             raise PluginError(
@@ -206,11 +207,20 @@ def dense(x: np.ndarray) -> bytes:
     return x.astype("<f4", copy=False).tobytes()
 
 
+def view_of(x: np.ndarray) -> bytes:
+    """The bytes of `dense`, and not a copy of them where a processor has them in that order."""
+    return cast(bytes, np.ascontiguousarray(x, "<f4").view(np.uint8).data)  # a memoryview
+
+
 def undense(payload: bytes, n: int) -> np.ndarray:
-    """(n,) float32, writable. Raises WireError unless there are exactly 4n bytes."""
+    """(n,) float32, writable: of a `view_of` the same memory, else a copy.
+
+    Raises WireError unless there are exactly 4n bytes.
+    """
     if len(payload) != 4 * n:
         raise WireError(f"{n} float32 values need {4 * n} bytes, not {len(payload)}")
-    return np.frombuffer(payload, dtype="<f4").astype(np.float32)
+    found = np.frombuffer(payload, dtype="<f4")
+    return found.astype(np.float32, copy=not found.flags.writeable)
 
 
 def as_params(flat: np.ndarray, layout: Layout) -> Params:

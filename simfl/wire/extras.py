@@ -101,6 +101,8 @@ def encode_extras(extras: Mapping[str, Any], layout: Layout) -> bytes:
 
 def decode_extras(data: bytes, layout: Layout) -> dict[str, Any]:
     """What `encode_extras` was given. Raises WireError on truncated or corrupt bytes."""
+    if not data:  # as in most messages
+        return {}
     reader, extras = _Reader(data), {}
     try:
         while reader.at < len(data):

@@ -60,6 +60,59 @@ def test_the_scenario_plays_as_the_pilot_did(tmp_path: Path) -> None:
     assert seconds.tolist() == pytest.approx([1 + 2 + 3 + 2 + 0.8, 1 + 2 + 9 + 2 + 0.8], rel=2e-3)
 
 
+@pytest.mark.parametrize(("down", "up"), [(1e6, 25e4), (1e6, 4e6), (200.0, 120.0)])
+def test_messages_of_unlike_lengths_take_as_long_as_in_the_pilot(
+    tmp_path: Path, down: float, up: float
+) -> None:
+    """An update that a codec of the pilot's made short, or one with more beside it."""
+    rows = [row("a", 3.0, down_bytes=down, up_bytes=up)] * 2
+    text, _ = pilot(read_phases(written(tmp_path / "log.csv", rows)), "log.csv")
+    (tmp_path / "pilot.toml").write_text(text, "utf-8")
+    result = simfl.run(tmp_path / "pilot.toml", out=tmp_path / "run")
+    tasks = result.tasks
+    assert tasks["download_s"].mean() == pytest.approx(1.0, rel=2e-2)
+    assert tasks["upload_s"].mean() == pytest.approx(2.0, rel=2e-2)
+    assert tasks["up_bytes"].mean() / tasks["down_bytes"].mean() == pytest.approx(
+        up / down, rel=2e-2
+    )
+    assert command(["verify", str(tmp_path / "run")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ([{"class": "x"}, {"class": ""}], "device a is of several classes, or of none"),
+        ([{"class": "x"}, {"class": "y"}], "device a is of several classes"),
+        ([{"class": "x"}, {"device": "b", "class": ""}], "device b has no class"),
+        ([{"up_bytes": 0.0}, {}], "up_bytes = 0: expected bytes"),
+        ([{}, {"down_bytes": float("inf")}], "down_bytes"),
+    ],
+)
+def test_what_no_pilot_can_have_is_refused(
+    tmp_path: Path, changes: list[dict[str, Any]], what: str
+) -> None:
+    rows = [row("a", 3.0, **{"class": ""}) | change for change in changes]
+    with pytest.raises(TraceError, match=what):
+        calibrate(read_phases(written(tmp_path / "log.csv", rows)), None, None, Loops())
+
+
+@pytest.mark.parametrize("nbytes", [-5.0, 0.0, float("nan"), float("inf")])
+def test_a_length_must_be_one(tmp_path: Path, nbytes: float) -> None:
+    rows = [{key: value for key, value in one.items() if "bytes" not in key} for one in LOG]
+    with pytest.raises(TraceError, match=r"up_bytes = .* above 0"):
+        calibrate(read_phases(written(tmp_path / "log.csv", rows)), 1e6, nbytes, Loops())
+
+
+def test_one_task_a_device_does_not_judge_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = written(tmp_path / "log.csv", [row("a", 3.0), row("b", 3.1)])
+    assert command(["calibrate", str(log), "-o", str(tmp_path / "pilot.toml")]) == 0
+    shown = capsys.readouterr().out
+    assert "0.0%" not in shown
+    assert "group-0 is not judged" in shown
+
+
 def test_loops_are_not_counted_twice(tmp_path: Path) -> None:
     """With a preset, waits for work and half a look are the loops', the rest is the device's."""
     rows = [row("a", 3.0, wait_s=1.5, reply_s=0.25, **{"class": "phone"})] * 4

@@ -75,7 +75,7 @@ def run_folder(tmp_path: Path) -> Callable[..., Result]:
         store.finish()
         text = f'name = "{name}"\n[strategy]\nkind = "{kind}"\n'
         (store.folder / SCENARIO).write_text(text, encoding="utf-8")
-        store.put_summary(summarise(Result(store.folder).read, devices=4))
+        store.put_summary(summarise(Result(store.folder).parts, devices=4))
         return Result(store.folder)
 
     return make

@@ -60,7 +60,7 @@ def seal(folder: Path) -> None:
     run, path = simfl.open(folder), folder / "summary.json"
     numbers = {}
     with suppress(Exception):  # tables that make no sense have no summary
-        numbers = summarise(run.read, devices=len(run.devices))
+        numbers = summarise(run.parts, devices=len(run.devices))
     sealed = {**run.summary, **numbers, "digest": digest(folder, run.params)}
     sealed["scenario"] = load(folder / "scenario.toml", trusted=False).hash
     path.write_text(json.dumps(sealed), "utf-8")

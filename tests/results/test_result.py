@@ -69,7 +69,7 @@ def test_a_summary_is_made_of_the_tables(run) -> None:
 
 def test_the_summary_of_nothing_is_ready_for_json(tmp_path) -> None:
     Store(tmp_path)
-    summary = summarise(Result(tmp_path).read, devices=3)
+    summary = summarise(Result(tmp_path).parts, devices=3)
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert (summary["tasks"], summary["versions"], summary["final_accuracy"]) == (0, 0, None)
 
@@ -78,11 +78,11 @@ def test_a_summary_reads_no_column_that_it_does_not_use(run) -> None:
     """A long run is summed up without being held whole."""
     asked = {}
 
-    def read(table, columns):
+    def parts(table, columns):
         asked[table] = columns
-        return run.read(table, columns)
+        return run.parts(table, columns)
 
-    summarise(read)
+    summarise(parts)
     assert len(asked["tasks"]) == 12
 
 

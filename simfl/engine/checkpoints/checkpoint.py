@@ -23,9 +23,12 @@ from simfl import __version__
 from simfl.errors import InputError, shorten
 from simfl.files import own_folder, read_file, regular, remove, settle, settle_folder
 
-FORMAT = 4
+FORMAT = 5
 FOLDER = "checkpoint"
 KEPT = 2
+
+#: Size of a file from which on its arrays are mapped.
+MAPPED_BYTES = 2**29
 
 Loaded = tuple[dict[str, Any], dict[str, np.ndarray]]
 
@@ -113,8 +116,6 @@ def clear(run_folder: Path) -> None:
 
 
 def _read(path: Path) -> Loaded:
-    from safetensors.numpy import load_file
-
     outer = json.loads(read_file(path / "state.json"))
     if _digest(outer["body"].encode()) != outer["digest"]:
         raise InputError("state.json is damaged")
@@ -124,10 +125,21 @@ def _read(path: Path) -> Loaded:
             f"simfl {shorten(str(body.get('simfl', '0.1.0')))} wrote it in format "
             f"{shorten(str(body['format']))}, and simfl {__version__} reads format {FORMAT}"
         )
-    arrays = load_file(regular(path / "arrays.safetensors"))
+    arrays = _arrays(regular(path / "arrays.safetensors"))
     if _digest_of(arrays) != body["arrays"]:
         raise InputError("arrays.safetensors is damaged")
     return body["state"], arrays
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """Those of a file; of a large one they are mapped into memory, and read when looked at."""
+    if path.stat().st_size < MAPPED_BYTES:
+        from safetensors.numpy import load_file
+
+        return load_file(path)
+    from safetensors.torch import load_file as map_file
+
+    return {name: tensor.numpy() for name, tensor in map_file(path).items()}
 
 
 def _numbered(home: Path) -> list[Path]:

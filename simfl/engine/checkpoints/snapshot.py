@@ -73,7 +73,7 @@ class Writer:
             return "array", self._put(value)
         if isinstance(value, array):
             return f"array.{value.typecode}", self._put(np.array(value))
-        if isinstance(value, bytes):
+        if isinstance(value, bytes | memoryview):
             return "bytes", self._put(np.frombuffer(value, np.uint8))
         if is_dataclass(value):
             return _name(type(value)), {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -154,14 +155,19 @@ def ends(scenario: Scenario) -> str:
 
 def memory(scenario: Scenario, bare: TimingOnly, trainer: Learning) -> str:
     """The total and a verdict; memories of codecs are counted, those of strategies are not."""
+    from simfl.engine.overflow import LEAST_BYTES, budget_of
+
     devices = scenario.fleet.devices
     found = _concurrency(scenario)
     at_once = devices if found is None else min(found[1], devices)
     codecs = [*scenario.wire.down, *scenario.wire.up]
     remembering = devices if any(isinstance(one, StatefulCodec) for one in codecs) else 0
     tasks = min(at_once, trainer.trainer.width)
-    parts = footprint.parts_of(bare.down_bytes, at_once + 1, tasks, remembering)
-    total = footprint.in_words(parts, footprint.machine_bytes())
+    waiting = (at_once + 1) * (2 if scenario.wire.down else 1)  # as it was sent, as it arrived
+    budget = budget_of(None) if bare.down_bytes >= LEAST_BYTES else inf
+    parts = footprint.parts_of(bare.down_bytes, waiting, tasks, remembering, budget)
+    moved = max(0.0, waiting * bare.down_bytes - budget)
+    total = footprint.in_words(parts, footprint.machine_bytes(), moved)
     worker = footprint.PROCESS_BYTES + tasks * footprint.PER_TASK * bare.down_bytes
     return (
         f"{total}; each of --workers {formatting.amount(worker, 'B')} more; without what a "

@@ -7,9 +7,10 @@ come from every second task of each device, the errors from the others.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import erf, sqrt
+from math import erf, nan, sqrt
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ class Loops:
 class Judged:
     """A group's task, measured and as fitted to other tasks, in mean seconds.
 
+    tasks: that were kept aside to judge by; where there is none, nothing is known of the fit, and
+        `fitted_s` is nan.
     distance: between the training times and a log-normal law, as Kolmogorov and Smirnov have it.
     """
 
@@ -61,10 +64,16 @@ class Judged:
 
 @dataclass(frozen=True)
 class Calibration:
-    """groups: tables for [[fleet.group]]. judged: one for each of them."""
+    """What a log says of a fleet.
+
+    groups: tables for [[fleet.group]].
+    judged: one for each of them.
+    nbytes: mean length of a message, (down, up).
+    """
 
     groups: list[dict[str, Any]]
     judged: list[Judged]
+    nbytes: tuple[float, float]
 
 
 def calibrate(
@@ -82,20 +91,31 @@ def calibrate(
             f"the log has no column {absent[0]}: rates follow from bytes and seconds; give {option}"
         )
     known = {name: np.broadcast_to(value, len(log)) for name, value in sizes.items()}
+    for name, values in known.items():
+        if not (np.isfinite(values) & (values > 0.0)).all():
+            raise TraceError(f"{name} = {values.min():g}: expected bytes of a message, above 0")
     log = Phases(log.device, log.group, log.seconds, known)
     groups, judged = [], []
     for name, members in _groups(log).items():
         mine = log.of(np.isin(log.device, members))
         groups.append(_fit(name, mine, loops))
         judged.append(_judge(name, mine, loops))
-    return Calibration(groups, judged)
+    down, up = (float(known[name].mean()) for name in ("down_bytes", "up_bytes"))
+    return Calibration(groups, judged, (down, up))
 
 
 def _groups(log: Phases) -> dict[str, list[str]]:
     """Devices by class; where the log has none, devices that train about as fast as each other."""
-    if log.group.all():
-        names = dict.fromkeys(log.group.tolist())
-        return {name: sorted(set(log.device[log.group == name])) for name in names}
+    pairs = set(zip(log.device.tolist(), log.group.tolist(), strict=True))
+    classes = {name for _, name in pairs if name}
+    several = [device for device, n in Counter(device for device, _ in pairs).items() if n > 1]
+    if classes and several:
+        raise TraceError(f"device {several[0]} is of several classes, or of none in some rows")
+    unnamed = [device for device, name in pairs if not name]
+    if classes and unnamed:
+        raise TraceError(f"device {min(unnamed)} has no class: give all devices one, or none")
+    if classes:
+        return {name: sorted(d for d, c in pairs if c == name) for name in _in_order(log)}
     medians = sorted((_median(log, device), device) for device in set(log.device.tolist()))
     found: list[list[str]] = []
     for k, (seconds, device) in enumerate(medians):
@@ -103,6 +123,10 @@ def _groups(log: Phases) -> dict[str, list[str]]:
             found.append([])
         found[-1].append(device)
     return {f"group-{k}": sorted(devices) for k, devices in enumerate(found)}
+
+
+def _in_order(log: Phases) -> list[str]:
+    return list(dict.fromkeys(log.group.tolist()))
 
 
 def _median(log: Phases, device: str) -> float:
@@ -166,15 +190,16 @@ def _judge(name: str, log: Phases, loops: Loops) -> Judged:
         mine = log.device == device
         order[mine] = np.arange(mine.sum())
     used = order % 2 == 0
-    fitted, kept = log.of(used), log if used.all() else log.of(~used)
+    alone = bool(used.all())  # one task a device: there is none to judge by
+    fitted, kept = log.of(used), log if alone else log.of(~used)
     phases = [p for p in PHASES if not (loops.asks and p == "wait_s")]
     measured_s = float(sum(kept.seconds[p] for p in phases).mean())  # type: ignore[union-attr]
     return Judged(
         name=name,
         devices=len(set(log.device.tolist())),
-        tasks=len(kept),
+        tasks=0 if alone else len(kept),
         measured_s=measured_s,
-        fitted_s=task_s(_fit(name, fitted, loops), kept, loops),
+        fitted_s=nan if alone else task_s(_fit(name, fitted, loops), kept, loops),
         distance=_distance(log),
     )
 

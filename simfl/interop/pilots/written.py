@@ -7,6 +7,7 @@ from typing import Any
 from simfl.interop.flower.deployment.options import DEPLOYMENTS, Deployment
 from simfl.interop.pilots.calibrate import GFLOP, Judged, Loops, calibrate
 from simfl.interop.pilots.phases import Phases
+from simfl.messages import FRAME_BYTES
 from simfl.units import GFLOPS
 
 
@@ -26,13 +27,14 @@ def pilot(
 
     made: Deployment | None = DEPLOYMENTS.get(deployment)() if deployment else None
     found = calibrate(log, down_bytes, up_bytes, Loops() if made is None else _loops(made))
-    down = float(log.sizes["down_bytes"].mean()) if "down_bytes" in log.sizes else down_bytes
+    down, up = (_parameters(nbytes) for nbytes in found.nbytes)
     table: dict[str, Any] = {
         "name": "pilot",
         "fleet": {"group": found.groups},
         "learning": {
             "dataset": "none",
-            "parameters": max(1, round((down or 4.0) / 4.0)),
+            "parameters": down,
+            **({} if up == down else {"up_parameters": up}),
             "examples": 1,
             "flops_per_example": GFLOP * GFLOPS,
         },
@@ -41,6 +43,11 @@ def pilot(
     devices = len(set(log.device.tolist()))
     head = f"# Fitted to {len(log)} tasks of {devices} devices, the phase log {source}.\n"
     return head + tomli_w.dumps(table), found.judged
+
+
+def _parameters(nbytes: float) -> int:
+    """As many as a message of this length has."""
+    return max(1, round((nbytes - FRAME_BYTES) / 4.0))
 
 
 def _strategy(deployment: str, devices: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Trainers: who does the local work of a run, and why.
 
 - `one-by-one`: plain PyTorch, one job after another; the reference.
+- `channels-last`: the same, with images in the order that convolutions prefer.
 - `batched`: all jobs at once as one stack of models.
 - `compiled`: dense models as machine code.
 - `auto`: what the rule in `_fastest` says. It never looks at a clock, so a run repeats itself.
@@ -23,6 +24,7 @@ from simfl.learn.models.flops import flops_per_example
 from simfl.learn.objective.losses import is_plain
 from simfl.learn.trainers.batched import Batched
 from simfl.learn.trainers.can_batch import why_not_batched
+from simfl.learn.trainers.channels_last import channels_last, why_not_channels_last
 from simfl.learn.trainers.dense import dense_widths
 from simfl.learn.trainers.dense.trainer import CompiledDense, cannot_compile
 from simfl.learn.trainers.jobs import Trainer
@@ -33,7 +35,7 @@ from simfl.learn.trainers.workers import Workers
 from simfl.strategy.special_rules import FeatureRule
 from simfl.units import Cluster
 
-Kind = Literal["auto", "one-by-one", "batched", "compiled"]
+Kind = Literal["auto", "one-by-one", "channels-last", "batched", "compiled"]
 TorchDevice = Literal["cpu", "cuda", "mps", "auto"]
 
 _HELD_BYTES = 256 * 2**20  # of results that wait to be used
@@ -114,8 +116,13 @@ def _fastest(local: Local) -> Choice:
     kind, why = _rule(local)
     made = _made(kind, local)
     if isinstance(made, str):
-        return Choice(alone(local), "one-by-one", f"not {kind}: {made}")
-    return Choice(made, kind, why)
+        kind, why = "one-by-one", f"not {kind}: {made}"
+    elif kind != "one-by-one":
+        return Choice(made, kind, why)
+    turned = _made("channels-last", local) if local.torch_device == "cpu" else ""
+    if isinstance(turned, str):
+        return Choice(alone(local), kind, why)
+    return Choice(turned, "channels-last", f"{why}; convolutions on a CPU prefer that order")
 
 
 def _rule(local: Local) -> tuple[Kind, str]:
@@ -151,6 +158,8 @@ def _made(kind: Kind, local: Local) -> Trainer | str:
     """The trainer of this kind, or why it cannot train this run."""
     if kind == "one-by-one":
         return alone(local)
+    if kind == "channels-last":
+        return why_not_channels_last(local) or OneByOne(local, turn=channels_last)
     reason = _alone(local)
     if reason is not None:
         return reason

@@ -6,8 +6,9 @@ result does not change with the other jobs of a call, their order, or the traine
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -115,6 +116,10 @@ class JobResult:
     seconds: float | None = None  #: virtual time of the training, likewise
 
 
+#: Gives a job's result, once it is there.
+Result = Callable[[], JobResult]
+
+
 class Trainer(Protocol):
     """Anything that does local work."""
 
@@ -123,9 +128,20 @@ class Trainer(Protocol):
     def train(self, jobs: Sequence[Job]) -> list[JobResult]:
         """The results in the order of the jobs. Raises PluginError where a rule misbehaves."""
 
+    def begin(self, jobs: Sequence[Job]) -> Sequence[Result]:
+        """The results in the order of the jobs, which is that in which they will be needed.
+
+        By default all are trained here and now; a trainer elsewhere begins with the first.
+        """
+        return [partial(_itself, result) for result in self.train(jobs)]
+
     def close(self) -> None:
         """Ends whatever it has started outside of this process; by default that is nothing."""
         return
+
+
+def _itself(result: JobResult) -> JobResult:
+    return result
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,6 +38,7 @@ class Opened:
     """A job that is ready to train.
 
     start: (P,) on the trainer's device, never to be altered.
+    seen: how often `base` has been altered: as often when the job is closed.
     """
 
     job: Job
@@ -45,6 +46,7 @@ class Opened:
     base: Tensor
     start: Tensor
     context: Context
+    seen: int
 
 
 class Local:
@@ -93,13 +95,16 @@ class Local:
     def open(self, job: Job) -> Opened:
         """Asks the rule where to start, and for the constants of its other hooks."""
         work = self._work(job)
-        base = job.base.flat.to(self.torch_device)
+        base = job.base.flat
+        if self.torch_device != "cpu":
+            base = base.to(self.torch_device)
+        seen = base._version
         with asking(self.rule, "prepare"):
             start, context = self.rule.prepare(base, job.extras, job.memory, work)
         start = checked(start, self.initial.flat, self.rule)
         received = base if len(base) == len(start) else start
         context = {**context, "base": received[: self.initial.layout.trainable]}
-        return Opened(job, work, base, start, context)
+        return Opened(job, work, base, start, context, seen)
 
     def close(self, opened: Opened, end: Tensor, losses: tuple[float, float]) -> JobResult:
         """Asks the rule what is sent.
@@ -110,6 +115,11 @@ class Local:
         work = opened.work
         with asking(self.rule, "report"):
             report = self.rule.report(end, opened.base, opened.context, work)
+        if opened.base._version != opened.seen:
+            raise PluginError(
+                f"local rule {type(self.rule).__name__} altered the model that the device received,"
+                " which other devices and the server share: work on a copy, as base.clone() makes"
+            )
         sent = as_params(report, opened.job.base, self.rule)
         return JobResult(sent, work.examples, work.steps, work.epochs, *losses)
 
@@ -226,6 +236,8 @@ def as_params(report: Any, base: Params, rule: LocalRule) -> Report:
             f"local rule {type(rule).__name__}.report returned {_described(delta)}, expected a "
             f"Report whose delta is Params or a tensor of shape {tuple(base.flat.shape)}"
         )
+    if report.memory:  # the device may go on working with what it sent
+        delta = delta.like(delta.flat.clone())
     return replace(report, delta=delta)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -49,10 +49,13 @@ def breadth(n: int, batch_size: int, grain: int) -> int:
     return -(-min(batch_size, max(_SMALL_BATCH, power)) // grain) * grain
 
 
-def met(local: Local, opened: Opened) -> Iterator[tuple[Tensor, Tensor]]:
+def met(
+    local: Local, opened: Opened, turn: Callable[[Tensor], Tensor] | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
     """A job's mini-batches one after the other: inputs, transformed, and targets.
 
     Examples in memory are copied once for each epoch; others are read batch by batch.
+    turn: of inputs, example by example: how they lie in memory.
     """
     job, work, data = opened.job, opened.work, local.data
     n, size, drop_last = work.examples, work.batch_size, local.options.drop_last
@@ -61,14 +64,16 @@ def met(local: Local, opened: Opened) -> Iterator[tuple[Tensor, Tensor]]:
         x, y = (part.to(local.torch_device) for part in data.of(job.device, job.version))
         for order in orders:
             rows = torch.from_numpy(order).to(local.torch_device)
-            yield from zip(x[rows].split(size), y[rows].split(size), strict=True)
+            inputs = x[rows] if turn is None else turn(x[rows])
+            yield from zip(inputs.split(size), y[rows].split(size), strict=True)
         return
     generator = local.streams.generator("transforms", job.device, job.index)
     mine = data.partition[job.device]
     for order in orders:
         for start in range(0, len(order), size):
             x, y = data.dataset.batch(mine[order[start : start + size]], generator)
-            yield x.to(local.torch_device), y.to(local.torch_device)
+            x = x.to(local.torch_device)
+            yield x if turn is None else turn(x), y.to(local.torch_device)
 
 
 def plan(local: Local, opened: Sequence[Opened], slots: int, grain: int) -> Plan:

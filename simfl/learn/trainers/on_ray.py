@@ -49,16 +49,16 @@ class OnRay(Trainer):
 
     def train(self, jobs: Sequence[Job]) -> list[JobResult]:
         """The results in the order of the jobs. Raises SimflError if nodes keep being lost."""
-        left = [list(positions) for positions in pieces_of(jobs, self._local, self._count)][::-1]
-        under_way: dict[Any, list[int]] = {}
+        left = pieces_of(jobs, self._local, self._count)[::-1]
+        under_way: dict[Any, slice] = {}
         results: dict[int, JobResult] = {}
         while left or under_way:
             while left and len(under_way) < self._count:
-                positions = left.pop()
-                under_way[self._send([jobs[at] for at in positions])] = positions
+                piece = left.pop()
+                under_way[self._send(jobs[piece])] = piece
             (ended,), _ = self._ray.wait(list(under_way), num_returns=1)
-            answer = self._answer(ended)
-            results.update(zip(under_way.pop(ended), answer, strict=True))
+            places = range(len(jobs))[under_way.pop(ended)]
+            results.update(zip(places, self._answer(ended), strict=True))
         return [results[at] for at in range(len(jobs))]
 
     def close(self) -> None:

@@ -76,13 +76,17 @@ class Optimised:
 
 
 class OneByOne(Trainer):
-    """Trains jobs one after another. The model of `local` is copied and never altered."""
+    """Trains jobs one after another. The model of `local` is copied and never altered.
+
+    turn: what is done to the inputs of each epoch before they are cut into mini-batches.
+    """
 
     width = 1
 
-    def __init__(self, local: Local) -> None:
+    def __init__(self, local: Local, turn: Callable[[Tensor], Tensor] | None = None) -> None:
         options = local.options
         self.local = local
+        self._turn = turn
         self._model = FlatModule(local.model, local.torch_device)
         self._loss = options.objective.loss
         self._correction = correction_of(local)
@@ -113,7 +117,7 @@ class OneByOne(Trainer):
         velocity = torch.zeros_like(self._model.grad) if local.options.momentum else None
         losses = []
         with computing(local.model, f"training on device {opened.job.device}") as at:
-            for xs, ys in met(local, opened):
+            for xs, ys in met(local, opened, self._turn):
                 at.x = xs
                 if self._plain:
                     losses.append(self._plain_step(xs, ys, work.lr))

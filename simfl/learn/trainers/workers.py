@@ -10,17 +10,20 @@ from __future__ import annotations
 import signal
 import weakref
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import cycle, pairwise
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+import numpy as np
 import torch
 from torch import multiprocessing, nn
 
 from simfl.errors import SimflError
-from simfl.learn.trainers.jobs import Job, JobResult, LocalData, Trainer, TrainingOptions
+from simfl.learn.trainers.jobs import Job, JobResult, LocalData, Result, Trainer, TrainingOptions
 from simfl.learn.trainers.local_training import Local
 from simfl.learn.trainers.packing import Packed, without_main
 from simfl.learn.trainers.shared_memory import SharedMemory
@@ -32,7 +35,8 @@ from simfl.streams import Streams
 _TRIES = 3  # workers that may die of the same jobs
 _PIECES = 3  # pieces of a call for each worker: few, to batch well; several, to even out
 _ARENA_BYTES = 16 * 2**20  # of shared memory each way, at least
-_MODELS = 4  # that fit into an arena, at least
+_MODELS = 2  # that fit into an arena, at least
+_AHEAD = 2  # pieces that a worker has at a time, each with an arena either way
 
 _processes = multiprocessing.get_context("spawn")
 
@@ -60,6 +64,11 @@ class WorkerSpec:
         rest = (local.options, local.rule, local.streams.seed, local.torch_device)
         return cls(kind, local.model, data, *rest)
 
+    def on_gpu(self, number: int) -> None:
+        """The GPU that the worker of this number computes on is the current one."""
+        if self.torch_device == "cuda":
+            torch.cuda.set_device(number % torch.cuda.device_count())
+
     def local(self) -> Local:
         """What surrounds the jobs' steps, made anew."""
         parts = (self.model, self.data, self.options, self.rule)
@@ -68,26 +77,49 @@ class WorkerSpec:
 
 @dataclass(eq=False)
 class _Piece:
-    """Some jobs of a call, by position."""
+    """Some jobs of a call, and their results once they are there."""
 
-    positions: Sequence[int]
+    jobs: Sequence[Job]
+    results: list[JobResult] | None = None
     deaths: int = 0
 
 
 class _Worker:
-    """A process, its pipe and its shared memory. `piece`: the jobs that it works on."""
+    """A process, its pipe and its shared memory.
 
-    def __init__(self, spec: Packed, nbytes: int) -> None:
-        self.piece: _Piece | None = None
+    pieces: that it was sent and has not answered, at most one for each pair of arenas. While it
+    works on one, the next waits at its door.
+    """
+
+    def __init__(self, spec: Packed, nbytes: int, number: int) -> None:
+        self.pieces: deque[_Piece] = deque()
+        self.sent = self.answered = 0
         self.pipe, theirs = _processes.Pipe()
-        arenas = [_processes.RawArray("B", nbytes) for _ in range(2)]
-        self.inbox, self.outbox = (memoryview(arena).cast("B") for arena in arenas)
+        arenas = [_processes.RawArray("B", nbytes) for _ in range(2 * _AHEAD)]
+        views = [memoryview(arena).cast("B") for arena in arenas]
+        self.inboxes, self.outboxes = views[:_AHEAD], views[_AHEAD:]
         self.process = _processes.Process(
-            target=_serve, args=(theirs, *arenas, spec), daemon=True, name="simfl-worker"
+            target=_serve, args=(theirs, arenas, spec, number), daemon=True, name="simfl-worker"
         )
         with safe_path(), without_main():
             self.process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
+
+    def send(self, piece: _Piece, memory: SharedMemory) -> None:
+        """Gives it a piece to train."""
+        self.pieces.append(piece)
+        packed = memory.pack(piece.jobs, self.inboxes[self.sent % _AHEAD])
+        self.sent += 1
+        with suppress(OSError):  # it has died, which `receive` will find
+            self.pipe.send_bytes(packed)
+
+    def receive(self, memory: SharedMemory) -> Any:
+        """Its answer to the first of its pieces. Raises EOFError or OSError if it has died."""
+        answer = memory.unpack(
+            self.pipe.recv_bytes(), self.outboxes[self.answered % _AHEAD], copy=True
+        )
+        self.answered += 1
+        return answer
 
 
 @dataclass(eq=False)
@@ -121,113 +153,132 @@ class Workers(Trainer):
         self._memory = SharedMemory(layout)
         self._arena_bytes = max(_ARENA_BYTES, _MODELS * 4 * layout.size)
         self._pool = _Pool()
+        self._left: deque[_Piece] = deque()
         weakref.finalize(self, self._pool.stop)
         self._start_missing()
 
     def train(self, jobs: Sequence[Job]) -> list[JobResult]:
         """The results in the order of the jobs. Raises SimflError if workers keep dying."""
-        try:
+        return [result() for result in self.begin(jobs)]
+
+    def begin(self, jobs: Sequence[Job]) -> list[Result]:
+        """Sends the jobs out, the first of them first; what comes back is waited for later."""
+        pieces = [_Piece(jobs[part]) for part in pieces_of(jobs, self._local, self._count)]
+        with self._ending_on_error():
             self._start_missing()
-            return self._share_out(jobs)
-        except BaseException:  # an interrupt as well: its results would not be used
-            self.close()
-            raise
+            self._left.extend(pieces)
+            self._feed()
+        return [partial(self._result, p, at) for p in pieces for at in range(len(p.jobs))]
 
     def close(self) -> None:
-        """Ends the processes. `train` would start others."""
+        """Ends the processes. `begin` would start others."""
+        self._left.clear()
         self._pool.stop()
+
+    def _result(self, piece: _Piece, at: int) -> JobResult:
+        with self._ending_on_error():
+            while piece.results is None:
+                self._receive()
+        return piece.results[at]
+
+    @contextmanager
+    def _ending_on_error(self) -> Iterator[None]:
+        """An interrupt ends the processes as well: their results would not be used."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def _start_missing(self) -> None:
         workers = self._pool.workers
         while len(workers) < self._count:
-            workers.append(_Worker(self._spec, self._arena_bytes))
+            workers.append(_Worker(self._spec, self._arena_bytes, len(workers)))
 
-    def _share_out(self, jobs: Sequence[Job]) -> list[JobResult]:
-        left = deque(_Piece(each) for each in pieces_of(jobs, self._local, self._count))
-        results: dict[int, JobResult] = {}
-        while len(results) < len(jobs):
+    def _feed(self) -> None:
+        """Every worker gets something to do, and then something to do after that."""
+        for ahead in range(_AHEAD):
             for worker in self._pool.workers:
-                if worker.piece is None and left:
-                    self._send(worker, left.popleft(), jobs)
-            busy = {one.pipe: one for one in self._pool.workers if one.piece is not None}
-            for pipe in wait(list(busy)):
-                self._receive(busy[pipe], results, left)  # type: ignore[index]
-        return [results[at] for at in range(len(jobs))]
+                if self._left and len(worker.pieces) == ahead:
+                    worker.send(self._left.popleft(), self._memory)
 
-    def _send(self, worker: _Worker, piece: _Piece, jobs: Sequence[Job]) -> None:
-        worker.piece = piece
-        packed = self._memory.pack([jobs[at] for at in piece.positions], worker.inbox)
-        with suppress(OSError):  # it has died, which `_receive` will find
-            worker.pipe.send_bytes(packed)
+    def _receive(self) -> None:
+        """Waits for an answer, takes in all that are there, and sends on what is left."""
+        busy = {worker.pipe: worker for worker in self._pool.workers if worker.pieces}
+        if not busy:
+            raise SimflError("training was broken off, and its results are asked for all the same")
+        for pipe in wait(list(busy)):
+            worker = busy[pipe]  # type: ignore[index]
+            try:
+                answer = worker.receive(self._memory)
+            except (EOFError, OSError):
+                self._replace(worker)
+                continue
+            if isinstance(answer, Exception):
+                raise answer
+            worker.pieces.popleft().results = answer
+        self._feed()
 
-    def _receive(self, worker: _Worker, results: dict[int, JobResult], left: deque[_Piece]) -> None:
-        piece, worker.piece = worker.piece, None
-        assert piece is not None
-        try:
-            answer = self._memory.unpack(worker.pipe.recv_bytes(), worker.outbox, copy=True)
-        except (EOFError, OSError):
-            self._replace(worker, piece)
-            left.appendleft(piece)
-            return
-        if isinstance(answer, Exception):
-            raise answer
-        results.update(zip(piece.positions, answer, strict=True))
-
-    def _replace(self, worker: _Worker, piece: _Piece) -> None:
-        """Starts another worker in the place of one that has died."""
+    def _replace(self, worker: _Worker) -> None:
+        """Starts another worker in the place of one that has died; its pieces come first."""
         worker.process.join()
         worker.pipe.close()
+        piece = worker.pieces[0]
         piece.deaths += 1
         if piece.deaths >= _TRIES:
             raise SimflError(
                 f"{_TRIES} worker processes died one after another while training the same "
-                f"{len(piece.positions)} task(s), the last with exit code "
+                f"{len(piece.jobs)} task(s), the last with exit code "
                 f"{worker.process.exitcode}: perhaps there is not enough memory"
             )
+        self._left.extendleft(reversed(worker.pieces))
         workers = self._pool.workers
-        workers[workers.index(worker)] = _Worker(self._spec, self._arena_bytes)
+        number = workers.index(worker)
+        workers[number] = _Worker(self._spec, self._arena_bytes, number)
 
 
-def pieces_of(jobs: Sequence[Job], local: Local, count: int) -> list[Sequence[int]]:
-    """Positions in pieces of like cost: each has as many long jobs as any other.
+def pieces_of(jobs: Sequence[Job], local: Local, count: int) -> list[slice]:
+    """Runs of jobs of like cost, in their order, which is that in which they are needed.
 
     count: workers to whom they go.
     """
     sizes, options = local.data.partition.sizes, local.options
 
-    def steps(at: int) -> int:
-        job = jobs[at]
-        used = options.used(int(sizes[job.device]))
+    def steps(job: Job) -> int:
+        used = options.used(int(sizes[job.device % len(sizes)]))
         return local_steps(used, options.batch_size, job.epochs, job.steps)
 
-    order = sorted(range(len(jobs)), key=lambda at: (-steps(at), at))
+    done = np.cumsum([steps(job) for job in jobs])
     pieces = min(len(jobs), _PIECES * count)
-    return [order[first::pieces] for first in range(pieces)]
+    ends = np.searchsorted(done, done[-1:] * np.arange(1, pieces + 1) / pieces) + 1
+    starts = [0, *np.unique(ends).tolist()]
+    return [slice(first, last) for first, last in pairwise(starts)]
 
 
-def _serve(pipe: Connection, inbox: Any, outbox: Any, packed: Packed) -> None:
+def _serve(pipe: Connection, shared: Sequence[Any], packed: Packed, number: int) -> None:
     """The loop of a worker process, until the pipe is closed."""
     from simfl.learn.trainers import choose  # it knows this module
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends its workers
     torch.set_num_threads(1)
     spec: WorkerSpec = packed.value
+    spec.on_gpu(number)
     local = spec.local()
     trainer = choose(spec.kind, local).trainer
     memory = SharedMemory(local.initial.layout)
-    arenas = [memoryview(arena).cast("B") for arena in (inbox, outbox)]
-    while True:
+    arenas = [memoryview(arena).cast("B") for arena in shared]
+    for turn in cycle(range(_AHEAD)):
         try:
             message = pipe.recv_bytes()
         except (EOFError, OSError):
             return
-        jobs = memory.unpack(message, arenas[0], copy=False)
+        jobs = memory.unpack(message, arenas[turn], copy=False)
         answer: list[JobResult] | Exception
         try:
             answer = trainer.train(jobs)
         except Exception as error:
             answer = error if isinstance(error, SimflError) else sendable(error)
-        pipe.send_bytes(memory.pack(answer, arenas[1]))
+        pipe.send_bytes(memory.pack(answer, arenas[_AHEAD + turn]))
 
 
 def sendable(error: Exception) -> SimflError:

@@ -46,8 +46,7 @@ def timeline(
     between_s: the window of virtual time; by default it opens at 0 and holds some six tasks a
         device. A thin line is a pause.
     """
-    tasks = style.frame_of(run, "tasks", DRAWN).sort_values("task")
-    tasks = tasks[tasks["device"].isin(tasks["device"].unique()[:devices])]
+    tasks = _of_first(run, devices)
     start_s, stop_s = between_s or (0.0, _horizon_s(tasks))
     tasks = tasks[(tasks["ended_s"] >= start_s) & (tasks["dispatched_s"] <= stop_s)]
     names = _rows(tasks)
@@ -61,6 +60,19 @@ def timeline(
     style.in_time(ax.xaxis, stop_s - start_s, LABELS["time"])
     explain(ax, tasks)
     return ax
+
+
+def _of_first(run: Result | pd.DataFrame, devices: int) -> pd.DataFrame:
+    """All tasks of the devices that got work first, by number."""
+    firsts = pd.concat(
+        [
+            part.sort_values("task").drop_duplicates("device").head(devices)
+            for part in style.parts_of(run, "tasks", ["task", "device"])
+        ]
+    )
+    chosen = firsts.sort_values("task")["device"].drop_duplicates().head(devices)
+    theirs = [part[part["device"].isin(chosen)] for part in style.parts_of(run, "tasks", DRAWN)]
+    return pd.concat(theirs, ignore_index=True).sort_values("task")
 
 
 def _horizon_s(tasks: pd.DataFrame) -> float:

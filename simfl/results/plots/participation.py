@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from simfl.messages import PHASES
 from simfl.results import formatting
-from simfl.results.costs import SPENT, WASTED, spent, wasted_share
+from simfl.results.costs import SPENT, WASTED, spent, united, wasted_share
 from simfl.results.metrics import gini
 from simfl.results.metrics import participation as participation_of
 from simfl.results.plots import style
@@ -18,7 +18,7 @@ from simfl.results.result import Result
 
 def waste(run: Result | pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Device time spent in vain by cause, the greatest on top, split by phase."""
-    everything = spent(style.frame_of(run, "tasks", SPENT))
+    everything = united([spent(part) for part in style.parts_of(run, "tasks", SPENT)])
     table = _by_cause(everything[everything["outcome"].isin(WASTED)])
     longest_s = float(table.sum(axis=1).max()) if len(table) else 0.0
     ax = style.dressed(ax, height=1.2 + 0.4 * max(len(table), 1))
@@ -57,9 +57,9 @@ def participation(runs: Runs, *, devices: int | None = None, ax: Axes | None = N
     ax = style.dressed(ax, width=6.6 if many else 4.4, height=3.8)
     ax.plot([0, 1], [0, 1], color=style.QUIET, linewidth=1, linestyle=(0, (4, 3)))
     for i, (name, run) in enumerate(style.named(runs).items()):
-        fleet = len(run.devices) if isinstance(run, Result) else 0
-        tasks = style.frame_of(run, "tasks", ["device", "outcome"])
-        counts = np.sort(participation_of(tasks, devices or fleet))
+        fleet = devices or (run.count("devices") if isinstance(run, Result) else 0)
+        parts = style.parts_of(run, "tasks", ["device", "outcome"])
+        counts = np.sort(sum(participation_of(tasks, fleet) for tasks in parts))
         curve = np.concatenate([[0.0], np.cumsum(counts) / max(counts.sum(), 1)])
         label = f"{name}  (Gini {gini(counts):.2f})" if name else f"Gini {gini(counts):.2f}"
         ax.plot(np.linspace(0, 1, len(curve)), curve, color=style.colour(i), lw=1.8, label=label)

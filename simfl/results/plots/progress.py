@@ -66,30 +66,32 @@ def traffic(
 
     bin_s: seconds averaged over; by default a hundred and twentieth of the run.
     """
-    tasks = style.frame_of(run, "tasks", TRAFFIC)
-    bin_s, edges = _bins(tasks, bin_s)
-    flow = traffic_of(tasks, bin_s)
+    bin_s, edges, last_s = _bins(run, bin_s)
+    parts = style.parts_of(run, "tasks", TRAFFIC)
+    flow = np.sum([_flow(tasks, bin_s, last_s) for tasks in parts], axis=0)
     ax = style.dressed(ax)
     fills = [
-        ax.stairs(sign * flow[column] / bin_s, edges, fill=True, color=colour, label=label, lw=0)
-        for column, sign, colour, label in _WAYS
+        ax.stairs(sign * moved / bin_s, edges, fill=True, color=colour, label=label, lw=0)
+        for moved, (_, sign, colour, label) in zip(flow, _WAYS, strict=True)
     ]
     return _finished(ax, edges[-1], fills)
 
 
 def traffic_by_link(run: Result, *, bin_s: float | None = None, ax: Axes | None = None) -> Axes:
     """`traffic`, divided among the networks that devices are on; one colour each, stacked."""
-    tasks = style.frame_of(run, "tasks", ["device", *TRAFFIC])
-    bin_s, edges = _bins(tasks, bin_s)
-    network = tasks["device"].map(run.devices["network"].astype(str))
+    bin_s, edges, last_s = _bins(run, bin_s)
+    network = run.read("devices", ["network"])["network"].astype(str)
+    flows: dict[str, np.ndarray] = {}
+    for tasks in style.parts_of(run, "tasks", ["device", *TRAFFIC]):
+        for name, part in tasks.groupby(tasks["device"].map(network)):
+            flows[str(name)] = flows.get(str(name), np.zeros(1)) + _flow(part, bin_s, last_s)
     below = {column: np.zeros(len(edges) - 1) for column, *_ in _WAYS}
     ax = style.dressed(ax)
     fills = []
-    for i, (name, part) in enumerate(tasks.groupby(network)):
-        flow = traffic_of(part, bin_s).reindex(range(len(edges) - 1), fill_value=0.0)
-        look: dict[str, Any] = {"color": style.colour(i), "label": str(name), "lw": 0}
-        for column, sign, *_ in _WAYS:
-            above = below[column] + sign * flow[column].to_numpy() / bin_s
+    for i, (name, flow) in enumerate(sorted(flows.items())):
+        look: dict[str, Any] = {"color": style.colour(i), "label": name, "lw": 0}
+        for moved, (column, sign, *_) in zip(flow, _WAYS, strict=True):
+            above = below[column] + sign * moved / bin_s
             fills.append(ax.stairs(above, edges, baseline=below[column], fill=True, **look))
             below[column] = above
     _finished(ax, edges[-1], fills[::2])
@@ -97,11 +99,17 @@ def traffic_by_link(run: Result, *, bin_s: float | None = None, ax: Axes | None 
     return ax
 
 
-def _bins(tasks: pd.DataFrame, bin_s: float | None) -> tuple[float, np.ndarray]:
-    """Seconds averaged over, and the edges of as many bins as `costs.traffic` makes of them."""
-    last_s = float(tasks["ended_s"].max()) if len(tasks) else 0.0
+def _flow(tasks: pd.DataFrame, bin_s: float, last_s: float) -> np.ndarray:
+    """(2, bins) bytes in the order of _WAYS, of a part of the tasks of a run that ends then."""
+    return traffic_of(tasks, bin_s, last_s)[[column for column, *_ in _WAYS]].to_numpy().T
+
+
+def _bins(run: Result | pd.DataFrame, bin_s: float | None) -> tuple[float, np.ndarray, float]:
+    """Seconds averaged over, edges of the bins that `costs.traffic` makes of them, last end."""
+    parts = style.parts_of(run, "tasks", ["ended_s"])
+    last_s = max(float(part["ended_s"].max()) if len(part) else 0.0 for part in parts)
     bin_s = bin_s or max(last_s / 120, 1e-9)
-    return bin_s, np.arange(max(1, math.ceil(last_s / bin_s)) + 1) * bin_s
+    return bin_s, np.arange(max(1, math.ceil(last_s / bin_s)) + 1) * bin_s, last_s
 
 
 def _finished(ax: Axes, span_s: float, fills: list[StepPatch]) -> Axes:

@@ -73,6 +73,20 @@ def frame_of(
     return found
 
 
+def parts_of(
+    run: Result | pd.DataFrame, table: str, columns: Sequence[str]
+) -> Iterable[pd.DataFrame]:
+    """Columns of a table part by part, so that a run of ten million tasks can be drawn.
+
+    A frame, or a table that a Result holds by now, is one part.
+    """
+    if isinstance(run, pd.DataFrame):
+        return [run]
+    if table in vars(run):
+        return [vars(run)[table]]
+    return run.parts(table, list(columns))
+
+
 def named(runs: Runs) -> dict[str, Result | pd.DataFrame]:
     """One or several runs by name; a single frame has the empty name."""
     if isinstance(runs, pd.DataFrame):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ import pandas as pd
 from simfl.results.digest import digest
 from simfl.results.metrics import lower_is_better
 from simfl.results.result import Result
-from simfl.results.summary import summarise
+from simfl.results.summary import Parts, summarise
+from simfl.results.tables import ROWS_AT_ONCE
 from simfl.results.verify.subject import SLACK_S, Tables, Unchecked, plays_an_app, tables_of
 
 #: Beside the numbers that the tables give.
@@ -29,14 +29,16 @@ def numbers(run: Result) -> str | None:
     return f"it differs in {', '.join(differ)}" if differ else _counted(run)
 
 
-def _held(run: Result) -> Callable[[str, list[str] | None], pd.DataFrame]:
+def _held(run: Result) -> Parts:
     """Gives columns of the tables that other laws have read already."""
 
-    def read(table: str, columns: list[str] | None) -> pd.DataFrame:
+    def parts(table: str, columns: list[str] | None) -> list[pd.DataFrame]:
         frame: pd.DataFrame = getattr(run, table)
-        return frame if columns is None else frame[columns]
+        whole = frame if columns is None else frame[columns]
+        rows = range(0, max(len(whole), 1), ROWS_AT_ONCE)
+        return [whole[first : first + ROWS_AT_ONCE] for first in rows]
 
-    return read
+    return parts
 
 
 def _counted(run: Result) -> str | None:

@@ -197,3 +197,15 @@ def test_no_jobs_are_no_work() -> None:
     local = problem()
     for trainer in (stacked(local, 3), compiled(local)):
         assert trainer.train([]) == []
+
+
+@pytest.mark.parametrize(
+    ("factory", "shape"), [(Cnn(), (1, 8, 8)), (Lenet(), (3, 16, 16)), (Resnet20(), (3, 8, 8))]
+)
+def test_channels_last_is_the_reference_but_for_rounding(factory: Any, shape: Any) -> None:
+    local = problem(factory, Drift(), images(shape), momentum=0.5)
+    reference = choose("one-by-one", local).trainer.train(jobs(local)[:2])
+    choice = choose("auto", local)
+    assert choice.kind == "channels-last"
+    assert distance(choice.trainer.train(jobs(local)[:2]), reference) < 1e-4
+    assert equal(choice.trainer.train(jobs(local)[1:2]), choice.trainer.train(jobs(local)[:2])[1:])

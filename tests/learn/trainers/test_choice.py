@@ -54,6 +54,23 @@ def crooked(_: Dataset) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(36, 9), nn.Tanh(), nn.Linear(9, 7))
 
 
+class Viewed(nn.Module):
+    """As many write it: `view` cannot flatten what lies in another order."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(1, 3, 3, padding=1), nn.LazyLinear(classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        logits: Tensor = self.last(y.view(len(x), -1))
+        return logits
+
+
+def viewing(dataset: Dataset) -> nn.Module:
+    return Viewed(dataset.classes or 0)
+
+
 def dropping(_: Dataset) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(36, 4))
 
@@ -65,7 +82,8 @@ def dropping(_: Dataset) -> nn.Module:
         (None, Proximal(0.1), "compiled"),
         (None, Drift(), "batched"),
         (tanh, None, "batched"),
-        (Cnn(), None, "one-by-one"),
+        (Cnn(), None, "channels-last"),
+        (viewing, None, "one-by-one"),
         (dropping, None, "one-by-one"),
         (Counting, None, "one-by-one"),
         (Mixing, None, "one-by-one"),
@@ -85,6 +103,8 @@ def test_auto_takes_what_is_fastest_for_the_model(factory: Any, rule: Any, kind:
         ("batched", Mixing, "gave other gradients"),
         ("compiled", Mixing, "not a chain of linear layers"),
         ("compiled", tanh, "not a chain of linear layers"),
+        ("channels-last", tanh, "it does not convolve images"),
+        ("channels-last", viewing, "takes images in their usual order only"),
     ],
 )
 def test_a_trainer_asked_for_by_name_is_used_or_refused(kind: Any, factory: Any, why: str) -> None:

@@ -24,14 +24,16 @@ SMALL = {
 }
 
 
-def test_pieces_hold_every_job_once_and_long_ones_are_dealt_out() -> None:
-    partition = SimpleNamespace(sizes=np.array([10, 100, 10, 100]))
+def test_pieces_hold_every_job_once_in_order_and_cost_alike() -> None:
+    sizes = np.array([10, 100, 10, 100, 40, 40, 30, 10])
+    partition = SimpleNamespace(sizes=sizes)
     options = SimpleNamespace(used=int, batch_size=10)
     local: Any = SimpleNamespace(data=SimpleNamespace(partition=partition), options=options)
-    jobs = [Job(None, device, 0, epochs=1.0) for device in range(4)]  # type: ignore[arg-type]
+    jobs = [Job(None, device, 0, epochs=1.0) for device in range(8)]  # type: ignore[arg-type]
     pieces = pieces_of(jobs, local, 1)
-    assert sorted(at for piece in pieces for at in piece) == [0, 1, 2, 3]
-    assert [piece[0] for piece in pieces][:2] == [1, 3]
+    assert [job.device for piece in pieces for job in jobs[piece]] == list(range(8))
+    assert [int(sizes[piece].sum()) for piece in pieces] == [120, 140, 80]
+    assert pieces_of([], local, 2) == []
 
 
 def test_backends_and_addresses_are_checked_before_anything_is_loaded() -> None:
