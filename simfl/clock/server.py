@@ -14,8 +14,8 @@ from simfl.clock.battery import Batteries, Reachable
 from simfl.clock.events import Clock, Kind
 from simfl.clock.handed import NUMBERS, a_charge, each, no_change, no_weight, whole
 from simfl.clock.ledger import Ledger
-from simfl.clock.lifecycle import Lifecycle
 from simfl.clock.sampling import Pool
+from simfl.clock.tasks.lifecycle import Lifecycle
 from simfl.clock.versions import VersionStore
 from simfl.clock.workload import Workload
 from simfl.errors import PluginError
