@@ -13,7 +13,7 @@ from simfl import testing
 from simfl.cli import app
 from simfl.cli.help import command as command_of
 from simfl.fleet.catalogue import catalogue_dirs, list_classes, load_class, quantities
-from simfl.results.tables import METRICS, TABLES
+from simfl.results.tables import FURTHER, TABLES
 from simfl.scenario.parts import ALL, STRATEGY, Family
 from simfl.scenario.schema import options_of, schema
 
@@ -211,8 +211,8 @@ def tables() -> str:
         "# Tables",
         "One row per task, evaluation and version, in Parquet and as pandas frames.",
     ]
-    further = "evaluations, further columns"
-    for name, columns in {**TABLES, further: METRICS}.items():
+    further = {f"{table}, further columns": columns for table, columns in FURTHER.items()}
+    for name, columns in {**TABLES, **further}.items():
         rows = [(f"`{c.name}`", c.unit, _escaped(c.meaning)) for c in columns]
         pages += [f"## {name}", _table(("column", "unit", "meaning"), rows)]
     return "\n\n".join(pages)

@@ -21,6 +21,7 @@ MIRRORS = ("results/plots", "results/verify", "engine/verify", "interop/flower")
 SAME_THING = {
     "build": "options become a fleet; a scenario becomes a kernel",
     "catalogue": "device classes, and the commands that show them",
+    "edges": "who is under which edge, what a strategy sees of it, and how it is checked and shown",
     "draws": "random numbers of a group, and of a task",
     "given": "objects handed over in Python: data sets and models",
     "metrics": "measures of a run, and of a model on its targets",
@@ -37,9 +38,9 @@ MOST = 10
 LARGER = {
     "clock/living": (11, "one file for each thing that a changing world needs"),
     ".": (13, "leaves and public names"),
-    "clock": (16, "one file each for what a task, its battery and its draws are"),
+    "clock": (17, "one file each for what a task, its battery and its draws are"),
     "engine": (12, "one file for each thing that a run begins with, and for what it holds"),
-    "fleet": (14, "one file for each kind of column, for devices that join, for chargers"),
+    "fleet": (15, "one file for each kind of column, for devices that join, for chargers, edges"),
     "interop/flower": (11, "app, client, grid and strategy, and how they are played"),
     "learn/datasets": (15, "one file for each kind of source"),
     "learn/models": (11, "one file for each family of models"),

@@ -1,8 +1,8 @@
-"""The server as a place: updates are taken in one after another, by so many processors.
+"""The server as a place: updates are taken in, and versions made, by so many processors.
 
-A queue in order of arrival whose service takes a fixed time for each update and for each byte of
-it. Service times are known when an update arrives, so each processor is known by the moment at
-which it will be free, and an update costs one event.
+A queue in order of arrival. An update takes a fixed time and one for each byte of it, a version a
+fixed time. These are known on arrival, so each processor is known by the moment at which it will be
+free, and an update costs one event.
 """
 
 from __future__ import annotations
@@ -65,6 +65,17 @@ class Ingest:
         heapreplace(self.free_s, through_s)
         self.busy_s += service_s
         self._clock.at(through_s, Kind.TASK, task.serial, "server.ingested", task)
+
+    def occupy(self, now_s: float, charged_s: float, work_s: float) -> float:
+        """Work enters the queue when what is charged now is done; what is charged with it.
+
+        work_s: of one processor.
+        """
+        wait_s = max(0.0, self.free_s[0] - (now_s + charged_s))
+        charged_s += wait_s + work_s
+        heapreplace(self.free_s, now_s + charged_s)
+        self.busy_s += work_s
+        return charged_s
 
     def utilisation(self, now_s: float) -> float:
         """Share of the processors' time so far in which they were busy."""

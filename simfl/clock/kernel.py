@@ -10,10 +10,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from math import inf
 from typing import Any
 
 from simfl.clock.driver import Driver
+from simfl.clock.edges.cloud import CloudServer
+from simfl.clock.edges.marks import EdgeRows
 from simfl.clock.evaluations import Evaluations
 from simfl.clock.events import Alarm, Clock, Kind
 from simfl.clock.ingest import Ingest
@@ -33,7 +36,7 @@ from simfl.clock.watchdog import Watchdog, nothing_due, nothing_sent
 from simfl.clock.workload import Workload
 from simfl.errors import PluginError, SimflError, is_full, origin, plugin_errors
 from simfl.messages import Task, Update
-from simfl.strategy.base import Strategy, Wait
+from simfl.strategy.base import Strategy, Wait, checked_wait
 from simfl.streams import Streams
 
 _STEP = int(Kind.STEP)  # as a plain number, at hand: looked up once a step
@@ -71,17 +74,24 @@ class Kernel:
         self.workload = workload
         self.clock = Clock()
         meter = Meter(append)
-        self.ledger = Ledger(fleet, meter.append if processes else append)
-        self.server = Server(
+        rows = meter.append if processes else append
+        self.edge_rows = None if plan.edges is None else EdgeRows(plan.edges.names, rows)
+        self.ledger = Ledger(fleet, rows if self.edge_rows is None else self.edge_rows.append)
+        parts = (
             self.clock, fleet, workload, streams, self.ledger, plan.server_flops, plan.limits
+        )  # fmt: skip
+        self.server = (
+            Server(*parts)
+            if plan.edges is None or self.edge_rows is None
+            else CloudServer(plan.edges, plan.model_bytes, self.edge_rows, *parts)
         )
-        self.server.aggregate_s = plan.aggregate_s
         transfers = self._transfers(fleet) if plan.shared_links or fleet.link.varying else None
         lifecycle = LivingLifecycle if processes else Lifecycle
-        self.ingest = (
-            Ingest(self.clock, plan.ingest, self._ended, self._waits) if plan.ingest else None
-        )
-        ended = self._ended if self.ingest is None else self.ingest.enter
+        works = plan.ingest or plan.aggregate_s
+        self.ingest = Ingest(self.clock, plan.ingest, self._ended, self._waits) if works else None
+        if self.ingest is not None and plan.aggregate_s:
+            self.server.aggregate = partial(self.ingest.occupy, work_s=plan.aggregate_s)
+        ended = self.ingest.enter if self.ingest is not None and plan.ingest else self._ended
         self.server.lifecycle = lifecycle(
             self.clock, fleet, workload, streams, ended, transfers, self.server.batteries
         )
@@ -199,11 +209,14 @@ class Kernel:
             self.ledger.count(task)
             age = self.server.version - task.version
             self.ledger.close(task, "in_flight", staleness=age, used_s=self.clock.now)
+        self.server.close()
         self.flush()
 
     def flush(self) -> None:
         """Hands on the rows that are still held."""
         self.ledger.flush()
+        if self.edge_rows is not None:
+            self.edge_rows.flush()
         if self.processes is not None:
             self.processes.journal.flush()
 
@@ -255,7 +268,7 @@ class Kernel:
                 raise
             raise failure from error
         if wait is not self._wait:  # else it was looked at before
-            self._wait = self._looked_at(wait)
+            self._wait = checked_wait(wait, self._where)
         self._step_due = False
         self._free_s = self.clock.now + server.end_step()
         server.steps += 1
@@ -283,16 +296,6 @@ class Kernel:
         given = f"{len(updates)} update(s)" + (f" from devices {devices}" if updates else "")
         return PluginError(f"{self._where()} failed with {given}: {error!r}{origin(error)}")
 
-    def _looked_at(self, wait: Any) -> Wait:
-        """What a step returned, if that is something to wait for. Raises PluginError."""
-        if not isinstance(wait, Wait):
-            raise PluginError(f"{self._where()}: must return a Wait, not {wait!r}")
-        arrivals, within, losses = wait
-        if not ((arrivals or 0) >= 0 and (within or 0.0) >= 0.0 and (losses or 0) >= 0):
-            expected = "expected counts and seconds of 0 or more"
-            raise PluginError(f"{self._where()}: cannot wait for {wait!r}, {expected}")
-        return wait
-
     def _where(self) -> str:
         name, version = type(self.strategy).__name__, self.server.version
         return f"{name}.step at t = {self.clock.now:g} s, version {version}"
@@ -307,6 +310,8 @@ class Kernel:
 
     def look_again(self, device: int) -> None:
         """An idle device may be given tasks earlier than it seemed, if a step waits for one."""
+        if self.server.look_again(device):
+            self.ask()
         if self._wake is None:
             return
         back_s = self.server.presence.on_after(device, self.clock.now)

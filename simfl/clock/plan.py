@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from simfl.clock.ingest import Service
 from simfl.clock.server import Limits
+from simfl.fleet.edges import Edges
 
 if TYPE_CHECKING:
     from simfl.clock.kernel import Kernel
@@ -24,6 +25,8 @@ class Plan:
     server_flops: float = 1e11
     ingest: Service = field(default_factory=Service)
     aggregate_s: float = 0.0
+    edges: Edges | None = None
+    model_bytes: int = 0  #: of a model between an edge and the cloud, without framing
     evaluate_every_s: float = inf
     evaluate_every_versions: int | None = None
     evaluate_at_start: bool = True

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import repeat
 from math import inf
 from operator import index
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 
 from simfl.clock.battery import Batteries, Reachable
 from simfl.clock.events import Clock, Kind
+from simfl.clock.handed import NUMBERS, a_charge, each, no_change, no_weight, whole
 from simfl.clock.ledger import Ledger
 from simfl.clock.lifecycle import Lifecycle
 from simfl.clock.sampling import Pool
@@ -44,7 +43,9 @@ class Limits:
 class Server:
     """Model, versions and tasks. Everything a strategy does goes through these methods."""
 
-    __snapshot__ = (
+    edge_versions = 0  #: made by edges so far; there are none here
+
+    __snapshot__: tuple[str, ...] = (
         "version",
         "params",
         "lost",
@@ -103,7 +104,7 @@ class Server:
         self._last_version = inf if limits.versions is None else limits.versions
         self._last_update = inf if limits.updates is None else limits.updates
         self._charged_s = 0.0
-        self.aggregate_s = 0.0  #: that each version takes
+        self.aggregate: Callable[[float, float], float] | None = None  #: (now, charged) -> charged
         self._serial = 0
         self._index = np.zeros(self.devices, dtype=np.int32)
         self._next_index = memoryview(self._index.data)
@@ -120,7 +121,7 @@ class Server:
     def sample(self, n: int, among: Sequence[int] | None = None) -> list[int]:
         """Up to n distinct devices, uniform among those that are idle and present now."""
         if type(n) is not int:
-            n = _whole(n)
+            n = whole(n)
         return self.pool.sample(n, self._clock.now, among)
 
     def candidates(self) -> np.ndarray:
@@ -137,8 +138,8 @@ class Server:
     ) -> list[int]:
         """Sends the current model to devices; returns the serials of the new tasks."""
         chosen, first = list(devices), self._serial
-        if self.over:  # nothing leaves any more; the serials refer to tasks that never were
-            return list(range(first, first + len(chosen)))
+        if self.over:
+            return self.never(len(chosen))
         extras, usual = extras or {}, self._usual
         if epochs is usual[0] and steps is usual[1]:  # as before: it has been looked at
             tasks = [self._open_task(device, epochs, steps, extras) for device in chosen]
@@ -153,19 +154,23 @@ class Server:
             for task in tasks:
                 self.lifecycle.begin(task)
         else:
-            self._send_later(tasks)
+            self.send_later(tasks, self._charged_s)
         return list(range(first, self._serial))
+
+    def never(self, n: int) -> list[int]:
+        """Serials of tasks that never were: after the last version nothing leaves any more."""
+        return list(range(self._serial, self._serial + n))
 
     def _works(self, n: int, epochs: Any, steps: Any) -> Iterable[tuple[Any, Any]]:
         """(epochs, steps) of each of n devices. Raises PluginError for what is no work."""
-        works = zip(_each(epochs, n, 0.0), _each(steps, n, 1, whole=True), strict=True)
-        if all(one is None or isinstance(one, _NUMBERS) for one in (epochs, steps)):
+        works = zip(each(epochs, n, 0.0), each(steps, n, 1, whole=True), strict=True)
+        if all(one is None or isinstance(one, NUMBERS) for one in (epochs, steps)):
             self._usual = epochs, steps  # the very objects, which nothing can change
         return works
 
-    def _send_later(self, tasks: list[Task]) -> None:
-        """The tasks leave when what the server has charged is done."""
-        due_s = self._clock.now + self._charged_s
+    def send_later(self, tasks: list[Task], charged_s: float) -> None:
+        """The tasks leave when what is charged is done."""
+        due_s = self._clock.now + charged_s
         for task in tasks:
             task.dispatched_s = due_s
             self._clock.at(due_s, Kind.DISPATCH, task.serial, "server.leave", task)
@@ -173,18 +178,17 @@ class Server:
     def apply(self, change: Change) -> None:
         """Adds a change to the model and makes the next version."""
         if not isinstance(change, Change):
-            raise PluginError(
-                f"server.apply takes a Change, as simfl.mean(updates) makes, not {change!r}"
-            )
+            raise no_change(change)
         if self.over:
             return  # after the last version nothing enters the model any more
-        self._charged_s += self.aggregate_s
+        if self.aggregate is not None:
+            self._charged_s = self.aggregate(self._clock.now, self._charged_s)
         version, params, ledger = self.version, self.params, self._ledger
         used_s, ages, updates = self._clock.now + self._charged_s, [], []
         for serial, weight in change.weights.items():
             task, update = self._close(serial, "applied")
             if not 0.0 <= weight < inf:
-                raise PluginError(f"the update of task {serial} was given the weight {weight}")
+                raise no_weight(serial, weight)
             updates.append(update)
             drift, cosine = self._workload.measure(update, params)
             age = version - task.version
@@ -196,18 +200,21 @@ class Server:
         trouble = self._workload.trouble(params, updates)
         if trouble and not self._workload.finite(params) and self._are_finite(updates):
             raise PluginError("the change is not finite, though all updates in it are")
-        self.params = params
-        self.version = version = version + 1
         self.trouble = self.trouble or trouble
-        total = float(sum(change.weights.values()))
-        ledger.version(version, used_s, ages, total, self._charged_s)
+        self.enter(params, ages, float(sum(change.weights.values())), used_s)
+
+    def enter(self, params: Any, ages: list[int], weight_sum: float, used_s: float) -> None:
+        """The next version is this model, made of updates of these ages."""
+        self.params = params
+        self.version = version = self.version + 1
+        self._ledger.version(version, used_s, ages, weight_sum, self._charged_s)
         if self._charged_s:
             self._publish(used_s)
         else:
             self.published = (params, version)
         if version >= self._last_version:
             self.over = "versions"
-        elif ledger.applied >= self._last_update:
+        elif self._ledger.applied >= self._last_update:
             self.over = "updates"
 
     def _are_finite(self, updates: list[Update]) -> bool:
@@ -222,23 +229,21 @@ class Server:
 
     def cancel(self, devices: Iterable[int] | None = None, cause: str = "cancelled") -> None:
         """Ends the tasks of these devices (default: all in flight) at once."""
-        wanted = None if devices is None else {self._known(d, "cancel") for d in devices}
+        wanted = None if devices is None else {self.known(d, "cancel") for d in devices}
         for task in list(self.tasks.values()):
             if wanted is None or task.device in wanted:
                 self.lifecycle.end(task, "cancelled", cause)
 
     def request_partial(self, devices: Iterable[int]) -> None:
         """Tells these devices to end training with the mini-batch at hand and send what is done."""
-        wanted = {self._known(device, "request_partial") for device in devices}
+        wanted = {self.known(device, "request_partial") for device in devices}
         for task in list(self.tasks.values()):
             if task.device in wanted:
                 self.lifecycle.shorten(task)
 
     def charge(self, flops: float = 0.0, seconds: float = 0.0) -> None:
         """Server work: what this step applies and dispatches takes effect when it is done."""
-        if not (0.0 <= flops < inf and 0.0 <= seconds < inf):
-            raise PluginError(f"server.charge was given {flops} FLOP and {seconds} s")
-        self._charged_s += seconds + flops / self.flops_per_s
+        self._charged_s += a_charge(flops, seconds, self.flops_per_s)
 
     def generator(self, purpose: str) -> np.random.Generator:
         """A random generator for this step of the strategy and this purpose."""
@@ -265,14 +270,28 @@ class Server:
 
     # For the kernel.
 
-    def join(self) -> None:
-        """The fleet has one more device, for which the workload has made room."""
+    def join(self, group: int) -> None:
+        """The fleet has one more device, of this group, for which the workload has made room."""
+        self.grow()
+        self.pool.join()
+
+    def grow(self) -> None:
+        """Columns have a row for one more device."""
         self.devices += 1
         self.examples = self._workload.examples
         if self.devices > len(self._index):
             self._index = np.append(self._index, np.zeros_like(self._index))
             self._next_index = memoryview(self._index.data)
-        self.pool.join()
+
+    def look_again(self, device: int) -> bool:
+        """True if the strategy itself looks for devices that have come back."""
+        return False
+
+    def may_move(self, device: int, cell: int) -> None:
+        """Raises PluginError where a device must not change to this cell."""
+
+    def close(self) -> None:
+        """The run has ended, and no task is open any more."""
 
     def moved_bytes(self) -> tuple[int, int]:
         """Bytes down and up so far, of tasks that ended and of those in flight. A scan of these."""
@@ -286,7 +305,7 @@ class Server:
         self.lost = []
         return charged_s
 
-    def _known(self, device: Any, method: str = "dispatch") -> int:
+    def known(self, device: Any, method: str = "dispatch") -> int:
         """The device's number. Raises PluginError for what is none, or none of this fleet's."""
         try:
             number = index(device)
@@ -308,7 +327,7 @@ class Server:
         extras: Mapping[str, Any],
     ) -> Task:
         if type(device) is not int or not 0 <= device < self.devices:
-            device = self._known(device)
+            device = self.known(device)
         if not self.pool.take(device):
             raise PluginError(
                 f"device {device} was dispatched a task while it is busy with another"
@@ -342,46 +361,3 @@ class Server:
 
     def _make_public(self, ready: tuple[Any, int]) -> None:
         self.published = ready
-
-
-_NUMBERS = (int, float, np.number)  # a union made anew at each call takes 0.2 microseconds
-
-#: Epochs or steps that a task may have at most: more is a mistake, and would overflow on the way.
-MOST_WORK = 1_000_000_000
-
-
-def _whole(n: Any) -> int:
-    """How many devices: a count, or a number that is one, as 2.0. Raises PluginError for others."""
-    if isinstance(n, _NUMBERS) and float(n).is_integer():
-        return int(n)
-    raise PluginError(f"sample was asked for {n!r} devices, expected a whole number")
-
-
-def _each(values: Any, n: int, least: float, whole: bool = False) -> Iterable[Any]:
-    """One value for each of n devices: a scalar is repeated, a sequence is taken as it is."""
-    if values is None:
-        return repeat(None, n)
-    if isinstance(values, _NUMBERS):
-        if _is_known_work(values, least, whole):
-            return repeat(values, n)
-        raise PluginError(_no_work(values, whole))
-    each = np.asarray(values).tolist()
-    if len(each) != n:
-        raise PluginError(
-            f"dispatch of {n} devices was given {len(each)} values of epochs or steps"
-        )
-    if not all(_is_work(value, least, whole) for value in each):
-        raise PluginError(_no_work(values, whole))
-    return each
-
-
-def _is_work(value: Any, least: float, whole: bool) -> bool:
-    return bool(least <= value <= MOST_WORK) and not (whole and value % 1)
-
-
-_is_known_work = lru_cache(maxsize=256)(_is_work)  # strategies ask for the same again and again
-
-
-def _no_work(values: Any, whole: bool) -> str:
-    what = f"1 to {MOST_WORK} whole steps" if whole else f"0 to {MOST_WORK} epochs"
-    return f"dispatch was given {values} epochs or steps, expected some work: {what}"

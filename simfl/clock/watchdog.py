@@ -37,6 +37,7 @@ class Watchdog:
         self._ends = isfinite(plan.limits.after_s)
         self._server, self._strategy = server, strategy
         self._instant, self._events = -1.0, 0
+        self._made = 0  # versions of edges, when they were looked at
 
     def turned(self, now_s: float, turns: int) -> None:
         """The run has turned so many times since this was called last, and is at now_s.
@@ -60,7 +61,9 @@ class Watchdog:
         if lost >= max(bearable, most):
             raise all_lost(now_s, lost, (task.cause for task in self._server.lost))
         if steps >= max(self.FRUITLESS, most) and not self._ends:
-            raise no_version(self._strategy, now_s, steps)
+            if self._server.edge_versions == self._made:
+                raise no_version(self._strategy, now_s, steps)
+            self._made, self.fruitful = self._server.edge_versions, self._server.steps
 
 
 def nothing_due(now_s: float, flying: int) -> Stalled:

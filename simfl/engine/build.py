@@ -21,6 +21,7 @@ from simfl.learn.problem import Problem, Sizes, training_bytes
 from simfl.params import Layout, Params
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.checks.beside import trace_dirs
+from simfl.scenario.checks.edges import edges_in
 from simfl.strategy.base import overrides
 from simfl.strategy.special_rules import step_flops
 from simfl.streams import Streams
@@ -55,8 +56,12 @@ def fleet_of(scenario: Scenario, streams: Streams | None = None) -> Fleet:
     )
 
 
-def plan_of(scenario: Scenario) -> Plan:
-    """When the run stops and is evaluated, and what the server can carry."""
+def plan_of(scenario: Scenario, problem: Problem | None = None) -> Plan:
+    """When the run stops and is evaluated, and what the server and its edges can carry.
+
+    problem: of the scenario, whose model travels between edges and cloud; None where its
+        [learning] states sizes.
+    """
     stop, server, evaluate = scenario.stop, scenario.server, scenario.evaluate
     target = {} if stop.target is None else stop.target.wanted
     limits = Limits(
@@ -77,6 +82,8 @@ def plan_of(scenario: Scenario) -> Plan:
             server.processors or 1, server.ingest_s or 0.0, (server.ingest_s_per_mb or 0.0) / 1e6
         ),
         aggregate_s=server.aggregate_s or 0.0,
+        edges=edges_in(scenario),
+        model_bytes=_model_bytes(scenario, problem) if scenario.edge else 0,
         evaluate_every_s=_or_inf(evaluate.every_s),
         evaluate_every_versions=evaluate.every_versions,
         evaluate_at_start=evaluate.at_start,
@@ -84,6 +91,12 @@ def plan_of(scenario: Scenario) -> Plan:
         save_wall_s=scenario.checkpoint.wall_s,
         stop_diverged=stop.on_divergence == "stop",
     )
+
+
+def _model_bytes(scenario: Scenario, problem: Problem | None) -> int:
+    """Of the whole model, as it travels between an edge and the cloud: dense float32."""
+    sizes = stated_sizes(scenario) if problem is None else problem.sizes()
+    return _nbytes(chain(()), sizes.layout)
 
 
 def lower_metrics(scenario: Scenario) -> list[str]:
@@ -187,11 +200,16 @@ def _learning(
     return Learning(
         problem,
         choice.trainer,
-        Exchange(problem.initial, down, up, streams, problem.groups),
+        Exchange(problem.initial, down, up, streams, problem.groups, senders=_senders(scenario)),
         local,
         notes={"trainer": f"{choice.kind}: {choice.why}"},
         choices={"trainer": choice.kind, "device": torch_device},
     )
+
+
+def _senders(scenario: Scenario) -> int:
+    """Servers that send models of their own to devices."""
+    return sum(edge.count for edge in scenario.edge) or 1
 
 
 def _nbytes(codec: Codec, layout: Layout) -> int:

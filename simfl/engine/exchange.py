@@ -63,6 +63,7 @@ class Exchange:
     initial: the model at version 0.
     down, up: the codec of each direction.
     groups: in which a local rule may thin its uploads.
+    senders: servers that send models of their own; the newest of each is encoded once.
 
     totals: `paper_down_bits` and `paper_up_bits` of the messages delivered so far, where a codec
         states them.
@@ -72,7 +73,13 @@ class Exchange:
     __snapshot__ = ("totals", "memories", "_latest")  #: kept by checkpoints
 
     def __init__(
-        self, initial: Params, down: Codec, up: Codec, streams: Streams, groups: Groups | None
+        self,
+        initial: Params,
+        down: Codec,
+        up: Codec,
+        streams: Streams,
+        groups: Groups | None,
+        senders: int = 1,
     ) -> None:
         self.totals: dict[str, float] = {}
         self.memories: dict[int, Memory] = {}
@@ -83,7 +90,8 @@ class Exchange:
         self._groups = groups
         self._streams = streams
         self._unused = streams.generator("unused")  # pure codecs draw nothing
-        self._latest: tuple[int, int, Wire, Params] | None = None  # of a pure downlink codec
+        self._latest: list[tuple[Params, int, Wire, Params]] = []  # of a pure downlink codec
+        self._senders = senders
 
     def memory_of(self, device: int) -> Memory:
         """What is remembered for a device, from the beginning if nothing is yet."""
@@ -151,9 +159,7 @@ class Exchange:
         """
         extras = encode_extras(task.extras, self._layout) if task.extras else b""
         if self._down.pure:
-            if self._latest is None or self._latest[0] != task.version:
-                self._latest = (task.version, *self._sent_to_all(task.base))
-            _, nbytes, wire, start = self._latest
+            nbytes, wire, start = self._encoded_once(task.base)
             return Message(wire, extras, start=start), nbytes
         rng = self._streams.generator("down", task.device, task.index)
         sent = self._down.recall(self.memory_of(task.device).down_sent, task.version)
@@ -166,6 +172,16 @@ class Exchange:
         start, _ = self._down.decode(wire.payload, self._layout, None)
         same = start.flat.data_ptr() == base.flat.data_ptr()
         return wire.nbytes, replace(wire, payload=b""), base if same else start
+
+    def _encoded_once(self, base: Params) -> tuple[int, Wire, Params]:
+        """What `_sent_to_all` makes of a model; of the newest models it is remembered."""
+        for known, *sent in reversed(self._latest):
+            if known is base:
+                nbytes, wire, start = sent
+                return nbytes, wire, start
+        made = self._sent_to_all(base)
+        self._latest = [*self._latest, (base, *made)][-self._senders :]
+        return made
 
     # Upload.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from simfl import notebook
 from simfl.callbacks import RunInfo, Watchers
-from simfl.clock.kernel import Kernel
+from simfl.clock.kernel import Kernel, Plan
 from simfl.clock.workload import Workload
 from simfl.engine import identity, record, session
 from simfl.engine.build import fleet_of, plan_of, workload_of
@@ -102,6 +102,7 @@ class _Run:
     scenario: as it was given, with "auto" in it.
     settled: with what this machine chose.
     known: what the run depends on.
+    plan: how it is played.
     saved: the checkpoint that it goes on from.
     """
 
@@ -111,6 +112,7 @@ class _Run:
     streams: Streams
     workload: Workload
     known: identity.Identity
+    plan: Plan
     timing: bool
     workers: int
     memory_gb: float | None = None
@@ -152,9 +154,8 @@ class _Run:
         if overflow is not None:
             overflow.begin(store.folder, self.memory_gb)
         update = None if progress is None else progress.update
-        plan = plan_of(whole)
         kernel = Kernel(
-            fleet, self.workload, whole.strategy, self.streams, plan, store.append, update,
+            fleet, self.workload, whole.strategy, self.streams, self.plan, store.append, update,
             whole.process,
         )  # fmt: skip
         watchers = Watchers(callbacks, self._info(tags))
@@ -204,7 +205,8 @@ def _prepared(
     workload = workload_of(scenario, problem, streams, timing=timing, workers=workers, on=on)
     settled = scenario.settled(workload.choices)
     known = identity.identity_of(settled, timing, problem)
-    return _Run(scenario, settled, folder, streams, workload, known, timing, workers)
+    plan = plan_of(scenario, problem)
+    return _Run(scenario, settled, folder, streams, workload, known, plan, timing, workers)
 
 
 def _held(folder: Path | None, resume: bool) -> AbstractContextManager[None]:

@@ -95,6 +95,7 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
         "versions": number(summary.get("versions")),
         **_final(summary),
         "down / up": " / ".join(amount(summary.get(f"{d}_bytes"), "B") for d in ("down", "up")),
+        **_tiers(summary),
         "staleness p50 / p95 / max": " / ".join(spread),
         "wasted device time": seconds(summary.get("wasted_device_s")),
         "share wasted (in flight)": f"{share(summary.get('wasted_share'))} ({share(flying)})",
@@ -103,6 +104,14 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
         errors, calls = summary["client_errors"], summary.get("client_calls")
         lines["client errors"] = f"{errors} of {calls}, first: {summary.get('client_error')}"
     return lines
+
+
+def _tiers(summary: Mapping[str, Any]) -> dict[str, str]:
+    """What went between edges and cloud, where there are edges."""
+    if "cloud_down_bytes" not in summary:
+        return {}
+    moved = (amount(summary[f"cloud_{way}_bytes"], "B") for way in ("down", "up"))
+    return {"cloud down / up": " / ".join(moved)}
 
 
 def _final(summary: Mapping[str, Any]) -> dict[str, str]:

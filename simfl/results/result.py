@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 class Result:
     """One run, seen from its folder. `tasks`, `evaluations`, `versions`, `personal`, `events`,
-    `devices`: frames.
+    `edges`, `devices`: frames.
 
     store: the Store of a run that was given no folder, kept here because its files go with it.
     """
@@ -63,6 +63,11 @@ class Result:
     def events(self) -> pd.DataFrame:
         """One row per change or entry of a process; columns as in `tables.EVENTS`."""
         return self.read("events")
+
+    @cached_property
+    def edges(self) -> pd.DataFrame:
+        """One row per version of an edge; columns as in `tables.EDGES`. Empty without edges."""
+        return self.read("edges")
 
     @cached_property
     def devices(self) -> pd.DataFrame:

@@ -20,6 +20,9 @@ from simfl.results.waste import AT_RISK, by_cause, silent
 #: Evaluations whose mean is `last10_accuracy`, or all if there are fewer.
 LAST = 10
 
+#: What is read of the edges.
+_EDGE_COLUMNS = ["version", "down_bytes", "up_bytes"]
+
 #: Gives some columns of a table of the run part by part, as `Result.parts` does.
 Parts = Callable[[str, list[str] | None], Iterable[pd.DataFrame]]
 
@@ -45,6 +48,7 @@ def summarise(parts: Parts, devices: int | None = None) -> dict[str, Any]:
         "energy_by_phase_j": totals.energy_j,
         "never_fired": silent(totals.risks),
     }
+    summary |= _edges(pd.concat([*parts("edges", _EDGE_COLUMNS)]))
     if devices is not None:
         counts = totals.participation(devices)
         summary |= {"participation_jain": jain(counts), "participation_gini": gini(counts)}
@@ -116,6 +120,17 @@ def _cost(totals: Totals, wasted: pd.DataFrame) -> dict[str, Any]:
         "wasted_share": wasted_share(table),
         "in_flight_share": wasted_share(table, ("in_flight",)),
         "energy_j": sums["energy_j"],
+    }
+
+
+def _edges(edges: pd.DataFrame) -> dict[str, Any]:
+    """Versions of edges, and bytes between them and the cloud; nothing without edges."""
+    if edges.empty:
+        return {}
+    return {
+        "edge_versions": (edges["version"] > 0).sum(),
+        "cloud_down_bytes": edges["down_bytes"].sum(),
+        "cloud_up_bytes": edges["up_bytes"].sum(),
     }
 
 

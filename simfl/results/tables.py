@@ -126,6 +126,31 @@ EVENTS = (
     Column("value", "float", "", "factor, rate or whatever the process logs; may be NaN"),
 )
 
+#: With edges alone: one row per version of an edge, version 0 included.
+EDGES = (
+    Column("edge", "word", "", "name of the edge"),
+    Column("version", "int", "versions", "the edge's version"),
+    Column("time_s", "float", "s", "when it was made"),
+    Column("updates", "int", "updates", "updates that went into it"),
+    Column("staleness_mean", "float", "versions", "mean staleness of those, in edge versions"),
+    Column("staleness_max", "int?", "versions", "largest staleness of those, in edge versions"),
+    Column("weight_sum", "float", "", "sum of the weights that the edge's strategy gave them"),
+    Column("step_s", "float", "s", "work of the edge charged for it"),
+    Column("up_bytes", "int", "B", "moved to the cloud, framing included; 0 if it stayed"),
+    Column("up_s", "float", "s", "that took; NaN if it stayed"),
+    Column("cloud_version", "int?", "versions", "cloud version that it entered and then had"),
+    Column("down_bytes", "int", "B", "moved to the edge with that version, framing included"),
+    Column("down_s", "float", "s", "that took; NaN if none came"),
+)
+
+#: Further columns of `tasks` in a run with edges.
+EDGED = (
+    Column("edge", "word", "", "name of the edge that sent the task"),
+    Column("edge_version", "int", "versions", "edge version that was sent down"),
+    Column("edge_applied_version", "int?", "versions", "edge version that the update entered"),
+    Column("edge_staleness", "int?", "versions", "edge versions between dispatch and use, or end"),
+)
+
 #: Further columns of `tasks`, where a process has set what electricity emits or costs.
 METERED = (
     Column("co2_g", "float", "g", "CO2 of the energy that the device spent"),
@@ -169,10 +194,14 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "versions": VERSIONS,
     "personal": PERSONAL,
     "events": EVENTS,
+    "edges": EDGES,
 }
 
 #: Tables that a run may be without.
-OPTIONAL = ("personal", "events")
+OPTIONAL = ("personal", "events", "edges")
+
+#: Columns that tables may have beside their own. `evaluations` takes any others, too.
+FURTHER: dict[str, tuple[Column, ...]] = {"evaluations": METRICS, "tasks": (*METERED, *EDGED)}
 
 
 def schema(table: str) -> pa.Schema:
@@ -207,8 +236,7 @@ class Meanings(dict[str, dict[str, str]]):
 
 def _meanings(table: str, names: Sequence[str]) -> Meanings:
     columns = DEVICES if table == "devices" else TABLES.get(table, ())
-    further = {"evaluations": METRICS, "tasks": METERED}.get(table, ())
-    known = {column.name: column for column in (*columns, *further)}
+    known = {column.name: column for column in (*columns, *FURTHER.get(table, ()))}
     return Meanings(
         (name, {"unit": known[name].unit, "meaning": known[name].meaning})
         if name in known
@@ -228,19 +256,19 @@ def _metric(table: str, name: str) -> str:
 def to_arrow(table: str, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
     """Equal-length columns as an Arrow table; None is missing, and NaN in float columns.
 
-    Every column of the schema is needed; `evaluations` and `tasks` take more, as floats. Raises
-    InvariantError when a column is missing, unknown, or of another length.
+    Every column of the schema is needed; `tasks` takes those of FURTHER, and `evaluations` any
+    others as floats. Raises InvariantError when a column is missing, unknown, or of another length.
     """
     plan = schema(table)
     extra = [name for name in columns if name not in plan.names]
     absent = [name for name in plan.names if name not in columns]
-    known = {column.name for column in METERED} if table == "tasks" else set()
-    if absent or (table != "evaluations" and not known.issuperset(extra)):
+    known = {} if table == "evaluations" else {c.name: c for c in FURTHER.get(table, ())}
+    if absent or (table != "evaluations" and not set(extra) <= set(known)):
         raise InvariantError(f"rows for {table}: missing columns {absent}, unknown {extra}")
     if len({len(values) for values in columns.values()}) > 1:
         raise InvariantError(f"rows for {table}: columns differ in length")
     for name in extra:
-        plan = plan.append(pa.field(name, pa.float64()))
+        plan = plan.append(pa.field(name, _DTYPES[known[name].dtype if known else "float"]))
     return pa.table([_array(columns[field.name], field.type) for field in plan], schema=plan)
 
 
@@ -361,7 +389,7 @@ def to_pandas(arrow: pa.Table, table: str) -> pd.DataFrame:
     """The pandas frame of an Arrow table: words are categories, missing integers are <NA>."""
     frame = arrow.to_pandas()
     frame.attrs = {"table": table, "columns": _meanings(table, list(frame))}
-    for column in TABLES.get(table, ()):
+    for column in (*TABLES.get(table, ()), *FURTHER.get(table, ())):
         if column.dtype == "int?" and column.name in frame:
             values = arrow[column.name].combine_chunks().to_pandas(types_mapper=_nullable)
             frame[column.name] = values

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from simfl.errors import InputError
+from simfl.fleet.edges import EdgeOptions
 from simfl.fleet.table import Table
 from simfl.scenario import checks, naming, parts, reading
 from simfl.scenario.complain import KeyPath, Problem, dotted, problems_of
@@ -58,6 +59,7 @@ class Scenario(Table):
     seed: Index = 0
     fleet: FleetOptions
     network: NetworkSection = NetworkSection()
+    edge: list[EdgeOptions] = Field(default_factory=list)
     server: ServerOptions = ServerOptions()
     learning: Learning
     strategy: Annotated[Any, parts.STRATEGY]

@@ -26,7 +26,7 @@ from simfl.learn.objective.base import Objective
 from simfl.registry import OBJECT, Registry, target_of
 from simfl.scenario.complain import Problem, carried, problems_of, shown, unknown
 from simfl.scenario.foreign import Foreign, given_before, is_table, recorded
-from simfl.strategy.base import LocalRule
+from simfl.strategy.base import LocalRule, Strategy
 from simfl.strategy.optimiser import ServerOptimiser
 from simfl.strategy.selection import Selection
 from simfl.strategy.weighting import Weighting
@@ -170,7 +170,12 @@ DATASET = Family(
 PARTITION = Family("simfl.learn.partition.base:PARTITIONS")
 TRANSFORM = Family("simfl.learn.datasets.transforms:TRANSFORMS")
 CALLBACK = Family("simfl.callbacks:CALLBACKS", ("open",))
-PROCESS = Family("simfl.world:PROCESSES", ("run|next",))
+PROCESS = Family(
+    "simfl.world:PROCESSES",
+    ("run|next",),
+    way_in="simfl.world.function:as_part",
+    objects="a function of (env, world) that yields events",
+)
 MODEL = Family(
     "simfl.learn.models.base:MODELS",
     way_in="simfl.learn.models.given:as_part",
@@ -211,10 +216,10 @@ FAMILIES: dict[type, Family] = {
     ServerOptimiser: Family("simfl.strategy:SERVER_OPTIMISERS", ("init", "step")),
     Codec: CODEC,
     Objective: OBJECTIVE,
+    Strategy: STRATEGY,
 }
 ALL = (
-    STRATEGY,
-    *FAMILIES.values(),
+    *dict.fromkeys((STRATEGY, *FAMILIES.values())),
     DATASET,
     TRANSFORM,
     PARTITION,
@@ -331,7 +336,7 @@ def _default(option: Field[Any]) -> Any:
     default = option.default
     if default is MISSING:
         return ...
-    if type(default) in FAMILIES or isinstance(default, tuple(FAMILIES)):
+    if any(kind in FAMILIES for kind in type(default).__mro__):
         shown_as = {"default": plain(default)}
         return pydantic.Field(default_factory=lambda: default, json_schema_extra=shown_as)
     return default

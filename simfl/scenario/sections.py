@@ -81,10 +81,11 @@ class ServerOptions(Table):
     sharing: "max-min" divides a cap among the transfers of the moment, "none" leaves every transfer
         its device's own rate.
     gflops: speed of what a strategy computes on the server.
-    processors: take updates in, one each at a time, in order of arrival; by default one.
+    processors: take updates in and make versions, one each at a time, in order of arrival; by
+        default one.
     ingest_s: of a processor, for each update.
     ingest_s_per_mb: beside that, for each megabyte of it.
-    aggregate_s: that each version takes, beside what the strategy charges.
+    aggregate_s: of a processor, for each version, beside what the strategy charges.
     """
 
     down_mbps: Rate | None = None

@@ -40,6 +40,7 @@ STRATEGIES = Registry(
         "signsgd": "simfl.strategy.methods.signsgd:SignSgd",
         "spatl": "simfl.strategy.methods.spatl.strategy:Spatl",
         "asyncspatl": "simfl.strategy.methods.spatl.strategy:AsyncSpatl",
+        "hierarchical": "simfl.strategy.methods.hierarchical:Hierarchical",
     },
 )
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from simfl.errors import PluginError
 from simfl.messages import Task, Update
 
 if TYPE_CHECKING:
@@ -36,6 +37,20 @@ class Wait(NamedTuple):
     arrivals: int | None = None
     within: float | None = None
     losses: int | None = None
+
+
+def checked_wait(wait: object, where: Callable[[], str]) -> Wait:
+    """What a step has returned. Raises PluginError for what nothing can meet.
+
+    where: gives the step in words.
+    """
+    if not isinstance(wait, Wait):
+        raise PluginError(f"{where()}: must return a Wait, not {wait!r}")
+    arrivals, within, losses = wait
+    if not ((arrivals or 0) >= 0 and (within or 0.0) >= 0.0 and (losses or 0) >= 0):
+        expected = "expected counts and seconds of 0 or more"
+        raise PluginError(f"{where()}: cannot wait for {wait!r}, {expected}")
+    return wait
 
 
 @dataclass(slots=True, eq=False)

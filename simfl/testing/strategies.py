@@ -244,7 +244,8 @@ def a_state_that_is_saved(played: Played) -> None:
         step = played.part.step
 
         def reborn(self: Any, state: Any, server: Any, updates: Any, step: Any = step) -> Any:
-            _replace_in_place(state, _reread(state, {"server": server}))
+            edges = {edge.name: edge for edge in getattr(server, "edges", ())}
+            _replace_in_place(state, _reread(state, {"server": server, **edges}))
             return step(self, state, server, updates)
 
         with patch.object(played.part, "step", reborn):

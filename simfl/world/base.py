@@ -20,6 +20,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from simfl.registry import OBJECT, target_of
+
 
 class World(Protocol):
     """A run's devices, links and cells, as a process knows and changes them.
@@ -163,3 +165,10 @@ class Machine(Protocol):
 def is_machine(process: Any) -> bool:
     """True if a checkpoint can keep the process."""
     return hasattr(process, "next")
+
+
+def kind_of(process: Any) -> str:
+    """The name by which a scenario finds the process, or that of the object."""
+    if hasattr(process, "described"):
+        return str(process.described()["kind"]).removeprefix(OBJECT)
+    return target_of(type(process))

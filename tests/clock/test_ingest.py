@@ -115,3 +115,53 @@ def test_what_waits_at_the_end_was_not_used(tmp_path: Path) -> None:
 def test_a_run_whose_server_takes_no_time_is_what_it_was() -> None:
     assert simfl.run(flooded()).digest == simfl.run(flooded(processors=3)).digest
     assert "server_utilisation" not in simfl.run(flooded()).summary
+
+
+@pytest.mark.parametrize(("k", "rho"), [(1, 0.7), (3, 0.8)])
+def test_versions_wait_for_a_processor_among_updates_of_the_same_length(k: int, rho: float) -> None:
+    """Half of a Poisson stream are updates and half are versions: both see the queue of M/D/k."""
+    rng = np.random.default_rng(20 + k)
+    arrivals_s = np.cumsum(rng.exponential(1.0 / (k * rho), 20_000))
+    rho = len(arrivals_s) / arrivals_s[-1] / k
+    clock, waited = Clock(), {"update": list[float](), "version": list[float]()}
+    ingest = Ingest(
+        clock,
+        Service(k, 1.0),
+        lambda task: waited["update"].append(clock.now - task.came_s - 1.0),
+        lambda task: True,
+    )
+    clock.handlers["arrive"] = ingest.enter
+    clock.handlers["make"] = lambda _: waited["version"].append(
+        ingest.occupy(clock.now, 0.0, 1.0) - 1.0
+    )
+    for serial, (t, makes) in enumerate(zip(arrivals_s, rng.random(20_000) < 0.5, strict=True)):
+        task = SimpleNamespace(outcome="delivered", serial=serial, moved_bytes=[0, 0], came_s=t)
+        clock.at(float(t), Kind.TASK, serial, "make" if makes else "arrive", task)
+    while clock.advance():
+        pass
+    for found in waited.values():
+        assert np.mean(found) == pytest.approx(mean_wait(k, rho), rel=0.1)
+    assert ingest.utilisation(arrivals_s[-1]) == pytest.approx(rho, rel=0.01)
+
+
+def test_a_version_waits_behind_the_updates_that_came_before_it(tmp_path: Path) -> None:
+    """All 20 have come at 11 s; the first is through at 14 s, and its version after the last."""
+    table = {
+        **flooded(ingest_s=3.0, aggregate_s=5.0),
+        "strategy": {"kind": "fedbuff", "concurrency": 20, "buffer": 1},
+    }
+    run = simfl.run(table, out=tmp_path / "run")
+    assert run.versions["time_s"].tolist() == [11.0 + 20 * 3.0 + 5.0, 11.0 + 20 * 3.0 + 2 * 5.0]
+    assert run.versions["step_s"].tolist() == [62.0, 5.0]
+    assert {check.law: check.wrong for check in audit(run) if check.wrong} == {}
+
+
+def test_processors_that_are_free_make_the_version_at_once() -> None:
+    """Waves of four: the last are through at 26 s, and then all processors are free."""
+    run = simfl.run(flooded(ingest_s=3.0, processors=4, aggregate_s=5.0))
+    assert run.versions["time_s"].tolist() == [31.0, 62.0]
+    assert run.summary["server_utilisation"] == pytest.approx((2 * 20 * 3 + 2 * 5) / (4 * 62))
+
+
+def test_utilisation_counts_versions_alone() -> None:
+    assert simfl.run(flooded(aggregate_s=5.0)).summary["server_utilisation"] == 10.0 / 32.0

@@ -78,6 +78,31 @@ def test_messages_of_unlike_lengths_take_as_long_as_in_the_pilot(
     assert command(["verify", str(tmp_path / "run")]) == 0
 
 
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ([{"class": "x"}, {"class": ""}], "device a is of several classes, or of none"),
+        ([{"class": "x"}, {"class": "y"}], "device a is of several classes"),
+        ([{"class": "x"}, {"device": "b", "class": ""}], "device b has no class"),
+        ([{"up_bytes": 0.0}, {}], "up_bytes = 0: expected bytes"),
+        ([{}, {"down_bytes": float("inf")}], "down_bytes"),
+    ],
+)
+def test_what_no_pilot_can_have_is_refused(
+    tmp_path: Path, changes: list[dict[str, Any]], what: str
+) -> None:
+    rows = [row("a", 3.0, **{"class": ""}) | change for change in changes]
+    with pytest.raises(TraceError, match=what):
+        calibrate(read_phases(written(tmp_path / "log.csv", rows)), None, None, Loops())
+
+
+@pytest.mark.parametrize("nbytes", [-5.0, 0.0, float("nan"), float("inf")])
+def test_a_length_must_be_one(tmp_path: Path, nbytes: float) -> None:
+    rows = [{key: value for key, value in one.items() if "bytes" not in key} for one in LOG]
+    with pytest.raises(TraceError, match=r"up_bytes = .* above 0"):
+        calibrate(read_phases(written(tmp_path / "log.csv", rows)), 1e6, nbytes, Loops())
+
+
 def test_one_task_a_device_does_not_judge_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

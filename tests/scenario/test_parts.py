@@ -100,6 +100,7 @@ def test_the_options_of_every_shipped_part_fit_into_a_scenario(family: Family, k
 
 #: Options that have no default, by kind.
 NEEDED: dict[str, dict[str, Any]] = {
+    "hierarchical": {"edge": "fedavg"},
     "huggingface": {"path": "here"},
     "images": {"path": "here"},
     "table": {"path": "here.csv", "target": "y"},

@@ -102,14 +102,35 @@ def played(kind: str) -> Played:
 every_strategy = pytest.mark.parametrize("kind", KINDS)
 
 
-def test_the_table_holds_every_shipped_strategy():
-    assert set(STRATEGIES.shipped) - set(SMALL) == set()
+#: Strategies that need edges, and options for four devices under each.
+TIERED: dict[str, dict[str, Any]] = {
+    "hierarchical": {"k2": 2, "edge": {"kind": "fedbuff", "concurrency": 3, "buffer": 2}}
+}
+
+
+class PlayedAtEdges(Played):
+    """A strategy on a dozen devices under three edges; of one device, under one."""
+
+    def scenario(self, *given: Any, **stop: Any) -> dict[str, Any]:
+        return {**super().scenario(*given, **stop), "edge": [{"name": "edge", "count": 3}]}
+
+
+def test_the_tables_hold_every_shipped_strategy():
+    assert set(STRATEGIES.shipped) - {*SMALL, *TIERED} == set()
 
 
 @every_strategy
 @pytest.mark.parametrize("contract", STRATEGY_CONTRACTS, ids=lambda contract: contract.__name__)
 def test_a_strategy_keeps_its_contracts(kind, contract):
     contract(played(kind))
+
+
+@pytest.mark.parametrize("kind", TIERED)
+@pytest.mark.parametrize("contract", STRATEGY_CONTRACTS, ids=lambda contract: contract.__name__)
+def test_a_strategy_of_two_tiers_keeps_its_contracts(kind, contract):
+    if contract.__name__ == "one_device":
+        pytest.skip("three edges have three devices")
+    contract(PlayedAtEdges({"kind": kind, **TIERED[kind]}))
 
 
 @every_strategy
@@ -206,7 +227,7 @@ def test_every_part_says_what_it_does_in_one_line(registry):
         assert len(first) <= 100
 
 
-@every_strategy
+@pytest.mark.parametrize("kind", [*KINDS, *TIERED])
 def test_every_strategy_names_its_paper(kind):
     part = STRATEGIES.get(kind)
     assert any(char.isdigit() for char in part.reference)

@@ -209,7 +209,7 @@ def test_a_scenario_names_processes_by_their_kind(tmp_path: Path):
     ("process", "words"),
     [({"kind": "world_toys:Breathing", "every_s": -1.0}, "process.0.every_s"),
      ({"kind": "world_toys:Breathing", "evry_s": 1.0}, "every_s"),
-     ({"kind": "world_toys:table"}, "it has no `run` or `next`"),
+     ({"kind": "world_toys:PARAMETERS"}, "it has no `run` or `next`"),
      ({"kind": "world_toys:Absent"}, "cannot import"), (3, "expected the name of a process")],
 )  # fmt: skip
 def test_a_process_that_no_scenario_can_hold_is_refused(process: Any, words: str):

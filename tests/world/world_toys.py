@@ -106,3 +106,21 @@ class Sighing:
             for device in range(world.devices):
                 world.set_speed(device, 0.5 + world.generator("speed").random())
             yield env.timeout(self.every_s)
+
+
+def tide(env: Any, world: Any, every_s: float = 40.0, factor: float = 0.5) -> Generator:
+    """A process that is a function: all devices slow down, and come back."""
+    while True:
+        world.log("ebb", value=factor)
+        for device in range(world.devices):
+            world.set_speed(device, factor)
+        yield env.timeout(every_s)
+        for device in range(world.devices):
+            world.set_speed(device, 1.0)
+        yield env.timeout(every_s)
+
+
+def falls(env: Any, world: Any) -> Generator:
+    """A function that fails after a while."""
+    yield env.timeout(5)
+    world.set_speed(99, 0.5)

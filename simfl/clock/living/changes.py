@@ -101,6 +101,7 @@ class Changes:
 
     def move(self, device: int, cell: int) -> None:
         """The device is behind another cell, and so is its transfer."""
+        self.server.may_move(device, cell)
         self.fleet.cells.moved[device] = cell
         task = self.task_of(device)
         if task is not None:
@@ -148,7 +149,7 @@ class Changes:
         """Columns of the clock and of the workload have a row for one more device."""
         members, server = self.fleet.members, self.server
         self.workload.join(server.devices + 1, members.first)
-        server.join()
+        server.join(group)
         if server.batteries is not None:
             row = int(np.searchsorted(members.base.group, group))
             start_j = self._start_j(server.devices - 1)

@@ -15,9 +15,8 @@ from simfl.clock.living.journal import Journal
 from simfl.clock.living.meter import Meter
 from simfl.clock.living.randomness import Draws
 from simfl.errors import PluginError, Stalled
-from simfl.registry import target_of
 from simfl.world import PROCESSES
-from simfl.world.base import is_machine
+from simfl.world.base import is_machine, kind_of
 
 if TYPE_CHECKING:
     from simfl.clock.kernel import Kernel
@@ -118,7 +117,7 @@ class Processes:
 
 def names_of(processes: Sequence[Any]) -> list[str]:
     """What the tables call each process: its kind, numbered from the second of a kind on."""
-    kinds = [PROCESSES.name_of(target_of(type(process))) for process in processes]
+    kinds = [PROCESSES.name_of(kind_of(process)) for process in processes]
     met: Counter[str] = Counter()
     names = []
     for kind in kinds:

@@ -16,7 +16,7 @@ from simfl.results.summary import is_end, summary_of
 from simfl.results.tables import MODEL
 from simfl.scenario import LearningOptions, Scenario, TimingOptions
 from simfl.scenario.parts import plain
-from simfl.world.base import is_machine
+from simfl.world.base import is_machine, kind_of
 
 
 def check(
@@ -113,7 +113,7 @@ def warn_of_generators(folder: Path, scenario: Scenario, saved: Saved | None, do
     if written and saved is None and not done and identity.read(folder) is not None:
         warnings.warn(
             f"{folder}: is played again from its beginning, for no checkpoint can keep where "
-            f"{type(written[0]).__name__}.run waits; a process written as `next(state, world)` can "
+            f"{kind_of(written[0])} waits; a process written as `next(state, world)` can "
             "be resumed",
             stacklevel=4,
         )

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from simfl.clock.edges.cloud import CloudServer
 from simfl.clock.kernel import Kernel
 from simfl.engine.checkpoints import checkpoint
 from simfl.engine.checkpoints.snapshot import Reader, Writer
@@ -58,10 +59,23 @@ def parts_of(kernel: Kernel) -> dict[str, Any]:
         "processes": kernel.processes,
         "processes.meter": kernel.processes.meter if kernel.processes is not None else None,
         "processes.draws": kernel.processes.draws if kernel.processes is not None else None,
+        **_edges(kernel),
         "strategy": kernel.strategy,
         "local": kernel.strategy.local,
     }
     return {name: part for name, part in named.items() if part is not None}
+
+
+def _edges(kernel: Kernel) -> dict[str, Any]:
+    """The edges, if the run has any: their servers, pools and rows."""
+    server = kernel.server
+    if not isinstance(server, CloudServer):
+        return {}
+    both = zip(server.edges, server.pools.pools, strict=True)
+    parts = {f"edges.{edge.name}": (edge, pool) for edge, pool in both}
+    servers = {name: edge for name, (edge, _) in parts.items()}
+    pools = {f"{name}.pool": pool for name, (_, pool) in parts.items()}
+    return {"edges.rows": server.rows, **servers, **pools}
 
 
 def save(kernel: Kernel, store: Store, scenario: Scenario, timing: bool) -> None:

@@ -11,13 +11,17 @@ from simfl.clock.workload import TimingOnly
 from simfl.engine import footprint
 from simfl.fleet.build import unused
 from simfl.fleet.columns import Fleet
+from simfl.fleet.edges import EdgeOptions, edges_of
 from simfl.fleet.network.cells import CellOptions
 from simfl.learn.loops.base import called
 from simfl.messages import FRAME_BYTES
 from simfl.results import formatting
 from simfl.scenario import Scenario, TimingOptions
+from simfl.scenario.checks.edges import worked_for
 from simfl.scenario.parts import kind_of, plain
 from simfl.wire.codec import StatefulCodec
+from simfl.world import PROCESSES
+from simfl.world.base import kind_of as process_kind
 
 if TYPE_CHECKING:
     from simfl.engine.workload import Learning
@@ -25,8 +29,8 @@ if TYPE_CHECKING:
 
 def asked(scenario: Scenario) -> tuple[float | None, int | None]:
     """Epochs and steps that the strategy's options ask for; one epoch if they do not say."""
-    steps = getattr(scenario.strategy, "steps", None)
-    epochs = getattr(scenario.strategy, "epochs", None)
+    strategy = worked_for(scenario)[1]
+    steps, epochs = (getattr(strategy, name, None) for name in ("steps", "epochs"))
     return (None, steps) if steps is not None else (1.0 if epochs is None else epochs, None)
 
 
@@ -64,9 +68,10 @@ def sent(load: TimingOnly, bare: TimingOnly) -> str:
 
 
 def _concurrency(scenario: Scenario) -> tuple[str, int] | None:
-    """The option that says how many devices work at once, if the strategy has one."""
-    found = {name: getattr(scenario.strategy, name, None) for name in ("concurrency", "cohort")}
-    return next(((name, n) for name, n in found.items() if isinstance(n, int)), None)
+    """The option that says how many devices work at once, if there is one, and how many at most."""
+    strategy, servers = worked_for(scenario)[1], sum(edge.count for edge in scenario.edge) or 1
+    found = {name: getattr(strategy, name, None) for name in ("concurrency", "cohort")}
+    return next(((name, n * servers) for name, n in found.items() if isinstance(n, int)), None)
 
 
 def at_once(scenario: Scenario) -> str:
@@ -75,7 +80,9 @@ def at_once(scenario: Scenario) -> str:
     if found is None:
         return f"as the strategy decides; there are {scenario.fleet.devices} devices"
     name, n = found
-    return f"{name} = {n} of {scenario.fleet.devices} devices"
+    servers = sum(edge.count for edge in scenario.edge)
+    each = f"{name} = {n // servers} at each of {servers} edge(s)" if servers else f"{name} = {n}"
+    return f"{each} of {scenario.fleet.devices} devices"
 
 
 def server(scenario: Scenario) -> str:
@@ -96,11 +103,46 @@ def beyond(scenario: Scenario, fleet: Fleet) -> dict[str, str]:
     deployment = getattr(scenario.strategy, "deployment", None)
     extras = {
         "deployment": "" if deployment is None else deployment.facts(),
-        "processes": ", ".join(kind_of(type(process)) for process in scenario.process),
+        "processes": ", ".join(PROCESSES.name_of(process_kind(one)) for one in scenario.process),
+        "edges": _edges(scenario),
         "cells": "; ".join(map(_cell, cells)),
         "without effect": "; ".join(idle),
     }
     return {subject: text for subject, text in extras.items() if text}
+
+
+def _edges(scenario: Scenario) -> str:
+    """Who is under them, their links, and what runs there; empty without edges."""
+    if not scenario.edge:
+        return ""
+    edges = edges_of(scenario.edge, scenario.fleet.group, scenario.network.cell)
+    sizes = np.bincount(edges.of_device, minlength=len(edges)).tolist()
+    parts, first = [], 0
+    for edge in scenario.edge:
+        parts.append(_edge(edge, sizes[first : first + edge.count]))
+        first += edge.count
+    return "; ".join(parts) + _at_edges(scenario)
+
+
+def _edge(edge: EdgeOptions, sizes: list[int]) -> str:
+    least, most = min(sizes), max(sizes)
+    devices = f"{most} devices" if least == most else f"{least} to {most} devices"
+    parts = [devices + (" each" if edge.count > 1 else "")]
+    rates = [
+        f"{way} {mbps:g} Mbit/s" for way in ("down", "up") if (mbps := getattr(edge, f"{way}_mbps"))
+    ]
+    parts += rates or ["the cloud at once"]
+    parts += [f"latency {formatting.seconds(edge.latency_s)}"] * bool(edge.latency_s)
+    count = f"{edge.count} x " if edge.count > 1 else ""
+    return f"{count}{edge.name} ({', '.join(parts)})"
+
+
+def _at_edges(scenario: Scenario) -> str:
+    inner, k2 = (getattr(scenario.strategy, name, None) for name in ("edge", "k2"))
+    if inner is None or k2 is None:
+        return ""
+    merged = "every version" if k2 == 1 else f"every {k2} versions"
+    return f"; {kind_of(type(inner))} at each, merged by the cloud after {merged} of theirs"
 
 
 def _cell(cell: CellOptions) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from simfl.engine.verify import codecs, draws, played
+from simfl.engine.verify import codecs, draws, edges, played
 from simfl.engine.verify.replay import replayed as replayed
 from simfl.engine.verify.world import World
 from simfl.results.result import Result
@@ -25,6 +25,7 @@ WORLD_LAWS: dict[str, Callable[[World], str | None]] = {
     "totals so far are what messages had moved": draws.totals,
     "training takes what the device's law says": draws.training,
     "tasks fail when chance and absence say so": draws.failures,
+    "tasks and models take the links of their edges": edges.links,
 }
 
 #: The same, of a finished run.

@@ -13,6 +13,8 @@ from simfl.messages import FRAME_BYTES
 from simfl.results.tables import DELIVERED
 from simfl.results.verify import Unchecked
 from simfl.scenario import TimingOptions
+from simfl.scenario.checks.edges import worked_for
+from simfl.scenario.parts import kind_of
 from simfl.strategy.common import Options
 from simfl.wire.chain import chain
 
@@ -71,7 +73,7 @@ def _sizes(w: World) -> Sizes:
         raise Unchecked("a Flower app's messages are its own")
     if scenario.foreign:
         raise Unchecked(f"{scenario.foreign[0]} is not loaded to ask what it sends")
-    bare = _is_bare(scenario.strategy, w.run.strategy)
+    bare = _is_bare(worked_for(scenario)[1])
     if isinstance(scenario.learning, TimingOptions):
         stated = workload_of(scenario, problem_of(scenario, w.streams), w.streams, timing=True)
         down, up = stated.down_bytes, stated.up_bytes + stated.sent_bytes  # type: ignore[attr-defined]
@@ -84,6 +86,6 @@ def _sizes(w: World) -> Sizes:
     return Sizes(FRAME_BYTES + (known or 0), None if up < 0 else FRAME_BYTES + up, bare)
 
 
-def _is_bare(strategy: object, kind: str) -> bool:
+def _is_bare(strategy: object) -> bool:
     plain = isinstance(strategy, Options) and type(strategy).extras is Options.extras
-    return plain and kind not in _SEND_MORE
+    return plain and kind_of(type(strategy)) not in _SEND_MORE

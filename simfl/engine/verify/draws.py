@@ -169,6 +169,7 @@ def _flops(w: World, seen: np.ndarray, work: np.ndarray) -> np.ndarray:
 def _shortens(w: World) -> bool:
     """Whether the strategy may ask for a part of the work."""
     options = w.run.scenario["strategy"]
+    options = options["edge"] if w.scenario.edge and "edge" in options else options
     return options["kind"] in POLLING or options.get("on_stale") == "request"
 
 

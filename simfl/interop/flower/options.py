@@ -45,6 +45,7 @@ class App:
     """
 
     ends: ClassVar[bool] = True  #: by itself: no [stop] is needed
+    unfit_for_edges: ClassVar[str] = "an app of Flower talks to all devices itself"
 
     epochs: Positive = 1.0
     steps: Count | None = None

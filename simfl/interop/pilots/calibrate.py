@@ -7,6 +7,7 @@ come from every second task of each device, the errors from the others.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import erf, nan, sqrt
@@ -63,8 +64,10 @@ class Judged:
 
 @dataclass(frozen=True)
 class Calibration:
-    """groups: tables for [[fleet.group]]. judged: one for each of them.
+    """What a log says of a fleet.
 
+    groups: tables for [[fleet.group]].
+    judged: one for each of them.
     nbytes: mean length of a message, (down, up).
     """
 
@@ -88,6 +91,9 @@ def calibrate(
             f"the log has no column {absent[0]}: rates follow from bytes and seconds; give {option}"
         )
     known = {name: np.broadcast_to(value, len(log)) for name, value in sizes.items()}
+    for name, values in known.items():
+        if not (np.isfinite(values) & (values > 0.0)).all():
+            raise TraceError(f"{name} = {values.min():g}: expected bytes of a message, above 0")
     log = Phases(log.device, log.group, log.seconds, known)
     groups, judged = [], []
     for name, members in _groups(log).items():
@@ -100,9 +106,16 @@ def calibrate(
 
 def _groups(log: Phases) -> dict[str, list[str]]:
     """Devices by class; where the log has none, devices that train about as fast as each other."""
-    if log.group.all():
-        names = dict.fromkeys(log.group.tolist())
-        return {name: sorted(set(log.device[log.group == name])) for name in names}
+    pairs = set(zip(log.device.tolist(), log.group.tolist(), strict=True))
+    classes = {name for _, name in pairs if name}
+    several = [device for device, n in Counter(device for device, _ in pairs).items() if n > 1]
+    if classes and several:
+        raise TraceError(f"device {several[0]} is of several classes, or of none in some rows")
+    unnamed = [device for device, name in pairs if not name]
+    if classes and unnamed:
+        raise TraceError(f"device {min(unnamed)} has no class: give all devices one, or none")
+    if classes:
+        return {name: sorted(d for d, c in pairs if c == name) for name in _in_order(log)}
     medians = sorted((_median(log, device), device) for device in set(log.device.tolist()))
     found: list[list[str]] = []
     for k, (seconds, device) in enumerate(medians):
@@ -110,6 +123,10 @@ def _groups(log: Phases) -> dict[str, list[str]]:
             found.append([])
         found[-1].append(device)
     return {f"group-{k}": sorted(devices) for k, devices in enumerate(found)}
+
+
+def _in_order(log: Phases) -> list[str]:
+    return list(dict.fromkeys(log.group.tolist()))
 
 
 def _median(log: Phases, device: str) -> float:

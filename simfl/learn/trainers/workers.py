@@ -64,6 +64,11 @@ class WorkerSpec:
         rest = (local.options, local.rule, local.streams.seed, local.torch_device)
         return cls(kind, local.model, data, *rest)
 
+    def on_gpu(self, number: int) -> None:
+        """The GPU that the worker of this number computes on is the current one."""
+        if self.torch_device == "cuda":
+            torch.cuda.set_device(number % torch.cuda.device_count())
+
     def local(self) -> Local:
         """What surrounds the jobs' steps, made anew."""
         parts = (self.model, self.data, self.options, self.rule)
@@ -86,7 +91,7 @@ class _Worker:
     works on one, the next waits at its door.
     """
 
-    def __init__(self, spec: Packed, nbytes: int) -> None:
+    def __init__(self, spec: Packed, nbytes: int, number: int) -> None:
         self.pieces: deque[_Piece] = deque()
         self.sent = self.answered = 0
         self.pipe, theirs = _processes.Pipe()
@@ -94,7 +99,7 @@ class _Worker:
         views = [memoryview(arena).cast("B") for arena in arenas]
         self.inboxes, self.outboxes = views[:_AHEAD], views[_AHEAD:]
         self.process = _processes.Process(
-            target=_serve, args=(theirs, arenas, spec), daemon=True, name="simfl-worker"
+            target=_serve, args=(theirs, arenas, spec, number), daemon=True, name="simfl-worker"
         )
         with safe_path(), without_main():
             self.process.start()
@@ -188,7 +193,7 @@ class Workers(Trainer):
     def _start_missing(self) -> None:
         workers = self._pool.workers
         while len(workers) < self._count:
-            workers.append(_Worker(self._spec, self._arena_bytes))
+            workers.append(_Worker(self._spec, self._arena_bytes, len(workers)))
 
     def _feed(self) -> None:
         """Every worker gets something to do, and then something to do after that."""
@@ -228,7 +233,8 @@ class Workers(Trainer):
             )
         self._left.extendleft(reversed(worker.pieces))
         workers = self._pool.workers
-        workers[workers.index(worker)] = _Worker(self._spec, self._arena_bytes)
+        number = workers.index(worker)
+        workers[number] = _Worker(self._spec, self._arena_bytes, number)
 
 
 def pieces_of(jobs: Sequence[Job], local: Local, count: int) -> list[slice]:
@@ -249,13 +255,14 @@ def pieces_of(jobs: Sequence[Job], local: Local, count: int) -> list[slice]:
     return [slice(first, last) for first, last in pairwise(starts)]
 
 
-def _serve(pipe: Connection, shared: Sequence[Any], packed: Packed) -> None:
+def _serve(pipe: Connection, shared: Sequence[Any], packed: Packed, number: int) -> None:
     """The loop of a worker process, until the pipe is closed."""
     from simfl.learn.trainers import choose  # it knows this module
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends its workers
     torch.set_num_threads(1)
     spec: WorkerSpec = packed.value
+    spec.on_gpu(number)
     local = spec.local()
     trainer = choose(spec.kind, local).trainer
     memory = SharedMemory(local.initial.layout)

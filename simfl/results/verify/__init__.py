@@ -13,7 +13,17 @@ from typing import Any
 import numpy as np
 
 from simfl.results.result import Result
-from simfl.results.verify import energy, evaluations, events, moved, summary, tasks, versions
+from simfl.results.verify import (
+    edges,
+    energy,
+    evaluations,
+    events,
+    moved,
+    summary,
+    tasks,
+    travel,
+    versions,
+)
 from simfl.results.verify.subject import Tables, Unchecked, plays_an_app, tables_of
 
 __all__ = ["LAWS", "SUMMARY_LAWS", "Check", "Unchecked", "checked", "plays_an_app", "verify"]
@@ -48,6 +58,8 @@ LAWS: dict[str, Callable[[Tables], str | None]] = {
     "staleness is conserved": versions.conserved,
     "versions count the updates that entered them": versions.contributions,
     "events are changes of the world in order of time": events.rows,
+    "versions of edges count the updates that entered them": edges.versions,
+    "models travel between edges and cloud in turn": travel.travel,
     "bytes move in their phase": moved.in_phase,
     "totals so far are those of the tasks": moved.so_far,
     "energy is power times time": energy.power,

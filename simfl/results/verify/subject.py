@@ -47,6 +47,7 @@ class Tables:
     learnt: bool = False
     sound: bool = False
     events: pd.DataFrame = field(default_factory=pd.DataFrame)
+    edges: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def own_loop(self) -> bool:
@@ -71,6 +72,19 @@ class Tables:
         asked_s = self.versions["time_s"] - self.versions["step_s"]
         times = (self.tasks["ended_s"], self.evaluations["time_s"], asked_s)
         return float(max((each.max() for each in times if len(each)), default=0.0))
+
+    @property
+    def strategy(self) -> Mapping[str, Any]:
+        """The strategy that devices work for: in a run with edges the one that runs there."""
+        whole: Mapping[str, Any] = self.scenario["strategy"]
+        inner = whole.get("edge")
+        return inner if isinstance(inner, Mapping) else whole
+
+    @cached_property
+    def left(self) -> np.ndarray:
+        """(n,) bool: tasks that have left; others waited for the server's work, or for a model."""
+        sizes = self.tasks[["examples", "download_s", "train_s", "upload_s", "down_bytes"]]
+        return np.asarray((sizes != 0).any(axis=1))
 
     @property
     def groups(self) -> list[Mapping[str, Any]]:
@@ -107,6 +121,7 @@ def tables_of(run: Result) -> Tables:
         learnt=model is not None,
         sound=model is not None and bool(model.flat.isfinite().all()),
         events=run.events,
+        edges=run.edges,
     )
 
 

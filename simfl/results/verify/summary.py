@@ -116,7 +116,9 @@ def models(run: Result) -> str | None:
         raise Unchecked("an app's messages may wait with older models")
     t = tables_of(run)
     least, most = (_alive(t, discarded_at_once=one) for one in (True, False))
-    if (t.versions["step_s"] > 0).any():  # what is sent after the server's work was held during it
+    if not t.edges.empty:  # what waits for the cloud holds the model that its edge has sent there
+        most += t.edges["edge"].nunique()
+    elif (t.versions["step_s"] > 0).any():  # and what waits for the work of the server holds its
         most = len(t.versions) + 1
     recorded = run.summary.get("models_alive_max")
     ok = isinstance(recorded, int) and least <= recorded <= most
@@ -131,25 +133,46 @@ def _alive(t: Tables, discarded_at_once: bool) -> int:
     """
     tasks = t.tasks
     outcome = tasks["outcome"].astype(str)
-    made = tasks["applied_version"].fillna(0).to_numpy(np.int64)
-    used_s = t.made_s[made] - np.concatenate(([0.0], t.versions["step_s"].to_numpy(), [0.0]))[made]
-    done_s = np.where(outcome == "applied", used_s, tasks["ended_s"].to_numpy())
+    version, made, used_s = _at_edges(t) if "edge" in tasks else _at_the_server(t)
+    done_s = np.where(made > 0, used_s, tasks["ended_s"].to_numpy())
     stay = ["in_flight"] if discarded_at_once else ["in_flight", "discarded"]
-    done_s[outcome.isin(stay)] = np.inf
-    version = tasks["version"].tolist()
-    sent = zip(tasks["dispatched_s"].tolist(), version, version, strict=True)
-    done = zip(done_s.tolist(), np.where(made > 0, made, -1).tolist(), version, strict=True)
+    done_s[outcome.isin(stay).to_numpy() & (made == 0)] = np.inf
+    of = tasks["edge"].cat.codes.tolist() if "edge" in tasks else [0] * len(tasks)
+    models = list(zip(of, version.tolist(), strict=True))
+    sent = zip(tasks["dispatched_s"].tolist(), version.tolist(), models, strict=True)
+    done = zip(done_s.tolist(), np.where(made > 0, made, -1).tolist(), models, strict=True)
     events = [(*each, 1) for each in sent] + [(*each, -1) for each in done]
     events.sort(key=lambda event: (event[0], event[1], event[3]))
-    return _peak([(change, version) for _, _, version, change in events])
+    return _peak([(change, model) for _, _, model, change in events])
 
 
-def _peak(changes: list[tuple[int, int]]) -> int:
-    held: dict[int, int] = {}
+Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _at_the_server(t: Tables) -> Columns:
+    """Of each task the version that it carried, the one that it entered (0: none), and when."""
+    made = t.tasks["applied_version"].fillna(0).to_numpy(np.int64)
+    step_s = np.concatenate(([0.0], t.versions["step_s"].to_numpy(), [0.0]))
+    return t.tasks["version"].to_numpy(), made, (t.made_s - step_s)[made]
+
+
+def _at_edges(t: Tables) -> Columns:
+    """The same in versions of the edge."""
+    made = t.tasks["edge_applied_version"].fillna(0).to_numpy(np.int64)
+    asked_s = (t.edges["time_s"] - t.edges["step_s"]).to_numpy()
+    keys = zip(t.edges["edge"].astype(str), t.edges["version"], strict=True)
+    when_s = dict(zip(keys, asked_s.tolist(), strict=True))
+    entered = zip(t.tasks["edge"].astype(str), made.tolist(), strict=True)
+    used_s = np.array([when_s.get(key, np.inf) for key in entered], dtype=float)
+    return t.tasks["edge_version"].to_numpy(), made, used_s
+
+
+def _peak(changes: list[tuple[int, tuple[int, int]]]) -> int:
+    held: dict[tuple[int, int], int] = {}
     alive = peak = 0
-    for change, version in changes:
-        before = held.get(version, 0)
-        held[version] = before + change
+    for change, model in changes:
+        before = held.get(model, 0)
+        held[model] = before + change
         alive += (before + change > 0) - (before > 0)
         peak = max(peak, alive)
     return peak

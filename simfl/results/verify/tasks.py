@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -59,7 +62,7 @@ def words(t: Tables) -> str | None:
     if not phase.isin(PHASES).all():
         return first(tasks, ~phase.isin(PHASES), "a phase that there is not")
     came = outcome.isin(DELIVERED)
-    ours = not t.queues and ":" not in t.scenario["strategy"]["kind"]  # else its words are its own
+    ours = not t.queues and ":" not in t.strategy["kind"]  # else its words are its own
     silent, lost = outcome.isin(["applied", "in_flight"]), outcome == "lost"
     known = cause.isin([*_CAUSES, "offline", "outage"])
     world = _by_the_world(t, cause)
@@ -147,12 +150,14 @@ def one_at_a_time(t: Tables) -> str | None:
 
 
 def _in_order(t: Tables) -> str | None:
-    """Serials follow the order of dispatch."""
-    tasks = t.tasks.sort_values("task")
+    """Serials follow the order of dispatch, which is that of each edge."""
     if t.queues:
         return None
+    tasks = t.tasks.sort_values([*t.tasks.columns.intersection(["edge"]), "task"])
     sent_s = tasks["dispatched_s"].to_numpy()
-    return first(tasks[1:], ~(np.diff(sent_s) >= -SLACK_S), "sent before an earlier task")
+    again = np.diff(tasks["edge"].cat.codes) == 0 if "edge" in tasks else True
+    earlier = again & ~(np.diff(sent_s) >= -SLACK_S)
+    return first(tasks[1:], earlier, "sent before an earlier task")
 
 
 def devices(t: Tables) -> str | None:
@@ -172,7 +177,7 @@ def work(t: Tables) -> str | None:
         raise Unchecked("a Flower app decides how much work a message is")
     if t.own_loop:
         raise Unchecked("a training function says how much work a task was")
-    tasks, strategy, learning = t.tasks, t.scenario["strategy"], t.scenario["learning"]
+    tasks, strategy, learning = t.tasks[t.left], t.strategy, t.scenario["learning"]
     examples = tasks["examples"].to_numpy()
     of_device = tasks.groupby("device")["examples"].transform("first").to_numpy()
     if (examples != of_device).any():
@@ -190,11 +195,10 @@ def work(t: Tables) -> str | None:
         wrong = ~((recorded > 0.0) & (recorded <= asked * (1.0 + 1e-9)))
     else:
         wrong = unequal(recorded, asked)
-    left = (tasks["examples"] > 0).to_numpy()  # else it never left the server
-    return first(tasks, wrong & left, "other work than the strategy asks for")
+    return first(tasks, wrong, "other work than the strategy asks for")
 
 
-def _asked(strategy: dict[str, object], batch_size: int, examples: np.ndarray) -> np.ndarray:
+def _asked(strategy: Mapping[str, Any], batch_size: int, examples: np.ndarray) -> np.ndarray:
     """Passes over the data that tasks make, by their number of examples."""
     epochs, steps = strategy.get("epochs"), strategy.get("steps")
 
@@ -235,7 +239,8 @@ def ranges(t: Tables) -> str | None:
     if not t.learnt and not t.queues:
         wrong["something learnt where there is no model"] = known["drift"] | known["train_loss"]
     elif t.sound and not t.queues:
-        fresh = applied & (tasks["staleness"] == 0).to_numpy(bool, na_value=False)
+        lag = "edge_staleness" if "edge_staleness" in tasks else "staleness"  # where it was used
+        fresh = applied & (tasks[lag] == 0).to_numpy(bool, na_value=False)
         if not t.own_loop:
             wrong["an update without its training loss"] = applied & ~known["train_loss"]
         wrong["an update without drift"] = applied & ~known["drift"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from simfl.errors import ScenarioError, did_you_mean
-from simfl.scenario.checks import beside, learning
+from simfl.scenario.checks import beside, edges, learning
 from simfl.scenario.complain import KeyPath, Problem, all_of
 from simfl.scenario.foreign import Foreign
 from simfl.scenario.parts import FAMILIES
@@ -46,6 +46,7 @@ def problems(scenario: Scenario) -> Iterator[Problem]:
     yield from learning.problems(scenario)
     yield from _wire(scenario)
     yield from _cells(scenario)
+    yield from edges.problems(scenario)
     yield from beside.missing_traces(scenario)
     yield from beside.unknown_classes(scenario)
 

@@ -12,6 +12,7 @@ from simfl.learn.objective.base import has_right_answers
 from simfl.learn.objective.losses import is_plain
 from simfl.learn.optimizers import Sgd, name_of
 from simfl.learn.schedules import by_of
+from simfl.scenario.checks.edges import worked_for
 from simfl.scenario.complain import Problem, all_of
 from simfl.scenario.foreign import Foreign
 from simfl.scenario.parts import kind_of
@@ -73,7 +74,8 @@ def _optimizer(learning: LearningOptions) -> Iterator[Problem]:
 
 def _assumed(scenario: Scenario, learning: LearningOptions) -> Iterator[Problem]:
     """Local training that the strategy's or the local rule's equations do not fit."""
-    parts = ((("strategy",), scenario.strategy), (("strategy", "local"), _local(scenario)))
+    at, strategy = worked_for(scenario)
+    parts = ((at, strategy), ((*at, "local"), getattr(strategy, "local", None)))
     picky = [(path, part) for path, part in parts if _is_picky(type(part))]
     for path, part in picky:
         training = learning.training  # which loads torch: only where a part looks at it
@@ -91,10 +93,6 @@ def _assumed(scenario: Scenario, learning: LearningOptions) -> Iterator[Problem]
 
 def _is_picky(kind: type) -> bool:
     return getattr(kind, "needs_sgd", False) or getattr(kind, "needs_cross_entropy", False)
-
-
-def _local(scenario: Scenario) -> Any:
-    return getattr(scenario.strategy, "local", None)
 
 
 def metrics(scenario: Scenario, *names: str) -> Iterator[Problem]:

@@ -54,6 +54,7 @@ class FedAt(Options):
     """
 
     reference: ClassVar[str] = "Chai et al., SC 2021, arXiv 2010.05958"
+    unfit_for_edges: ClassVar[str] = "it sorts all devices of the fleet into tiers of its own"
 
     tiers: Count = 5
     cohort: Count = 10

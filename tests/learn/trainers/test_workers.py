@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from trainer_bench import distance, equal, jobs, noise, problem
 from simfl.errors import PluginError, SimflError
 from simfl.learn.trainers import choose, make
 from simfl.learn.trainers.shared_memory import SharedMemory
-from simfl.learn.trainers.workers import Workers, _Worker
+from simfl.learn.trainers.workers import Workers, WorkerSpec, _Worker
 from simfl.params import Params
 from simfl.strategy.methods.scaffold import ControlVariate
 
@@ -198,3 +199,14 @@ def test_unlike_results_are_told_apart() -> None:
     a, b = (choose("one-by-one", local).trainer.train(jobs(local)[:n][-1:]) for n in (1, 2))
     assert not equal(a, b)
     assert distance(a, b) > 1e-3
+
+
+def test_workers_take_visible_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    spec = WorkerSpec.of(problem(), "batched")
+    for number in range(3):
+        spec.on_gpu(number)
+        replace(spec, torch_device="cuda").on_gpu(number)
+    assert taken == [0, 1, 0]

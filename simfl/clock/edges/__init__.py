@@ -1,0 +1,1 @@
+"""Edges: aggregators with models of their own between the devices and the cloud."""
