@@ -21,7 +21,7 @@ PHASES = ("download", "train", "upload")
 FRAME_BYTES = 64
 
 
-@dataclass(slots=True, eq=False, init=False)
+@dataclass(eq=False, init=False)
 class Task:
     """One dispatched piece of local work, as the kernel sees it. Times are virtual seconds."""
 
@@ -34,25 +34,25 @@ class Task:
     epochs: float | None  #: as asked; from `start` on, passes really made
     steps: int | None  #: as asked; if set, epochs was not
     extras: Mapping[str, Any]  #: sent down beside the model, charged
-    # Filled in by the workload at dispatch.
-    examples: int  #: size of the device's data set, n_i
-    asked_steps: int  #: mini-batch steps that the work was planned to take
-    local_steps: int  #: mini-batch steps that the work takes
-    flops: float
-    stated_s: float | None  #: seconds of training where they do not follow from the work
-    down_bytes: int
-    up_bytes: int  #: -1 while the size is not known before training
-    # Filled in by the clock on the way.
-    phase: int  #: index into PHASES
     phase_s: list[float]  #: spent so far
     moved_bytes: list[int]  #: down, up, charged so far
-    ended_s: float
-    doomed: bool  #: known to end without an update: need not be trained ahead of time
-    outcome: str
-    cause: str
-    message: Any  #: the exchange's, from dispatch to the task's end
-    plan: Any  #: the clock's: what chance decided, and how far the task is
-    transfer: Any  #: the clock's: its message on a shared link
+    # Filled in by the workload at dispatch.
+    examples: int = 0  #: size of the device's data set, n_i
+    asked_steps: int = 0  #: mini-batch steps that the work was planned to take
+    local_steps: int = 0  #: mini-batch steps that the work takes
+    flops: float = 0.0
+    stated_s: float | None = None  #: seconds of training where they do not follow from the work
+    down_bytes: int = 0
+    up_bytes: int = -1  #: -1 while the size is not known before training
+    # Filled in by the clock on the way.
+    phase: int = 0  #: index into PHASES
+    ended_s: float = -1.0
+    doomed: bool = False  #: known to end without an update: need not be trained ahead of time
+    outcome: str = "in_flight"
+    cause: str = ""
+    message: Any = None  #: the exchange's, from dispatch to the task's end
+    plan: Any = None  #: the clock's: what chance decided, and how far the task is
+    transfer: Any = None  #: the clock's: its message on a shared link
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Task:
         steps: int | None = None,
         extras: Mapping[str, Any] | None = None,
     ) -> None:
-        # Written out: what a dataclass writes takes twice as long, once for each task.
+        # Written out, and the rest left to the class: a dataclass takes twice as long at it.
         self.serial = serial
         self.device = device
         self.index = index
@@ -76,16 +76,8 @@ class Task:
         self.epochs = epochs
         self.steps = steps
         self.extras = {} if extras is None else extras
-        self.examples = self.asked_steps = self.local_steps = self.down_bytes = self.phase = 0
-        self.flops = 0.0
-        self.up_bytes = -1
         self.phase_s = [0.0, 0.0, 0.0]
         self.moved_bytes = [0, 0]
-        self.ended_s = -1.0
-        self.doomed = False
-        self.outcome = "in_flight"
-        self.cause = ""
-        self.stated_s = self.message = self.plan = self.transfer = None
 
 
 def whole_batches(n: int, batch_size: int, drop_last: bool) -> int:

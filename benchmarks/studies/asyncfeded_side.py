@@ -74,7 +74,7 @@ def by_variant(study: Study, ends: Mapping[str, Sequence[int]] = ENDS) -> pd.Dat
     used, rows = tasks[tasks.outcome == "applied"], {}
     for name, seen in study.evaluations.groupby("variant", sort=False):
         runs = seen.groupby("seed").accuracy
-        rows[name] = {
+        rows[str(name).removeprefix("group=")] = {
             "maximum": in_words(runs.max()),
             "last ten": in_words(runs.apply(lambda one: one.tail(10).mean())),
             "final": in_words(runs.last()),
@@ -134,6 +134,7 @@ def femnist(seeds: range) -> None:
     setting = {
         "learning.dataset": Writers(),
         "learning.partition": "user",
+        "stop.after_s": 300.0,
         "fleet.group": timed(simfl.load(FASHION).resolved()["fleet"]["group"]),
     }
     study = played("femnist", FASHION, with_epochs(methods, 10), seeds, **setting)

@@ -56,16 +56,18 @@ def table() -> pd.DataFrame:
             "rounds played": str(played),
             "accuracy there": f"{100 * run.accuracy.iloc[-1]:.1f}" if played else "–",
             "rounds to the paper's accuracies": ", ".join(
-                f"{100 * goal:g} %: {first(run, goal, played)}" for goal in TARGETS[split]
+                f"{100 * goal:g} %: {first(run, goal)}" for goal in TARGETS[split]
             ),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("devices hold, method")
 
 
-def first(run: pd.DataFrame, goal: float, played: int) -> str:
-    """The round of the first evaluation that meets the goal, or a bound."""
+def first(run: pd.DataFrame, goal: float) -> str:
+    """The round of the first evaluation that meets the goal, or a bound; – before the first."""
     met = run.version[run.accuracy >= goal]
-    return str(met.iloc[0]) if len(met) else f"> {played}"
+    if len(met) or run.empty:
+        return str(met.iloc[0]) if len(met) else "–"
+    return f"> {run.version.max()}"
 
 
 def main() -> None:

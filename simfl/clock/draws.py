@@ -14,7 +14,6 @@ DOWNLOAD, TRAIN, UPLOAD, DONE = range(4)
 
 #: Which of the eight draws of a task is that of its training.
 TRAINING = 2
-_NO_DRAWS: tuple[float, ...] = ()
 
 # Why a task fails or is lost; what is not acted upon is a word of the fleet or the strategy.
 DROP_OUT = "drop-out"
@@ -47,32 +46,24 @@ class TaskPlan:
 def draw_task(task: Task, fleet: Any, streams: Streams, now_s: float) -> TaskPlan:
     """Everything that the task's own eight draws decide about it."""
     device, link, faults = task.device, fleet.link, fleet.faults
-    if link.steady and faults.safe:  # one draw is all that is looked at
-        u, u_train = _NO_DRAWS, streams.uniform("task", device, task.index, TRAINING)
-        down_latency_s, down_rate, up_rate = link.of(device)
-        up_latency_s = down_latency_s
-    else:
-        u = streams.uniforms("task", device, task.index)
-        u_train = u[TRAINING]
-        down_latency_s, down_rate = link.down(device, u[0], u[1])
-        up_latency_s, up_rate = link.up(device, u[3], u[4])
+    u = streams.uniforms("task", device, task.index)
+    down_latency_s, down_rate = link.down(device, u[0], u[1])
+    up_latency_s, up_rate = link.up(device, u[3], u[4])
     down_bytes, up_bytes, train_s = task.down_bytes, task.up_bytes, task.stated_s
     if train_s is None:
-        train_s = fleet.compute.train_s(device, task.flops, task.local_steps, u_train)
+        train_s = fleet.compute.train_s(device, task.flops, task.local_steps, u[TRAINING])
     work_s = [
         down_latency_s + (down_bytes + FRAME_BYTES) / down_rate,
         train_s,
         up_latency_s + ((up_bytes if up_bytes >= 0 else down_bytes) + FRAME_BYTES) / up_rate,
     ]
     stop_phase, stop_share, stop_cause = DONE, 1.0, DROP_OUT
-    lost_s, cause, pauses = inf, "hazard", False
-    if not faults.safe:
-        share, hang_s, lifetime_s = faults.fate(device, u[5], u[6], u[7], task.local_steps)
-        lost_s = now_s + lifetime_s
-        if share < 1.0:
-            stop_phase, stop_share = _where(work_s, share, DOWNLOAD, faults.drop_phase(device))
-        elif hang_s < inf:
-            work_s[TRAIN], stop_phase, stop_cause = hang_s, TRAIN, SUSPENDED
+    share, hang_s, lifetime_s = faults.fate(device, u[5], u[6], u[7], task.local_steps)
+    lost_s, cause, pauses = now_s + lifetime_s, "hazard", False
+    if share < 1.0:
+        stop_phase, stop_share = _where(work_s, share, DOWNLOAD, faults.drop_phase(device))
+    elif hang_s < inf:
+        work_s[TRAIN], stop_phase, stop_cause = hang_s, TRAIN, SUSPENDED
     if not fleet.presence.always:
         policy = faults.on_offline(device)
         pauses = policy == "pause"
@@ -82,6 +73,20 @@ def draw_task(task: Task, fleet: Any, streams: Streams, now_s: float) -> TaskPla
     latency_s, rate = (down_latency_s, 0.0, up_latency_s), (down_rate, up_rate)
     return TaskPlan(
         latency_s, rate, work_s, stop_phase, stop_share, stop_cause, lost_s, cause, pauses
+    )
+
+
+def trip_of(task: Task, fleet: Any, streams: Streams) -> tuple[float, float, float]:
+    """Seconds of the three phases, where chance decides nothing else: as `draw_task`, shorter."""
+    device, train_s = task.device, task.stated_s
+    latency_s, down_rate, up_rate = fleet.link.of(device)
+    if train_s is None:
+        u = streams.uniform("task", device, task.index, TRAINING)
+        train_s = fleet.compute.train_s(device, task.flops, task.local_steps, u)
+    return (
+        latency_s + (task.down_bytes + FRAME_BYTES) / down_rate,
+        train_s,
+        latency_s + (task.up_bytes + FRAME_BYTES) / up_rate,
     )
 
 

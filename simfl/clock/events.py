@@ -68,6 +68,11 @@ class Clock(simpy.Environment):
         #: What an event calls, by name: `part.what`. Each part of a run enters its own.
         self.handlers: dict[str, Callable[[Any], None]] = {}
 
+    @property
+    def ahead(self) -> list[Any]:
+        """SimPy's heap, for a loop that does what `advance` does: (due time, order, ..., alarm)."""
+        return self._queue
+
     def advance(self) -> bool:
         """Plays the next event; False if there is none."""
         if not self._queue:
@@ -91,9 +96,10 @@ class Clock(simpy.Environment):
 
     def due(self, kind: int, serial: int = 0) -> bool:
         """True if everything that comes before this kind and serial now has been played."""
-        if not self._queue:
+        queue = self._queue
+        if not queue:
             return True
-        first = self._queue[0]
+        first = queue[0]
         return first[0] > self.now or first[1] >= _RANK[kind] | serial
 
     def at(self, due_s: float, kind: int, serial: int, handler: str, value: Any = None) -> Alarm:

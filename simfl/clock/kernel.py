@@ -178,6 +178,7 @@ class Kernel:
 
     def _loop(self) -> None:
         clock, driver, met, turns = self.clock, self.driver, self._met, 0
+        queue, play_next = clock.ahead, clock.step
         left = 1  # turns until more than the next event is looked at
         while not self.reason:
             left -= 1
@@ -188,7 +189,10 @@ class Kernel:
                 self._step()
                 if met is not None and met():
                     return
-            elif not clock.advance():
+            elif queue:
+                clock.now = queue[0][0]
+                play_next()
+            else:
                 raise nothing_due(clock.now, self.server.in_flight)
             if driver.save_due:
                 driver.save_now()
@@ -245,7 +249,10 @@ class Kernel:
                 self.ask()
         wanted = self._wait.arrivals
         if not server.tasks or (wanted is not None and len(self._arrived) >= wanted):
-            self.ask()
+            if self._free_s > self.clock.now:
+                self.ask()
+            else:
+                self._step_due = True
 
     def _waits(self, task: Task) -> bool:
         return task.serial in self.server.tasks and task.outcome == "delivered"

@@ -107,7 +107,8 @@ class Ledger:
         n = len(staleness)
         self.applied += n
         self.recent.extend(staleness)
-        mean, top = (sum(staleness) / n, max(staleness)) if n else (nan, None)
+        top = max(staleness) if n > 1 else staleness[0] if n else None
+        mean = sum(staleness) / n if n > 1 else float(staleness[0]) if n else nan
         self._versions.append((version, time_s, n, mean, top, weight_sum, step_s))
         if len(self._versions) >= CHUNK_ROWS:
             self._flush_versions()

@@ -30,8 +30,9 @@ from simfl.clock.draws import (
     TaskPlan,
     draw_retry,
     draw_task,
+    trip_of,
 )
-from simfl.clock.events import Clock, Kind
+from simfl.clock.events import Alarm, Clock, Kind
 from simfl.clock.network.transfer import Transfers
 from simfl.clock.pauses import done_at, worked_s
 from simfl.clock.workload import Workload
@@ -45,6 +46,11 @@ _HARDLY = 1e-9
 
 #: A hair more than half a byte: halves are common, and are not to hang on a rounding error.
 _HALF = 0.5 + 1e-5
+
+
+#: The plan of a task that nothing but the server can disturb: when it begins, when its phases end,
+#: and the alarm of its end. A plain tuple: most tasks of most runs have no other plan.
+Trip = tuple[float, float, float, float, Alarm]
 
 
 class Pace(Protocol):
@@ -77,8 +83,17 @@ class Lifecycle:
         self.ended = ended
         self.transfers = transfers  # None: every device has its link for itself
         self.batteries = batteries  # None: all are on mains
+        #: Nothing but the server can disturb a task: most runs are such.
+        self.undisturbed = (
+            transfers is None
+            and batteries is None
+            and fleet.presence.always
+            and fleet.faults.safe
+            and fleet.link.steady
+        )
         self.pace: Pace | None = None  #: None: a phase takes what it is drawn to take
         clock.handlers |= {
+            "task.home": self._home,
             "task.next": self._next,
             "task.failed": self._failed,
             "task.lost": self._lost,
@@ -91,10 +106,40 @@ class Lifecycle:
         """The task leaves the server now."""
         self.workload.start(task)
         now_s = self.clock.now
+        if self.undisturbed and task.up_bytes >= 0 and self.pace is None:
+            down_s, train_s, up_s = trip_of(task, self.fleet, self.streams)
+            sent_s = now_s + down_s
+            trained_s = sent_s + train_s
+            end_s = trained_s + up_s
+            alarm = self.clock.at(end_s, _TASK, task.serial, "task.home", task)
+            task.plan = (now_s, sent_s, trained_s, end_s, alarm)  # a `Trip`
+            return
         task.plan = draw_task(task, self.fleet, self.streams, now_s)
         if self.pace is not None:
             self.pace.drawn(task, task.plan, now_s)
         self._go_on(task, now_s)
+
+    def _home(self, task: Task) -> None:
+        """All phases of an undisturbed task are over."""
+        if type(task.plan) is not tuple:  # somebody has looked into its plan
+            self._next(task)
+            return
+        begun_s, sent_s, trained_s, end_s, _ = task.plan
+        task.phase_s = [sent_s - begun_s, trained_s - sent_s, end_s - trained_s]
+        task.moved_bytes = [task.down_bytes + FRAME_BYTES, task.up_bytes + FRAME_BYTES]
+        task.phase = DONE
+        task.ended_s, task.outcome = self.clock.now, "delivered"
+        task.plan = None
+        self.ended(task)
+
+    def _plan_of(self, task: Task) -> TaskPlan | None:
+        """The task's plan; None if it waits for the server's own work and has not left yet."""
+        if type(task.plan) is tuple:  # what chance decides is decided again, and the same
+            begun_s, *ends_s, alarm = task.plan
+            plan = task.plan = draw_task(task, self.fleet, self.streams, begun_s)
+            plan.begun_s, plan.ends_s, plan.alarm = begun_s, ends_s, alarm
+        there: TaskPlan | None = task.plan
+        return there
 
     def end(self, task: Task, outcome: str, cause: str) -> None:
         """The task ends here and now without an update; what it did and moved is booked."""
@@ -110,7 +155,7 @@ class Lifecycle:
 
     def shorten(self, task: Task) -> None:
         """The device sends after the mini-batch at hand, or one of them if it still downloads."""
-        plan: TaskPlan | None = task.plan
+        plan = self._plan_of(task)
         if plan is None or task.phase > TRAIN or self._has_passed(plan, TRAIN - task.phase):
             return
         if plan.stop_cause == SUSPENDED:
@@ -161,7 +206,7 @@ class Lifecycle:
 
     def book(self, task: Task) -> None:
         """Brings the task's phase, seconds and bytes up to now and takes it off the clock."""
-        plan: TaskPlan | None = task.plan
+        plan = self._plan_of(task)
         if plan is None:
             return  # it waits for the server's own work and has not left yet
         now_s = self.clock.now
@@ -184,7 +229,7 @@ class Lifecycle:
 
         What `book` would charge, of a task that goes on: nothing changes.
         """
-        plan: TaskPlan | None = task.plan
+        plan = self._plan_of(task)
         moved = task.moved_bytes.copy()
         if plan is None:
             return moved[0], moved[1]
@@ -227,11 +272,6 @@ class Lifecycle:
     def _plan(self, task: Task, plan: TaskPlan) -> list[float]:
         """When the phases end whose length is known, from the current one on."""
         alone, pauses, stop_phase = self.transfers is None, plan.pauses, plan.stop_phase
-        if alone and not (pauses or task.phase) and stop_phase == DONE and task.up_bytes >= 0:
-            down_s, train_s, up_s = plan.work_s  # most tasks of most runs, in a third of the time
-            sent_s = plan.begun_s + down_s
-            trained_s = sent_s + train_s
-            return [sent_s, trained_s, trained_s + up_s]
         presence, end_s, ends_s = self.fleet.presence, plan.begun_s, list[float]()
         for phase in range(task.phase, DONE if task.up_bytes >= 0 else UPLOAD):
             if phase != TRAIN and not alone and _carried_share(plan, phase):
@@ -266,15 +306,6 @@ class Lifecycle:
         first = phase = task.phase
         spent_s, begun_s = task.phase_s, plan.begun_s
         pauses, batteries = plan.pauses, self.batteries
-        if len(ends_s) == DONE and not pauses and batteries is None:  # most tasks of most runs
-            down_s, trained_s, up_s = ends_s
-            spent_s[0] += down_s - begun_s
-            spent_s[1] += trained_s - down_s
-            spent_s[2] += up_s - trained_s
-            task.moved_bytes[0] += task.down_bytes + FRAME_BYTES
-            task.moved_bytes[1] += task.up_bytes + FRAME_BYTES
-            task.phase, plan.begun_s = DONE, up_s
-            return
         for end_s in ends_s:
             if pauses:
                 spent_s[phase] += worked_s(self.fleet.presence, task.device, begun_s, end_s)

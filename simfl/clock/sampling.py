@@ -84,11 +84,11 @@ class Pool:
         if among is not None:
             there = [d for d in among if self.is_idle(d) and self._is_on(d, now_s)]
             return self._draw(there, n)
-        chosen: list[int] = []
         if self._presence.always:
-            for met in range(n if n < self.idle else self.idle):
-                chosen.append(self._pick(met))
-            return chosen
+            if n == 1 <= self.idle:
+                return [self._pick(0)]
+            return [self._pick(met) for met in range(min(n, self.idle))]
+        chosen: list[int] = []
         met, limit = 0, n + self.PATIENCE + n // 2
         while len(chosen) < n and met < self.idle:
             if met == limit:
@@ -105,9 +105,8 @@ class Pool:
 
     def _pick(self, met: int) -> int:
         """One of the idle devices that were not met yet; it is put after those that were."""
-        order, where = self._order, self._where
-        u = self._draws.pop() if self._draws else self._uniform()
-        here = met + int(u * (self.idle - met))
+        order, where, draws = self._order, self._where, self._draws
+        here = met + int((draws.pop() if draws else self._uniform()) * (self.idle - met))
         device, other = order[here], order[met]
         order[here], order[met] = other, device
         where[other], where[device] = here, met

@@ -150,7 +150,8 @@ class Server:
                 for device, (its_epochs, its_steps) in zip(chosen, works, strict=True)
             ]
         if not self._charged_s:
-            self._workload.announce(tasks)
+            if len(tasks) > 1:
+                self._workload.announce(tasks)
             for task in tasks:
                 self.lifecycle.begin(task)
         else:

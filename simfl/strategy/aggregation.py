@@ -97,7 +97,8 @@ def mixed(update: Update, server: Server, alpha: float) -> Change:
     server: its model is w.
     alpha: in [0, 1]. In delta form: α(d + (w_base - w)); a fresh update gives αd exactly.
     """
-    delta, partial = update.delta, _is_partial(update)
+    delta = update.delta
+    partial = getattr(delta, "layout", None) is not None and _is_partial(update)
     if update.version != server.version and update.base is not server.params:
         moved = update.base - server.params
         delta = delta + (moved.select(delta.layout.names) if partial else moved)
@@ -196,10 +197,8 @@ def _layout(delta: Any) -> Any:
 
 
 def _is_partial(update: Update) -> bool:
-    layout = getattr(update.delta, "layout", None)
-    if layout is None:  # nothing is learnt: asked for each update
-        return False
-    return _layout(update.delta) is not None and layout != update.base.layout
+    layout = _layout(update.delta)
+    return layout is not None and layout != update.base.layout
 
 
 def _sum(pairs: Pairs) -> Any:

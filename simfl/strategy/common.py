@@ -118,4 +118,8 @@ class Choosing(Options):
 
     def choose(self, state: State, server: Server, n: int) -> list[int]:
         """Up to n devices for the next tasks."""
-        return self.selection.choose(state.selection, server, n) if n > 0 else []
+        if n <= 0:
+            return []
+        if type(self.selection) is Selection:  # asked for each task, so not by way of it
+            return server.sample(n)
+        return self.selection.choose(state.selection, server, n)

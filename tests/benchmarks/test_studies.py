@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "studies"))
 
 import asyncfeded_side
+import feddyn_cifar
 from parts.chosen import options_of
 from parts.rations import play_on, seen
 
@@ -46,3 +48,9 @@ def test_a_run_in_rations_ends_as_a_run_in_one_piece(tmp_path: Path) -> None:
     log = seen(tmp_path / "parts")
     assert log.version.tolist() == whole.evaluations.version.tolist()
     assert log.accuracy.tolist() == pytest.approx(whole.evaluations.accuracy.tolist())
+
+
+def test_a_goal_that_was_not_met_has_a_bound() -> None:
+    run = pd.DataFrame({"version": [0, 5, 10], "accuracy": [0.1, 0.5, 0.6]})
+    assert [feddyn_cifar.first(run, goal) for goal in (0.4, 0.7)] == ["5", "> 10"]
+    assert feddyn_cifar.first(run[:0], 0.4) == "–"

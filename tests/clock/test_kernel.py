@@ -40,6 +40,35 @@ def test_phases_follow_each_other_and_bytes_include_the_frame():
     assert row["ended_s"] == 6.0
 
 
+def test_looking_at_what_is_in_flight_changes_nothing():
+    """A task that nothing disturbs keeps a short plan, until somebody asks how far it is."""
+
+    @dataclass(frozen=True)
+    class Curious(Busy):
+        def step(self, state, server, updates):
+            server.moved_bytes()
+            return super().step(state, server, updates)
+
+    fleet = ToyFleet([1.0, 2.5, 3.7], rate=1000.0, latency_s=0.1)
+    plain, looked = (play(fleet, kind(concurrency=3), versions=20) for kind in (Busy, Curious))
+    assert story(looked, *looked.rows[0]) == story(plain, *plain.rows[0])
+
+
+def test_an_undisturbed_task_that_is_cancelled_is_charged_for_what_it_did():
+    @dataclass(frozen=True)
+    class Short(Rounds):
+        def step(self, state, server, updates):
+            server.cancel()
+            server.dispatch([0])
+            return Wait(within=2.0)
+
+    fleet = ToyFleet([3.0], rate=1000.0, latency_s=0.5)  # 1.5, 3 and 1.5 s
+    row = play(fleet, Short(1), after_s=3.0).rows[0]
+    spent = (row["download_s"], row["train_s"], row["upload_s"])
+    assert (row["outcome"], row["phase"], spent) == ("cancelled", "train", (1.5, 0.5, 0.0))
+    assert (row["down_bytes"], row["up_bytes"]) == (1000, 0)
+
+
 def test_deliveries_of_one_instant_come_before_the_step():
     """Equal devices that refill on arrival stay in lock-step: nobody is ever stale."""
     kernel = play(ToyFleet([1.0] * 4), Busy(concurrency=4, buffer=4), versions=5)

@@ -41,11 +41,16 @@ class ToyFleet:
         )
         link = lambda i, a, b: (self.latency_s, self.rate)  # noqa: E731
         self.link = SimpleNamespace(
-            down=link, up=link, goodput=lambda i: 1.0, varying=False, steady=False
+            down=link,
+            up=link,
+            of=lambda i: (self.latency_s, self.rate, self.rate),
+            goodput=lambda i: 1.0,
+            varying=False,
+            steady=True,
         )
         self.cells = SimpleNamespace(rates=np.empty((0, 2)), of=lambda i: -1)
         self.faults = SimpleNamespace(
-            safe=False,
+            safe=self.drop_share >= 1.0 and self.hang_s == self.lifetime_s == inf,
             fate=lambda i, a, b, c, steps: (self.drop_share, self.hang_s, self.lifetime_s),
             on_offline=lambda i: self.offline,
             drop_phase=lambda i: None,

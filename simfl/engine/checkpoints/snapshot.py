@@ -160,6 +160,8 @@ class Reader:
     def _instance(self, number: int, kind: Any, body: Tree) -> Any:
         if issubclass(kind, tuple):
             return self._keep(number, tuple.__new__(kind, [self.value(item) for item in body]))
+        if not body.keys() <= _named_in(kind):
+            raise ValueError(f"{kind.__qualname__} has no field of one of the names {sorted(body)}")
         made = self._keep(number, kind.__new__(kind))
         for name, value in body.items():
             object.__setattr__(made, name, self.value(value))
@@ -202,6 +204,13 @@ def _as_array(tensor: torch.Tensor) -> np.ndarray:
 
 #: Types of arrays that safetensors files hold.
 _NUMBERS = frozenset(("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"))
+
+
+def _named_in(kind: Any) -> set[str]:
+    """The names under which `Writer` keeps an object of this class."""
+    if is_dataclass(kind):
+        return {field.name for field in fields(kind)}
+    return set(kind.__snapshot__)
 
 
 def _name(kind: type) -> str:

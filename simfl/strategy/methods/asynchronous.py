@@ -32,10 +32,14 @@ NEXT_ARRIVAL, NEXT_END = Wait(arrivals=1), Wait(arrivals=1, losses=1)
 
 @dataclass(slots=True, kw_only=True)
 class AsyncState(State):
-    """pending: updates not folded yet. flying: (device, version) by serial, oldest first."""
+    """pending: updates not folded yet. flying: (device, version) by serial, oldest first.
+
+    tracks: `flying` is kept.
+    """
 
     pending: list[Update] = field(default_factory=list)
     flying: dict[int, tuple[int, int]] = field(default_factory=dict)
+    tracks: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +65,20 @@ class Asynchronous(Choosing):
     def init(self, params: Any) -> AsyncState:
         return AsyncState(**self.parts(params))
 
+    def parts(self, params: Any) -> dict[str, Any]:
+        return {**super().parts(params), "tracks": self.tracks}
+
     def step(self, state: AsyncState, server: Server, updates: list[Update]) -> Wait:
         self.observe(state, server, updates)
-        if self.tracks:
+        if state.tracks:
             for serial in ended(server, updates):
                 state.flying.pop(serial, None)
         state.pending += updates
         if self.dispatch == "before":
             self.fill(state, server, updates)
-        self.flush(state, server)
+        while state.pending and (ready := self.ready(state, server)):
+            state.pending = state.pending[len(ready) :]
+            server.apply(self.stepped(state, ready, self.fold(state, server, ready)))
         if self.dispatch == "after":
             self.fill(state, server, updates)
         return self.wait(state, server)
@@ -77,12 +86,6 @@ class Asynchronous(Choosing):
     def wait(self, state: AsyncState, server: Server) -> Wait:
         """When to be asked again."""
         return NEXT_END if self.on_loss == "replace" else NEXT_ARRIVAL
-
-    def flush(self, state: AsyncState, server: Server) -> None:
-        """Folds full buffers for as long as there are any."""
-        while state.pending and (ready := self.ready(state, server)):
-            state.pending = state.pending[len(ready) :]
-            server.apply(self.stepped(state, ready, self.fold(state, server, ready)))
 
     def ready(self, state: AsyncState, server: Server) -> list[Update]:
         """The updates that are to be folded now, first come first; none: not yet."""
@@ -104,13 +107,16 @@ class Asynchronous(Choosing):
             done = [update.device for update in updates]
             same = server.sample(self.concurrency - server.in_flight, among=done)
             self._send(state, server, same)
-        wanted = self.concurrency - server.in_flight
-        self._send(state, server, self.choose(state, server, wanted))
+        devices = self.choose(state, server, self.concurrency - server.in_flight)
+        if state.tracks:
+            self._send(state, server, devices)
+        elif devices:
+            self.ask(state, server, devices)
 
     def _send(self, state: AsyncState, server: Server, devices: list[int]) -> None:
         if devices:
             serials = self.ask(state, server, devices)
-            if self.tracks:
+            if state.tracks:
                 whom = [(device, server.version) for device in devices]
                 state.flying.update(zip(serials, whom, strict=True))
 
