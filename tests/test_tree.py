@@ -38,7 +38,7 @@ MOST = 10
 LARGER = {
     "clock/living": (11, "one file for each thing that a changing world needs"),
     ".": (13, "leaves and public names"),
-    "clock": (17, "one file each for what a task, its battery and its draws are"),
+    "clock": (14, "one file each for what a run has one of: a clock, a server, a ledger"),
     "engine": (12, "one file for each thing that a run begins with, and for what it holds"),
     "fleet": (15, "one file for each kind of column, for devices that join, for chargers, edges"),
     "interop/flower": (11, "app, client, grid and strategy, and how they are played"),

@@ -21,7 +21,6 @@ from simfl.clock.evaluations import Evaluations
 from simfl.clock.events import Alarm, Clock, Kind
 from simfl.clock.ingest import Ingest
 from simfl.clock.ledger import Append, Ledger
-from simfl.clock.lifecycle import Lifecycle
 from simfl.clock.living.altered import AlteredFleet
 from simfl.clock.living.meter import Meter
 from simfl.clock.living.processes import Processes
@@ -32,6 +31,7 @@ from simfl.clock.plan import Plan as Plan
 from simfl.clock.plan import Status as Status
 from simfl.clock.server import Limits as Limits
 from simfl.clock.server import Server
+from simfl.clock.tasks.lifecycle import Lifecycle
 from simfl.clock.watchdog import Watchdog, nothing_due, nothing_sent
 from simfl.clock.workload import Workload
 from simfl.errors import PluginError, SimflError, is_full, origin, plugin_errors

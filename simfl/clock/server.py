@@ -14,8 +14,8 @@ from simfl.clock.battery import Batteries, Reachable
 from simfl.clock.events import Clock, Kind
 from simfl.clock.handed import NUMBERS, a_charge, each, no_change, no_weight, whole
 from simfl.clock.ledger import Ledger
-from simfl.clock.lifecycle import Lifecycle
 from simfl.clock.sampling import Pool
+from simfl.clock.tasks.lifecycle import Lifecycle
 from simfl.clock.versions import VersionStore
 from simfl.clock.workload import Workload
 from simfl.errors import PluginError
@@ -330,9 +330,10 @@ class Server:
         if type(device) is not int or not 0 <= device < self.devices:
             device = self.known(device)
         if not self.pool.take(device):
-            raise PluginError(
-                f"device {device} was dispatched a task while it is busy with another"
-            )
+            members = getattr(self.fleet, "members", None)  # of a fleet that grows and shrinks
+            gone = members is not None and not members.has(device)
+            why = "after it was retired" if gone else "while it is busy with another"
+            raise PluginError(f"device {device} was dispatched a task {why}")
         serial, count = self._serial, self._next_index[device]
         version, params = self.version, self.params
         self.versions.hold(version, params)

@@ -175,9 +175,8 @@ class Exchange:
 
     def _encoded_once(self, base: Params) -> tuple[int, Wire, Params]:
         """What `_sent_to_all` makes of a model; of the newest models it is remembered."""
-        for known, *sent in reversed(self._latest):
+        for known, nbytes, wire, start in reversed(self._latest):
             if known is base:
-                nbytes, wire, start = sent
                 return nbytes, wire, start
         made = self._sent_to_all(base)
         self._latest = [*self._latest, (base, *made)][-self._senders :]

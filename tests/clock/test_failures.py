@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from toy import Busy, Rounds, ToyFleet, play
 
 from simfl.clock.kernel import Limits, Plan
-from simfl.clock.pauses import done_at, worked_s
+from simfl.clock.tasks.pauses import done_at, worked_s
 
 
 def by(kernel, *names):

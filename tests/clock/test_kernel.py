@@ -41,7 +41,7 @@ def test_phases_follow_each_other_and_bytes_include_the_frame():
 
 
 def test_looking_at_what_is_in_flight_changes_nothing():
-    """A task that nothing disturbs keeps a short plan, until somebody asks how far it is."""
+    """A task that nothing disturbs keeps a short plan, until it is asked how far it is."""
 
     @dataclass(frozen=True)
     class Curious(Busy):

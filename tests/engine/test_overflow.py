@@ -14,6 +14,7 @@ from simfl.engine import overflow
 from simfl.engine.exchange import Exchange
 from simfl.engine.overflow import LEAST_BYTES, Overflow
 from simfl.errors import PluginError
+from simfl.learn.trainers.batched import Batched
 from simfl.messages import Task
 from simfl.params import Params
 from simfl.streams import Streams
@@ -161,3 +162,28 @@ def test_what_a_device_does_with_what_it_sent_does_not_reach_the_server() -> Non
         for copies in (True, False)
     }
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("faults", [{}, {"on_offline": "pause"}])
+def test_a_trainer_is_given_first_what_is_due_first(
+    monkeypatch: pytest.MonkeyPatch, faults: dict[str, Any]
+) -> None:
+    """So that workers have begun with what the clock waits for."""
+    asked: list[list[int]] = []
+    train = Batched.train
+
+    def noted(self: Batched, jobs: Any) -> Any:
+        asked.append([job.device for job in jobs])
+        return train(self, jobs)
+
+    monkeypatch.setattr(Batched, "train", noted)
+    presence = {"kind": "onoff", "mean_on_s": 40.0, "mean_off_s": 20.0} if faults else "always"
+    group = {"compute": {"kind": "exponential", "mean_s": 9.0}, "faults": faults, "count": 8}
+    run = simfl.run(
+        "quickstart",
+        progress=False,
+        **{"learning.trainer": "batched", "strategy": {"kind": "fedavg", "cohort": 6}},
+        **{"fleet.group": [{**group, "presence": presence}], "stop": {"versions": 1}},
+    )
+    ended = run.tasks.sort_values("ended_s")["device"].tolist()
+    assert asked == [ended[: len(asked[0])]]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reference.world import ALWAYS
 from simfl.units import MBPS
 
 
@@ -23,6 +24,7 @@ class Scripted:
     """Makes these changes, which are in order of time; a device beyond the fleet is its modulus."""
 
     turns: Sequence[Turn]
+    moves: bool = False  #: there are cells, and none of them has outages
 
     def run(self, env: Any, world: Any) -> Any:
         for turn in self.turns:
@@ -34,6 +36,12 @@ class Scripted:
                 given[0] %= len(world.cells)
             elif turn.method != "set_server":
                 given[0] %= world.devices
+                if not world.is_member(given[0]):
+                    continue
+            if turn.method == "move":
+                if not self.moves:
+                    continue
+                given[1] %= len(world.cells)
             getattr(world, turn.method)(*given)
 
 
@@ -56,6 +64,8 @@ def _change(engine: Any, turn: Turn) -> None:
                 world.set_rates[given[0] % cells, bool(up)] = mbps * MBPS
         return
     device = given[0] % len(world.fleet)
+    if device in engine.gone:
+        return
     if method == "set_speed":
         world.speeds[device] = given[1]
     elif method == "set_link":
@@ -66,6 +76,14 @@ def _change(engine: Any, turn: Turn) -> None:
         world.left.discard(device)
         if any(kind == "back" for _, kind, _ in engine.agenda):  # a step waits for any device
             engine.later(engine.reachable_s(device), "back", engine.ask)
+    elif method == "move" and cells and not any(cell is not ALWAYS for cell in world.cells):
+        world.moved[device] = given[1] % cells
+    elif method == "retire":
+        for task in [t for t in engine.tasks.values() if t.device == device]:
+            engine.end(task, "lost", "retired")
+        engine.put(device, engine.idle - 1)  # among those who are not idle
+        engine.gone.add(device)
+        world.left.add(device)
     elif method == "end_task":
         for task in [t for t in engine.tasks.values() if t.device == device]:
             engine.end(task, "lost", given[1])

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from simfl.clock import lifecycle
 from simfl.clock.battery import Batteries, Battery
 from simfl.clock.events import Clock
-from simfl.clock.lifecycle import Lifecycle
 from simfl.clock.living.rescaling import LivingLifecycle
 from simfl.clock.network import sharing
 from simfl.clock.network.transfer import Transfers
+from simfl.clock.tasks import lifecycle
+from simfl.clock.tasks.lifecycle import Lifecycle
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -66,7 +66,7 @@ def latency_carries(patch: pytest.MonkeyPatch) -> None:
     def share(plan: Any, phase: int) -> float:
         return plan.stop_share if phase == plan.stop_phase else 1.0
 
-    patch.setattr(lifecycle, "_carried_share", share)
+    patch.setattr(lifecycle, "carried_share", share)
 
 
 def one_by_one(patch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,9 @@ def clocked(drawn: Drawn) -> Run:
 
     fleet, strategy = fleet_of(scenario, streams), strategy_of(drawn, scenario)
     workload = workload_of(scenario, problem_of(scenario, streams), streams, timing=True)
-    processes = [Scripted(drawn.turns)] if drawn.turns else []
+    cells = scenario.network.cell
+    moves = bool(cells) and not any(cell.outages for cell in cells)
+    processes = [Scripted(drawn.turns, moves)] if drawn.turns else []
     plan = plan_of(scenario)
     kernel = Kernel(fleet, workload, strategy, streams, plan, append, processes=processes)
     try:

@@ -27,7 +27,7 @@ class Server:
         self.now_s, self.charged_s, self.over = 0.0, 0.0, ""
         self.version = self.steps = self.applied = self.block = 0
         self.tasks, self.open = dict[int, Task](), dict[int, Task]()
-        self.sent, self.lost = list[Task](), list[Task]()
+        self.sent, self.lost, self.gone = list[Task](), list[Task](), set[int]()
         self.order, self.draws = list(range(self.devices)), list[float]()
 
     @property
@@ -38,7 +38,7 @@ class Server:
 
     @property
     def idle(self) -> int:
-        return self.devices - len(self.tasks)
+        return self.devices - len(self.tasks) - len(self.gone)
 
     def sample(self, n: int, among: Any = None) -> list[int]:
         if among is not None:

@@ -24,7 +24,7 @@ ALWAYS: Spans = [(-inf, inf)]
 class World:
     """One scenario's fleet and network, up to its end. own, cells: when each is there.
 
-    speeds, factors, left, set_rates: what processes have set, of devices and (cell, up).
+    speeds, factors, left, set_rates, moved: what processes have set, of devices and (cell, up).
     """
 
     def __init__(self, scenario: Scenario, fleet: Any, streams: Streams) -> None:
@@ -33,6 +33,7 @@ class World:
         self.rates = [(server.down_mbps or inf) * MBPS, (server.up_mbps or inf) * MBPS]
         self.speeds, self.factors = dict[int, float](), dict[int, tuple[float, float]]()
         self.left, self.set_rates = set[int](), dict[tuple[int, bool], float]()
+        self.moved = dict[int, int]()
         members = [(group, k) for group in scenario.fleet.group for k in range(group.count)]
         self.own = [
             _spans(group.presence, device, k, scenario, streams)
@@ -44,9 +45,13 @@ class World:
             turns = means and _turns(streams, "cell ", len(self.cells), *means, end_s)
             self.cells.append(turns or ALWAYS)
 
+    def cell_of(self, device: int) -> int:
+        """The number of the device's cell; -1 if it has none."""
+        return self.moved.get(device, self.fleet.cells.of(device))
+
     def cell(self, device: int) -> Spans:
         """When the device's cell is up; always, if it has none."""
-        number = self.fleet.cells.of(device)
+        number = self.cell_of(device)
         return self.cells[number] if number >= 0 else ALWAYS
 
     def present(self, device: int, t: float) -> bool:
@@ -67,7 +72,7 @@ class World:
 
     def pipes(self, flows: dict[int, int], up: bool, t: float) -> list[tuple[float, set[int]]]:
         """(capacity, flows) of the server and the cells. flows: serial -> device."""
-        of, pipes = self.fleet.cells.of, [(self.rates[up], set(flows))]
+        of, pipes = self.cell_of, [(self.rates[up], set(flows))]
         for cell in {of(device) for device in flows.values()} - {-1}:
             rate = self.set_rates.get((cell, up), self.fleet.cells.rate(cell, t, up=up)[0])
             pipes.append((rate, {s for s, device in flows.items() if of(device) == cell}))
@@ -79,7 +84,7 @@ class World:
         for device in devices:
             moments += [e for span in self.own[device] + self.cell(device) for e in span if e > t]
             moments += [self.fleet.link.swing(device, t, up=up)[1] for up in (False, True)]
-            if (cell := self.fleet.cells.of(device)) >= 0:
+            if (cell := self.cell_of(device)) >= 0:
                 moments += [self.fleet.cells.rate(cell, t, up=up)[1] for up in (False, True)]
         return min(moments)
 

@@ -68,7 +68,8 @@ class Script:
             (server.request_partial if what else server.cancel)(devices)
             if not what:
                 state["flying"] = {s: d for s, d in flying.items() if d not in devices}
-        idle = [d for d in range(server.devices) if d not in state["flying"].values()]
+        away = [*state["flying"].values(), *retired(server)]
+        idle = [d for d in range(server.devices) if d not in away]
         if pick(5) or state["blind"] == 4:
             chosen = server.sample(1 + pick(4), among=idle) if pick(2) else server.sample(pick(6))
         else:
@@ -78,6 +79,14 @@ class Script:
             state["flying"].update(zip(serials, chosen, strict=True))
         arrivals, within, losses = pick(4) or None, 0.5 * pick(8) or None, pick(3) or None
         return Wait(arrivals, within, losses)
+
+
+def retired(server: Any) -> set[int]:
+    """Devices that can be given no task any more."""
+    if hasattr(server, "gone"):  # the naive engine
+        return set(server.gone)
+    members = getattr(server.fleet, "members", None)
+    return set() if members is None else set(range(server.devices)) - set(members.numbers())
 
 
 def either(*values: Any) -> st.SearchStrategy[Any]:
@@ -246,8 +255,8 @@ class Numbers:
 
     def turns(self, shared: bool) -> tuple[Turn, ...]:
         """Changes of the world at multiples of 1/8 s, several at one instant among them."""
-        methods = ["set_speed", "set_link", "leave", "come_back", "end_task"]
-        methods += ["set_cell", "set_server"] if shared else []
+        methods = ["set_speed", "set_link", "leave", "come_back", "end_task", "retire"]
+        methods += ["set_cell", "set_server", "move"] if shared else []
         moments = self.draw(st.lists(st.integers(0, 160), min_size=1, max_size=12))
         return tuple(self._turn(k / 8.0, self.draw(either(*methods))) for k in sorted(moments))
 
@@ -260,7 +269,9 @@ class Numbers:
             return Turn(at_s, method, (which, self.draw(factor), self.draw(factor)))
         if method == "end_task":
             return Turn(at_s, method, (which, "strike"))
-        if method in ("leave", "come_back"):
+        if method == "move":
+            return Turn(at_s, method, (which, self.draw(st.integers(0, 9))))
+        if method in ("leave", "come_back", "retire"):
             return Turn(at_s, method, (which,))
         rates = (self.maybe(self.rate, None), self.maybe(self.rate, None))
         return Turn(at_s, method, (which, *rates) if method == "set_cell" else rates)

@@ -154,3 +154,19 @@ def test_newcomers_learn_from_the_data_of_others():
     examples = run.tasks.groupby("device")["examples"].first()
     assert examples.loc[[4, 5]].tolist() == examples.loc[[0, 1]].tolist()
     assert run.summary["final_accuracy"] > 0.5
+
+
+def test_a_task_for_a_device_that_is_gone_is_refused():
+    class Insists:
+        local = simfl.LocalRule()
+
+        def init(self, params: Any) -> None:
+            return None
+
+        def step(self, state: None, server: Any, updates: Any) -> Any:
+            server.dispatch([0] if server.now_s else [1])
+            return simfl.Wait(losses=1)
+
+    acts = [At(5.0, lambda world: world.retire(0)), At(6.0, lambda world: world.retire(1))]
+    with pytest.raises(PluginError, match="device 0 was dispatched a task after it was retired"):
+        played({**table(), "strategy": Insists()}, *acts)

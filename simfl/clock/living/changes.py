@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simfl.clock.draws import OFFLINE
 from simfl.clock.living.journal import Journal
 from simfl.clock.living.meter import Meter
 from simfl.clock.living.rescaling import LivingLifecycle
+from simfl.clock.tasks.draws import OFFLINE
 from simfl.messages import Task
 
 if TYPE_CHECKING:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from simfl.clock.draws import DONE, SUSPENDED, TRAIN, UPLOAD, TaskPlan
 from simfl.clock.events import Kind
-from simfl.clock.lifecycle import Lifecycle, _carried_share
 from simfl.clock.living.meter import Meter
-from simfl.clock.pauses import done_at
+from simfl.clock.tasks.draws import DONE, SUSPENDED, TRAIN, UPLOAD, TaskPlan
+from simfl.clock.tasks.lifecycle import Lifecycle
+from simfl.clock.tasks.pauses import done_at
+from simfl.clock.tasks.progress import carried_share
 from simfl.messages import Task
 
 
@@ -134,7 +135,7 @@ class LivingLifecycle(Lifecycle):
         ends_s: list[float] = []
         end_s = plan.begun_s
         for phase in range(task.phase, DONE if task.up_bytes >= 0 else UPLOAD):
-            if phase != TRAIN and _carried_share(plan, phase):
+            if phase != TRAIN and carried_share(plan, phase):
                 break
             work_s = plan.work_s[phase] * (plan.stop_share if phase == plan.stop_phase else 1.0)
             if phase == TRAIN:

@@ -32,8 +32,10 @@ NEXT_ARRIVAL, NEXT_END = Wait(arrivals=1), Wait(arrivals=1, losses=1)
 
 @dataclass(slots=True, kw_only=True)
 class AsyncState(State):
-    """pending: updates not folded yet. flying: (device, version) by serial, oldest first.
+    """The state of a strategy of this family.
 
+    pending: updates not folded yet.
+    flying: (device, version) by serial, oldest first.
     tracks: `flying` is kept.
     """
 

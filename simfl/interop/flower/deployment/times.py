@@ -11,7 +11,7 @@ from math import ceil, exp, isnan
 from statistics import NormalDist
 from typing import Any
 
-from simfl.clock.draws import DOWNLOAD, UPLOAD, TaskPlan
+from simfl.clock.tasks.draws import DOWNLOAD, UPLOAD, TaskPlan
 from simfl.interop.flower.deployment.options import Deployment
 from simfl.messages import Task
 from simfl.streams import Streams
@@ -20,7 +20,7 @@ MB = 1e6
 
 
 class DeployedTimes:
-    """The pace of tasks on deployed devices; see `simfl.clock.lifecycle.Pace`."""
+    """The pace of tasks on deployed devices; see `simfl.clock.tasks.lifecycle.Pace`."""
 
     def __init__(self, options: Deployment, fleet: Any, streams: Streams) -> None:
         self.options, self._fleet, self._streams = options, fleet, streams

@@ -17,7 +17,9 @@ from math import ceil, inf
 from typing import Any, Protocol
 
 from simfl.clock.battery import Batteries, Work
-from simfl.clock.draws import (
+from simfl.clock.events import Clock, Kind
+from simfl.clock.network.transfer import Transfers
+from simfl.clock.tasks.draws import (
     BATTERY,
     DONE,
     DOWNLOAD,
@@ -25,16 +27,14 @@ from simfl.clock.draws import (
     OFFLINE,
     SUSPENDED,
     TRAIN,
-    TRAINING,
     UPLOAD,
     TaskPlan,
     draw_retry,
     draw_task,
     trip_of,
 )
-from simfl.clock.events import Alarm, Clock, Kind
-from simfl.clock.network.transfer import Transfers
-from simfl.clock.pauses import done_at, worked_s
+from simfl.clock.tasks.pauses import done_at, worked_s
+from simfl.clock.tasks.progress import Progress, carried_share, whole_bytes
 from simfl.clock.workload import Workload
 from simfl.messages import FRAME_BYTES, Task
 from simfl.streams import Streams
@@ -43,14 +43,6 @@ _TASK = int(Kind.TASK)  # as a plain number, at hand: looked up once a task
 
 #: A mini-batch that is over but for so much of it is over.
 _HARDLY = 1e-9
-
-#: A hair more than half a byte: halves are common, and are not to hang on a rounding error.
-_HALF = 0.5 + 1e-5
-
-
-#: The plan of a task that nothing but the server can disturb: when it begins, when its phases end,
-#: and the alarm of its end. A plain tuple: most tasks of most runs have no other plan.
-Trip = tuple[float, float, float, float, Alarm]
 
 
 class Pace(Protocol):
@@ -63,7 +55,7 @@ class Pace(Protocol):
         """Seconds of the training phase, which begins then, with all that is done beside it."""
 
 
-class Lifecycle:
+class Lifecycle(Progress):
     """Moves every task in flight; calls `ended(task)` once for each, whatever became of it."""
 
     def __init__(
@@ -76,12 +68,9 @@ class Lifecycle:
         transfers: Transfers | None = None,
         batteries: Batteries | None = None,
     ) -> None:
-        self.clock = clock
-        self.fleet = fleet
+        super().__init__(clock, fleet, streams, transfers)
         self.workload = workload
-        self.streams = streams
         self.ended = ended
-        self.transfers = transfers  # None: every device has its link for itself
         self.batteries = batteries  # None: all are on mains
         #: Nothing but the server can disturb a task: most runs are such.
         self.undisturbed = (
@@ -121,7 +110,7 @@ class Lifecycle:
 
     def _home(self, task: Task) -> None:
         """All phases of an undisturbed task are over."""
-        if type(task.plan) is not tuple:  # somebody has looked into its plan
+        if type(task.plan) is not tuple:  # it has been looked into
             self._next(task)
             return
         begun_s, sent_s, trained_s, end_s, _ = task.plan
@@ -131,15 +120,6 @@ class Lifecycle:
         task.ended_s, task.outcome = self.clock.now, "delivered"
         task.plan = None
         self.ended(task)
-
-    def _plan_of(self, task: Task) -> TaskPlan | None:
-        """The task's plan; None if it waits for the server's own work and has not left yet."""
-        if type(task.plan) is tuple:  # what chance decides is decided again, and the same
-            begun_s, *ends_s, alarm = task.plan
-            plan = task.plan = draw_task(task, self.fleet, self.streams, begun_s)
-            plan.begun_s, plan.ends_s, plan.alarm = begun_s, ends_s, alarm
-        there: TaskPlan | None = task.plan
-        return there
 
     def end(self, task: Task, outcome: str, cause: str) -> None:
         """The task ends here and now without an update; what it did and moved is booked."""
@@ -182,28 +162,6 @@ class Lifecycle:
             plan.stop_share = fails_s / plan.work_s[TRAIN] if plan.stop_phase == TRAIN else 1.0
         self.workload.shorten(task, steps)
 
-    def _setup_s(self, task: Task) -> float:
-        if task.stated_s is not None:
-            return 0.0  # it is part of what was stated
-        u = self.streams.uniform("task", task.device, task.index, TRAINING)
-        setup_s: float = self.fleet.compute.setup_s(task.device, u)
-        return setup_s
-
-    def _has_passed(self, plan: TaskPlan, phase: int) -> bool:
-        return len(plan.ends_s) > phase and plan.ends_s[phase] <= self.clock.now
-
-    def _worked_s(self, device: int, plan: TaskPlan, begun_s: float) -> float:
-        return self._worked_between_s(device, plan, begun_s, self.clock.now)
-
-    def _worked_between_s(self, device: int, plan: TaskPlan, begun_s: float, end_s: float) -> float:
-        if plan.pauses:
-            return worked_s(self.fleet.presence, device, begun_s, end_s)
-        return max(0.0, end_s - begun_s)  # a retry begins later
-
-    def _trained_s(self, task: Task, plan: TaskPlan, begun_s: float) -> float:
-        """Nominal seconds of training that are done by now."""
-        return self._worked_s(task.device, plan, begun_s)
-
     def book(self, task: Task) -> None:
         """Brings the task's phase, seconds and bytes up to now and takes it off the clock."""
         plan = self._plan_of(task)
@@ -216,40 +174,13 @@ class Lifecycle:
         if plan.ends_s:  # on a shared link: the failure that ended this phase as planned
             alone = self.transfers is None
             own = self._share_moved(task, plan, task.phase, plan.begun_s) if alone else 0.0
-            share = own if alone else _carried_share(plan, task.phase)
+            share = own if alone else carried_share(plan, task.phase)
             self._charge(task, task.phase, share)
         elif self.transfers is not None:
             moved = self.transfers.abandon(task)
-            task.moved_bytes[task.phase != DOWNLOAD] += _whole(moved)
+            task.moved_bytes[task.phase != DOWNLOAD] += whole_bytes(moved)
         if plan.alarm is not None:
             plan.alarm.cancel()
-
-    def moved_bytes(self, task: Task) -> tuple[int, int]:
-        """Bytes down and up that have passed by now, pro rata in a message under way.
-
-        What `book` would charge, of a task that goes on: nothing changes.
-        """
-        plan = self._plan_of(task)
-        moved = task.moved_bytes.copy()
-        if plan is None:
-            return moved[0], moved[1]
-        phase, begun_s, now_s = task.phase, plan.begun_s, self.clock.now
-        for end_s in plan.ends_s[:-1]:
-            if end_s > now_s:
-                break
-            if phase == DOWNLOAD:
-                moved[0] += task.down_bytes + FRAME_BYTES
-            phase, begun_s = phase + 1, end_s
-        if phase != TRAIN:
-            moved[phase == UPLOAD] += self._under_way(task, plan, phase, begun_s)
-        return moved[0], moved[1]
-
-    def _under_way(self, task: Task, plan: TaskPlan, phase: int, begun_s: float) -> int:
-        """What has passed of the message of this phase, begun then."""
-        if self.transfers is not None:
-            return _whole(self.transfers.passed_bytes(task))
-        nbytes = task.up_bytes if phase == UPLOAD else task.down_bytes
-        return _whole((nbytes + FRAME_BYTES) * self._share_moved(task, plan, phase, begun_s))
 
     def _go_on(self, task: Task, begun_s: float) -> None:
         """Plans from the current phase, begun at begun_s, as far as is known; then waits once."""
@@ -274,7 +205,7 @@ class Lifecycle:
         alone, pauses, stop_phase = self.transfers is None, plan.pauses, plan.stop_phase
         presence, end_s, ends_s = self.fleet.presence, plan.begun_s, list[float]()
         for phase in range(task.phase, DONE if task.up_bytes >= 0 else UPLOAD):
-            if phase != TRAIN and not alone and _carried_share(plan, phase):
+            if phase != TRAIN and not alone and carried_share(plan, phase):
                 break
             if phase == TRAIN and self.pace is not None and plan.stop_cause != SUSPENDED:
                 plan.work_s[TRAIN] = self.pace.train_s(task, end_s)
@@ -376,7 +307,7 @@ class Lifecycle:
         up = task.phase == UPLOAD
         nbytes = float(FRAME_BYTES + (task.up_bytes if up else task.down_bytes))
         if task.phase == plan.stop_phase:
-            nbytes *= _carried_share(plan, task.phase)
+            nbytes *= carried_share(plan, task.phase)
         transfers.begin(
             task,
             up=up,
@@ -419,36 +350,9 @@ class Lifecycle:
             look_s, handler = now_s, "task.lost"
         plan.alarm = self.clock.at(look_s, Kind.TASK, task.serial, handler, task)
 
-    # Pro-rata charges.
-
-    def _share_moved(self, task: Task, plan: TaskPlan, phase: int, begun_s: float) -> float:
-        """How much of the message of this phase, begun then, has passed by now."""
-        if begun_s > self.clock.now:
-            return 0.0  # a retry waits
-        phase = min(phase, UPLOAD)
-        spent_s = self._worked_s(task.device, plan, begun_s)
-        carry_s = plan.work_s[phase] - plan.latency_s[phase]
-        if carry_s <= 0.0:
-            return 0.0  # a message that takes no time has not begun
-        return min(1.0, max(0.0, (spent_s - plan.latency_s[phase]) / carry_s))
-
     def _charge(self, task: Task, phase: int, share: float) -> None:
         """Charges this share of a message to its direction; training moves nothing."""
         if phase == DOWNLOAD:
-            task.moved_bytes[0] += _whole((task.down_bytes + FRAME_BYTES) * share)
+            task.moved_bytes[0] += whole_bytes((task.down_bytes + FRAME_BYTES) * share)
         elif phase == UPLOAD:
-            task.moved_bytes[1] += _whole((task.up_bytes + FRAME_BYTES) * share)
-
-
-def _carried_share(plan: TaskPlan, phase: int) -> float:
-    """How much of the phase's message passes, latency first, before the phase fails by itself."""
-    if phase != plan.stop_phase:
-        return 1.0
-    carry_s = plan.work_s[phase] - plan.latency_s[phase]
-    past_s = plan.stop_share * plan.work_s[phase] - plan.latency_s[phase]
-    return min(1.0, past_s / carry_s) if past_s > 0.0 else 0.0
-
-
-def _whole(nbytes: float) -> int:
-    """The nearest number of bytes; of half a byte, a whole one, whatever rounding made of it."""
-    return int(nbytes + _HALF)
+            task.moved_bytes[1] += whole_bytes((task.up_bytes + FRAME_BYTES) * share)

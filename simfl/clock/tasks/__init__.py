@@ -1,0 +1,1 @@
+"""Tasks in flight: what chance decides about them, and how they go from phase to phase."""
