@@ -75,8 +75,8 @@ def recorded(table: dict[str, Any], seed: int) -> Recorded:
 def _watched(run: Recorded) -> Iterator[None]:
     met, apply, start = one_by_one.met, Server.apply, Learning.start
 
-    def noted(local: Any, opened: Any) -> Iterator[tuple[Tensor, Tensor]]:
-        for x, y in met(local, opened):
+    def noted(local: Any, opened: Any, *turn: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        for x, y in met(local, opened, *turn):
             run.batches[opened.job.device, opened.job.index].append((x.double(), y))
             yield x, y
 
