@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -42,6 +43,29 @@ def _close_figures() -> Iterator[None]:
     yield
     if plt := sys.modules.get("matplotlib.pyplot"):
         plt.close("all")
+
+
+@pytest.fixture
+def interrupted() -> Callable[[dict[str, Any], Path, float], None]:
+    """Plays a run into a folder until a moment, at which its user presses Ctrl-C."""
+
+    def play(scenario: dict[str, Any], folder: Path, at_s: float) -> None:
+        import simfl
+        from simfl.clock.kernel import Kernel
+
+        step = Kernel._step
+
+        def stopped(kernel: Kernel) -> None:
+            step(kernel)
+            if kernel.clock.now > at_s:
+                kernel.interrupt()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Kernel, "_step", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                simfl.run(scenario, out=folder)
+
+    return play
 
 
 @pytest.fixture

@@ -8,18 +8,13 @@ docs/results/feddyn.md with what there is so far. Seed 0.
 
 from __future__ import annotations
 
-import argparse
-import os
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pandas as pd
 from feddyn import PAGE, RUNS, coins, rounds
 from parts.pages import markdown, put_block
-from parts.rations import play_in_turn, seen
-
-from simfl.learn.datasets.base import DATA_DIR
+from parts.rations import asked_until, play_in_turn, seen
 
 #: Accuracies of the paper's tables at 10 % participation, by who holds what.
 TARGETS = {"IID": (0.823, 0.845), "Dirichlet(0.3)": (0.807, 0.825)}
@@ -71,13 +66,9 @@ def first(run: pd.DataFrame, goal: float) -> str:
 
 
 def main() -> None:
-    given = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    given.add_argument("--minutes", type=float, default=10.0)
-    asked = given.parse_args()
-    if not os.environ.get(DATA_DIR):
-        raise SystemExit(f"CIFAR-10 is read from {DATA_DIR}, which is not set")
+    until = asked_until(__doc__)
     left = [(folder_of(*cell), overrides) for cell, overrides in cells().items()]
-    play_in_turn("feddyn/cifar10", left, until=monotonic() + 60.0 * asked.minutes)
+    play_in_turn("feddyn/cifar10", left, until=until)
     put_block(PAGE, "cifar10", markdown(table()))
 
 

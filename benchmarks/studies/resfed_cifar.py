@@ -8,19 +8,14 @@ whole" of docs/results/resfed.md with what there is so far. Seed 0.
 
 from __future__ import annotations
 
-import argparse
-import os
-from time import monotonic
 from typing import Any
 
 import pandas as pd
 from parts.pages import markdown, put_block
-from parts.rations import play_in_turn, seen
+from parts.rations import asked_until, play_in_turn, seen
 from parts.resfed import Ring
 from parts.resfed_tables import DEVICES
 from resfed import METHODS, PAGE, RIVALS, RUNS, SCENARIO
-
-from simfl.learn.datasets.base import DATA_DIR
 
 GOAL = 0.7
 SETTING: dict[str, Any] = {
@@ -54,14 +49,10 @@ def costs(run: pd.DataFrame) -> dict[str, str]:
 
 
 def main() -> None:
-    given = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    given.add_argument("--minutes", type=float, default=10.0)
-    asked = given.parse_args()
-    if not os.environ.get(DATA_DIR):
-        raise SystemExit(f"CIFAR-10 is read from {DATA_DIR}, which is not set")
+    until = asked_until(__doc__)
     folders = {name: RUNS / "cifar10-whole" / f"{i}" for i, name in enumerate(CELLS)}
     cells = [(folders[name], SETTING | codecs) for name, codecs in CELLS.items()]
-    play_in_turn(SCENARIO, cells, until=monotonic() + 60.0 * asked.minutes)
+    play_in_turn(SCENARIO, cells, until=until)
     rows = {name: costs(seen(folder)) for name, folder in folders.items()}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
     put_block(PAGE, "cifar10 whole", markdown(table))

@@ -149,13 +149,7 @@ class Server:
                 self._open_task(device, its_epochs, its_steps, extras)
                 for device, (its_epochs, its_steps) in zip(chosen, works, strict=True)
             ]
-        if not self._charged_s:
-            if len(tasks) > 1:
-                self._workload.announce(tasks)
-            for task in tasks:
-                self.lifecycle.begin(task)
-        else:
-            self.send_later(tasks, self._charged_s)
+        self.send(tasks, self._charged_s)
         return list(range(first, self._serial))
 
     def never(self, n: int) -> list[int]:
@@ -169,8 +163,14 @@ class Server:
             self._usual = epochs, steps  # the very objects, which nothing can change
         return works
 
-    def send_later(self, tasks: list[Task], charged_s: float) -> None:
-        """The tasks leave when what is charged is done."""
+    def send(self, tasks: list[Task], charged_s: float) -> None:
+        """The tasks leave now, or when what is charged is done."""
+        if not charged_s:
+            if len(tasks) > 1:
+                self._workload.announce(tasks)
+            for task in tasks:
+                self.lifecycle.begin(task)
+            return
         due_s = self._clock.now + charged_s
         for task in tasks:
             task.dispatched_s = due_s
@@ -198,10 +198,7 @@ class Server:
                 task, "applied", version + 1, age, used_s, drift, cosine, weight, update.loss
             )
         params = self._workload.applied(params, change, updates)
-        trouble = self._workload.trouble(params, updates)
-        if trouble and not self._workload.finite(params) and self._are_finite(updates):
-            raise PluginError("the change is not finite, though all updates in it are")
-        self.trouble = self.trouble or trouble
+        self.noted(params, updates)
         self.enter(params, ages, float(sum(change.weights.values())), used_s)
 
     def enter(self, params: Any, ages: list[int], weight_sum: float, used_s: float) -> None:
@@ -217,6 +214,13 @@ class Server:
             self.over = "versions"
         elif self._ledger.applied >= self._last_update:
             self.over = "updates"
+
+    def noted(self, params: Any, updates: list[Update]) -> None:
+        """These updates have made this model. Raises PluginError if it alone is not finite."""
+        trouble = self._workload.trouble(params, updates)
+        if trouble and not self._workload.finite(params) and self._are_finite(updates):
+            raise PluginError("the change is not finite, though all updates in it are")
+        self.trouble = self.trouble or trouble
 
     def _are_finite(self, updates: list[Update]) -> bool:
         """Updates that are not finite mean that training diverged: no fault of the strategy."""
@@ -284,6 +288,11 @@ class Server:
             self._index = np.append(self._index, np.zeros_like(self._index))
             self._next_index = memoryview(self._index.data)
 
+    def is_member(self, device: int) -> bool:
+        """True until the device is retired, which only processes of a world do."""
+        members = getattr(self.fleet, "members", None)
+        return members is None or bool(members.has(device))
+
     def look_again(self, device: int) -> bool:
         """True if the strategy itself looks for devices that have come back."""
         return False
@@ -330,9 +339,8 @@ class Server:
         if type(device) is not int or not 0 <= device < self.devices:
             device = self.known(device)
         if not self.pool.take(device):
-            members = getattr(self.fleet, "members", None)  # of a fleet that grows and shrinks
-            gone = members is not None and not members.has(device)
-            why = "after it was retired" if gone else "while it is busy with another"
+            there = self.is_member(device)
+            why = "while it is busy with another" if there else "after it was retired"
             raise PluginError(f"device {device} was dispatched a task {why}")
         serial, count = self._serial, self._next_index[device]
         version, params = self.version, self.params

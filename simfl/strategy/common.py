@@ -26,6 +26,10 @@ class State:
     selection: Any = None  #: what the selection remembers of the devices
 
 
+#: Options of strategies that say how many devices work at once.
+AT_ONCE = ("cohort", "concurrency")
+
+
 def counted_in(means: dict[int, tuple[int, float]], device: int, value: float) -> None:
     """One more value of the device: means has how many there were, and their mean, by device.
 

@@ -88,26 +88,14 @@ class Arriving:
 
 
 def test_newcomers_of_edges_are_kept_by_checkpoints(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, interrupted: Callable[..., None]
 ) -> None:
-    from simfl.clock.kernel import Kernel
-
     inner = {"kind": "fedbuff", "concurrency": 4, "buffer": 2}
     table = timed(
         inner, {"name": "edge", "count": 2}, checkpoint={"every_s": 3.0}, stop={"versions": 6},
         process=[{"kind": "test_living_edges:Arriving"}],
     )  # fmt: skip
-    step = Kernel._step
-
-    def stopped(kernel: Kernel) -> None:
-        step(kernel)
-        if kernel.clock.now > 14.0:
-            kernel.interrupt()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Kernel, "_step", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            simfl.run(table, out=tmp_path / "run")
+    interrupted(table, tmp_path / "run", 14.0)
     resumed = simfl.run(table, out=tmp_path / "run", resume=True)
     assert resumed.digest == simfl.run(table).digest
     assert len(resumed.devices) > 8

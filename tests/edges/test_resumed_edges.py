@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import pytest
 from edge_toys import flaky, inner
 
 import simfl
-from simfl.clock.kernel import Kernel
 
 FAR = {"name": "far", "count": 3, "up_mbps": 0.05, "down_mbps": 0.05, "latency_s": 0.3}
 
@@ -22,19 +22,9 @@ def whole(kind: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("kind", "at_s"), [("fedavg", 8.0), ("fedbuff", 5.0), ("scaffold", 12.0)])
 def test_a_run_with_edges_goes_on_from_its_checkpoint(
-    kind: str, at_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, at_s: float, tmp_path: Path, interrupted: Callable[..., None]
 ) -> None:
-    step = Kernel._step
-
-    def stopped(kernel: Kernel) -> None:
-        step(kernel)
-        if kernel.clock.now > at_s:
-            kernel.interrupt()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Kernel, "_step", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            simfl.run(whole(kind), out=tmp_path / "run")
+    interrupted(whole(kind), tmp_path / "run", at_s)
     resumed = simfl.run(whole(kind), out=tmp_path / "run", resume=True)
     assert resumed.digest == simfl.run(whole(kind)).digest
     assert resumed.edges["edge"].nunique() == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import pytest
 from world_toys import played, table
 
 import simfl
-from simfl.clock.kernel import Kernel
 
 LONG = {"strategy": {"kind": "fedbuff", "concurrency": 3, "buffer": 2}, "stop": {"versions": 12}}
 GROUP = {"compute": {"kind": "exponential", "mean_s": 20.0}, "faults": {"on_offline": "pause"}}
@@ -21,28 +21,13 @@ def whole(kind: str, seed: int = 1) -> dict[str, Any]:
     return table(4, group=GROUP, seed=seed, **LONG, **kinds)
 
 
-def interrupted(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch, at_s: float) -> None:
-    """Plays a run until a moment, at which its user presses Ctrl-C."""
-    step = Kernel._step
-
-    def stopped(kernel: Kernel) -> None:
-        step(kernel)
-        if kernel.clock.now > at_s:
-            kernel.interrupt()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Kernel, "_step", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            simfl.run(whole(kind), out=folder)
-
-
 @pytest.mark.parametrize(
     ("kind", "at_s"), [("Breathing", 15.0), ("Breathing", 40.0), ("Migrating", 40.0)]
 )
 def test_a_run_of_state_machines_goes_on_from_its_checkpoint(
-    kind: str, at_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, at_s: float, tmp_path: Path, interrupted: Callable[..., None]
 ):
-    interrupted(kind, tmp_path / "run", monkeypatch, at_s)
+    interrupted(whole(kind), tmp_path / "run", at_s)
     resumed = simfl.run(whole(kind), out=tmp_path / "run", resume=True)
     unbroken = simfl.run(whole(kind), out=tmp_path / "whole")
     assert resumed.digest == unbroken.digest
@@ -51,9 +36,9 @@ def test_a_run_of_state_machines_goes_on_from_its_checkpoint(
 
 
 def test_a_run_of_generators_is_played_again_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, interrupted: Callable[..., None]
 ):
-    interrupted("Sighing", tmp_path / "run", monkeypatch, 40.0)
+    interrupted(whole("Sighing"), tmp_path / "run", 40.0)
     with pytest.warns(UserWarning, match=r"played again from its beginning, for no checkpoint can"):
         resumed = simfl.run(whole("Sighing"), out=tmp_path / "run", resume=True)
     assert resumed.digest == simfl.run(whole("Sighing")).digest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import signal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,8 +15,22 @@ import pandas as pd
 import simfl
 from simfl.callbacks import CSV
 from simfl.errors import Diverged
+from simfl.learn.datasets.base import DATA_DIR
 
 LOG = "log.csv"  #: of the callback: a line for every evaluation
+
+
+def asked_until(about: str | None) -> float:
+    """When to stop, as `monotonic` counts, from the command line. Exits where data are missing.
+
+    about: the study's docstring.
+    """
+    given = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
+    given.add_argument("--minutes", type=float, default=10.0)
+    asked = given.parse_args()
+    if not os.environ.get(DATA_DIR):
+        raise SystemExit(f"CIFAR-10 is read from {DATA_DIR}, which is not set")
+    return monotonic() + 60.0 * float(asked.minutes)
 
 
 def play_on(scenario: str, folder: Path, seconds: float, **overrides: Any) -> bool:

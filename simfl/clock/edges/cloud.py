@@ -92,15 +92,6 @@ class CloudServer(Server):
         works = zip(chosen, self._works(len(chosen), epochs, steps), strict=True)
         return [self._open_task(device, *work, extras or {}) for device, work in works]
 
-    def send(self, tasks: list[Task], charged_s: float) -> None:
-        """The tasks leave now, or when what is charged is done."""
-        if charged_s:
-            self.send_later(tasks, charged_s)
-            return
-        self.workload.announce(tasks)
-        for task in tasks:
-            self.lifecycle.begin(task)
-
     def lighten(self, serial: int, version: int) -> None:
         """The update has entered this version of its edge: what it brought is not needed again."""
         task, update = self.open[serial]
@@ -122,12 +113,9 @@ class CloudServer(Server):
             task.base = None
 
     def noted(self, params: Any, updates: list[Update]) -> None:
-        """An edge has made a version. Raises PluginError if that is not finite by its own fault."""
-        trouble = self.workload.trouble(params, updates)
-        if trouble and not self.workload.finite(params) and self._are_finite(updates):
-            raise PluginError("the change is not finite, though all updates in it are")
+        """An edge has made a version of these updates, which is looked at as any other."""
+        super().noted(params, updates)
         self.edge_versions += 1
-        self.trouble = self.trouble or trouble
 
     # As a server.
 

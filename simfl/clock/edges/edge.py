@@ -231,8 +231,7 @@ class EdgeServer:
     def mass(self) -> int:
         """Examples that the devices under the edge hold."""
         members = self.cloud.pools.members[self.number]
-        joined = getattr(self.fleet, "members", None)  # of a fleet that grows and shrinks
-        mine = [device for device in members if joined is None or joined.has(device)]
+        mine = [device for device in members if self.cloud.is_member(device)]
         return int(self.cloud.examples[np.array(mine, dtype=np.int64)].sum())
 
     # For the cloud.

@@ -54,7 +54,7 @@ class VirtualGrid:
         self._sent = 0
         self._listening = False  # a strategy of Flower runs the loop
         self._sleeps = 0  # in a row, with nothing sent
-        self._looks = 0  # at who is there, likewise
+        self._looks = 0  # at who is there, in a row as well
         #: By thread, of its last pull in vain: when, and how many messages had been sent.
         self._looked: dict[int, tuple[float, int] | None] = {}
         self._everybody = [FIRST_NODE + device for device in range(self.devices)]

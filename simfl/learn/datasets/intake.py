@@ -1,9 +1,9 @@
 """What a data set may be made of: arrays are converted where that is safe, or refused.
 
 Safe is what changes no value: arrays of any kind become tensors on the CPU, float16 and float64
-features become float32, pixels and flags (uint8, bool) likewise, whole numbers of any width become
-int64. Everything else raises DataError in one sentence that names the data set, the field, what was
-found and what is expected. A field of another kind of learning joins with a function of its own.
+features, pixels and flags (uint8, bool) become float32, whole numbers of any width become int64.
+Everything else raises DataError in one sentence that names the data set, the field, what was found
+and what is expected. A field of another kind of learning joins with a function of its own.
 """
 
 from __future__ import annotations

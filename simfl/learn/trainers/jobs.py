@@ -113,7 +113,7 @@ class JobResult:
     loss_rms: float  #: root mean square of the same
     kept: Kept = field(default_factory=dict)  #: what the device keeps of the training
     flops: float | None = None  #: of the training, where a training function reports it
-    seconds: float | None = None  #: virtual time of the training, likewise
+    seconds: float | None = None  #: virtual time of the training, if it is reported
 
 
 #: Gives a job's result, once it is there.

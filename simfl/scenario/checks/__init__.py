@@ -12,14 +12,11 @@ from simfl.scenario.foreign import Foreign
 from simfl.scenario.parts import FAMILIES
 from simfl.scenario.sections import TimingOptions
 from simfl.strategy.base import LocalRule
+from simfl.strategy.common import AT_ONCE
 from simfl.wire.chain import chain
 
 if TYPE_CHECKING:
     from simfl.scenario import Scenario
-
-# Options of strategies that say how many devices work at once.
-_AT_ONCE = ("cohort", "concurrency")
-
 
 #: Devices that a fleet may have; some thirty gigabytes of columns.
 MOST_DEVICES = 100_000_000
@@ -93,7 +90,7 @@ def _strategy(scenario: Scenario) -> Iterator[Problem]:
         except ScenarioError as error:
             yield Problem(("strategy", "local"), f": {error}")
     devices = scenario.fleet.devices
-    for name in _AT_ONCE:
+    for name in AT_ONCE:
         asked = getattr(scenario.strategy, name, 0)
         if isinstance(asked, int) and asked > devices and not scenario.process:  # it may add some
             yield Problem(

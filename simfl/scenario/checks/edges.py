@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,15 +14,13 @@ from simfl.fleet.network.cells import names_of
 from simfl.scenario.complain import KeyPath, Problem
 from simfl.scenario.foreign import Foreign
 from simfl.scenario.parts import kind_of
+from simfl.strategy.common import AT_ONCE
 
 if TYPE_CHECKING:
     from simfl.scenario import Scenario
 
 #: Options of [server] that speak of what devices send to it, or get from it.
 _OF_DEVICES = ("down_mbps", "up_mbps", "ingest_s", "ingest_s_per_mb", "processors")
-
-# Options of strategies that say how many devices work at once.
-_AT_ONCE = ("cohort", "concurrency")
 
 
 def edges_in(scenario: Scenario) -> Edges | None:
@@ -76,35 +75,53 @@ def _names(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _cells(scenario: Scenario) -> Iterator[Problem]:
-    cells, owner = scenario.network.cell, dict[int, str]()
+    cells = scenario.network.cell
     names = names_of(cells)
-    for i, edge in enumerate(scenario.edge):
-        for k, name in enumerate(edge.cells):
-            where, numbers = ("edge", i, "cells", k), cells_named(name, cells)
-            if not numbers:
-                hint = did_you_mean(name, {*names, *(cell.name for cell in cells)})
-                yield Problem(where, f" = {name!r} is not the name of a [[network.cell]] {hint}")
-            taken = [number for number in numbers if number in owner]
-            if taken:
-                text = f": cell {names[taken[0]]!r} is under edge {owner[taken[0]]!r} already"
-                yield Problem(where, f"{text}; a cell is under one edge")
-            owner.update(dict.fromkeys(numbers, edge.name))
+
+    def taken(name: str, number: int, edge: str) -> str:
+        return f"cell {names[number]!r} is under edge {edge!r} already; a cell is under one edge"
+
+    known = {*names, *(cell.name for cell in cells)}
+    numbers_of = partial(cells_named, cells=cells)
+    yield from _named(scenario, "cells", numbers_of, known, "the name of a [[network.cell]]", taken)
 
 
 def _groups(scenario: Scenario) -> Iterator[Problem]:
-    groups, owner = scenario.fleet.group, dict[int, str]()
-    names = {name for group in groups for name in (group.name, group.device) if name is not None}
+    groups = scenario.fleet.group
+
+    def taken(name: str, number: int, edge: str) -> str:
+        rule = "a group is dealt to the edges of one [[edge]]"
+        return f"group {name!r} is under edge {edge!r} already; {rule}"
+
+    known = {name for group in groups for name in (group.name, group.device) if name is not None}
+    numbers_of = partial(groups_named, groups=groups)
+    what = "the name or the device class of a [[fleet.group]]"
+    yield from _named(scenario, "groups", numbers_of, known, what, taken)
+
+
+def _named(
+    scenario: Scenario,
+    key: str,
+    numbers_of: Callable[[str], list[int]],
+    known: set[str],
+    what: str,
+    taken: Callable[[str, int, str], str],
+) -> Iterator[Problem]:
+    """What edges name under this key: nothing that there is, or what another edge has.
+
+    numbers_of: what a name means.
+    known: names that mean something, and `what` these are.
+    taken: the sentence about a name, the number that it means, and the edge that has this.
+    """
+    owner = dict[int, str]()
     for i, edge in enumerate(scenario.edge):
-        for k, name in enumerate(edge.groups):
-            where, numbers = ("edge", i, "groups", k), groups_named(name, groups)
+        for k, name in enumerate(getattr(edge, key)):
+            where, numbers = ("edge", i, key, k), numbers_of(name)
             if not numbers:
-                hint = did_you_mean(name, names)
-                text = f" = {name!r} is not the name or the device class of a [[fleet.group]]"
-                yield Problem(where, f"{text} {hint}")
-            taken = [number for number in numbers if number in owner]
-            if taken:
-                text = f": group {name!r} is under edge {owner[taken[0]]!r} already"
-                yield Problem(where, f"{text}; a group is dealt to the edges of one [[edge]]")
+                yield Problem(where, f" = {name!r} is not {what} {did_you_mean(name, known)}")
+            lost = [number for number in numbers if number in owner]
+            if lost:
+                yield Problem(where, f": {taken(name, lost[0], owner[lost[0]])}")
             owner.update(dict.fromkeys(numbers, edge.name))
 
 
@@ -145,7 +162,7 @@ def _sizes(scenario: Scenario, edges: Edges, sizes: np.ndarray) -> Iterator[Prob
         text = f": there is no device for edge {edges.names[number]!r}; give it fewer edges or more"
         yield Problem(("edge", i), f"{text} devices")
     path, inner = worked_for(scenario)
-    for name in _AT_ONCE:
+    for name in AT_ONCE:
         asked = getattr(inner, name, 0)
         if isinstance(asked, int) and asked > sizes.max() and not scenario.process:
             text = f" = {asked} is impossible concurrency: no edge has more than {sizes.max()} "

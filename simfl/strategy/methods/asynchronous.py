@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from simfl.messages import Update
@@ -36,12 +37,10 @@ class AsyncState(State):
 
     pending: updates not folded yet.
     flying: (device, version) by serial, oldest first.
-    tracks: `flying` is kept.
     """
 
     pending: list[Update] = field(default_factory=list)
     flying: dict[int, tuple[int, int]] = field(default_factory=dict)
-    tracks: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +58,7 @@ class Asynchronous(Choosing):
         """How many updates fold together."""
         return 1
 
-    @property
+    @cached_property
     def tracks(self) -> bool:
         """Whether `state.flying` is kept: the age of the tasks in flight matters."""
         return False
@@ -67,12 +66,9 @@ class Asynchronous(Choosing):
     def init(self, params: Any) -> AsyncState:
         return AsyncState(**self.parts(params))
 
-    def parts(self, params: Any) -> dict[str, Any]:
-        return {**super().parts(params), "tracks": self.tracks}
-
     def step(self, state: AsyncState, server: Server, updates: list[Update]) -> Wait:
         self.observe(state, server, updates)
-        if state.tracks:
+        if self.tracks:
             for serial in ended(server, updates):
                 state.flying.pop(serial, None)
         state.pending += updates
@@ -110,15 +106,12 @@ class Asynchronous(Choosing):
             same = server.sample(self.concurrency - server.in_flight, among=done)
             self._send(state, server, same)
         devices = self.choose(state, server, self.concurrency - server.in_flight)
-        if state.tracks:
-            self._send(state, server, devices)
-        elif devices:
-            self.ask(state, server, devices)
+        self._send(state, server, devices)
 
     def _send(self, state: AsyncState, server: Server, devices: list[int]) -> None:
         if devices:
             serials = self.ask(state, server, devices)
-            if state.tracks:
+            if self.tracks:
                 whom = [(device, server.version) for device in devices]
                 state.flying.update(zip(serials, whom, strict=True))
 
@@ -134,7 +127,7 @@ class Buffered(Asynchronous):
     def goal(self) -> int:
         return self.buffer
 
-    @property
+    @cached_property
     def tracks(self) -> bool:
         return self.max_staleness is not None and self.on_stale != "drop"
 

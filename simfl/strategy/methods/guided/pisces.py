@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -75,7 +76,7 @@ class Pisces(Asynchronous):
     weighting: Weighting = Weighting()
     selection: Selection = PiscesSelection()
 
-    @property
+    @cached_property
     def tracks(self) -> bool:
         return True
 

@@ -2,7 +2,7 @@
 
     alone       w_i <- SGD(w_i) from the initial model on; nothing is sent either way
     finetuned   w as the strategy makes it; a device is judged by w_i = SGD(w), a few epochs
-    ditto       w likewise; v_i <- v_i - lr (grad f_i(v_i) + mu (v_i - w)), and v_i is judged
+    ditto       w as above; v_i <- v_i - lr (grad f_i(v_i) + mu (v_i - w)), and v_i is judged
 
 Ditto: Li, Hu, Beirami and Smith, "Ditto: fair and robust federated learning through
 personalization", ICML 2021, arXiv 2012.04221, algorithm 1. Fine-tuning: Yu, Bagdasaryan and
